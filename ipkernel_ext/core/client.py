@@ -1,0 +1,352 @@
+"""A client's decisions: what it has sent, what it still has to hear, what it must say again.
+
+Every submission is kept until its result came, together with what the controller told of where
+it went (hints), and is replayed after each new welcome. Results are acknowledged, also those that
+came twice. A result is handed on when all the output that belongs to it has come.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+from ipkernel_ext import errors
+from ipkernel_ext.core import messages as m
+from ipkernel_ext.core.effects import Answered, Effect, Reconnect, Resolve, RosterChanged, Send, Show
+from ipkernel_ext.core.messages import Failure, Hint, TaskId
+from ipkernel_ext.core.wire import Frame
+
+ACKNOWLEDGE_AFTER = 0.05  # seconds an acknowledgement may wait for company
+ACKNOWLEDGE_AT = 64
+FUNCTIONS = 4096  # functions believed to be at the controller
+
+FATAL = ("VersionMismatch", "AuthenticationError")
+"""Refusals after which this client cannot work with this controller."""
+
+CONTROLLER = "controller"
+"""The one peer of a client, in its effects."""
+
+
+class Submission:
+    """Tasks that share their work, until the last of them is resolved."""
+
+    __slots__ = ("boots", "cancelled", "engines", "frames", "function", "numbers", "retries", "work")
+
+    def __init__(
+        self,
+        numbers: Sequence[int],
+        work: m.Work,
+        frames: Sequence[Frame],
+        engines: Sequence[int] | None = None,
+        boots: Sequence[str] | None = None,
+        retries: int = 0,
+        function: Sequence[Frame] | None = None,
+    ) -> None:
+        self.numbers = numbers
+        self.work = work
+        self.frames = frames
+        self.engines = engines
+        self.boots = boots
+        self.retries = retries
+        self.function = function  # frames of the function that the work names
+
+
+class _Pending:
+    """One task that has no result yet."""
+
+    __slots__ = ("attempt", "cancelled", "hint", "index", "outputs", "result", "submission")
+
+    def __init__(self, submission: Submission, index: int) -> None:
+        self.submission = submission
+        self.index = index
+        self.attempt = 0  # whose output is being collected
+        self.outputs: dict[int, Any] = {}  # that came too early, by sequence; -1: how far it came
+        self.hint: Hint | None = None
+        self.result: tuple[m.Result, Sequence[Frame]] | None = None  # waits for its output
+        self.cancelled = False
+
+
+class ClientCore:
+    """The client as a state machine.
+
+    Parameters
+    ----------
+    client : str
+        Its id, unlike any other's.
+    python, host, pid
+        Said at each hello.
+    """
+
+    def __init__(self, client: str, *, python: str, host: str, pid: int) -> None:
+        self.client = client
+        self._python = python
+        self._host = host
+        self._pid = pid
+        self.epoch = 0
+        self.connected = False
+        self.engines: dict[int, m.EngineRecord] = {}
+        self.lost: dict[str, m.Exit] = {}  # how boots ended, the latest few
+        self.trouble = ""
+        self.controller: tuple[str, int] = ("", 0)  # host, pid
+        self._pending: dict[int, _Pending] = {}
+        self._unheard: dict[int, Any] = {}  # questions by request
+        self._acknowledge: list[int] = []
+        self._acknowledge_at: float | None = None
+        self._functions: OrderedDict[str, None] = OrderedDict()
+
+    @property
+    def unresolved(self) -> int:
+        """How many tasks have no result yet."""
+        return len(self._pending)
+
+    # ------------------------------------------------------------ connection
+
+    def connect(self) -> list[Effect]:
+        """A new connection begins."""
+        self.connected = False
+        self._functions.clear()
+        self._acknowledge.clear()
+        self._acknowledge_at = None
+        hello = m.HelloClient(self.client, m.PROTOCOL, self._python, self._host, self._pid, list(self._pending))
+        return [Send(CONTROLLER, hello), RosterChanged()]
+
+    def disconnected(self) -> list[Effect]:
+        """The connection is gone."""
+        self.connected = False
+        return [RosterChanged()]
+
+    # ------------------------------------------------------------ what the user wants
+
+    def submit(self, submission: Submission) -> list[Effect]:
+        """New tasks."""
+        for index, number in enumerate(submission.numbers):
+            self._pending[number] = _Pending(submission, index)
+        return self._send_submission(submission, submission.numbers) if self.connected else []
+
+    def cancel(self, numbers: Sequence[int]) -> list[Effect]:
+        """These tasks are to end: queued ones are taken away, running ones interrupted."""
+        open = [number for number in numbers if number in self._pending]
+        for number in open:
+            self._pending[number].cancelled = True
+        return [Send(CONTROLLER, m.Cancel(open))] if open and self.connected else []
+
+    def ask(self, question: m.Ask | m.ClearQueue | m.EndEngines) -> list[Effect]:
+        """A question; Answered follows, at the latest with an error when the connection is lost."""
+        self._unheard[question.request] = question
+        return [Send(CONTROLLER, question)] if self.connected else []
+
+    def tell(self, message: m.Interrupt | m.ShutDown) -> list[Effect]:
+        """Something without an answer."""
+        return [Send(CONTROLLER, message)]
+
+    def leave(self) -> list[Effect]:
+        """Goodbye; what was sent goes on."""
+        effects = self._flush_acknowledge()
+        effects.append(Send(CONTROLLER, m.Goodbye()))
+        return effects
+
+    # ------------------------------------------------------------ messages
+
+    def receive(self, epoch: int, message: m.ToClient, frames: Sequence[Frame], now: float) -> list[Effect]:
+        """A message arrived."""
+        if epoch < self.epoch:
+            return []
+        self.epoch = epoch
+        match message:
+            case m.Result():
+                return self._on_result(message, frames, now)
+            case m.Stream() | m.Display():
+                return self._on_output(message, now)
+            case m.WelcomeClient():
+                return self._on_welcome(message)
+            case m.EngineJoined():
+                self.engines[message.engine.id] = message.engine
+                return [RosterChanged()]
+            case m.EngineLeft():
+                return self._on_engine_left(message)
+            case m.EngineTrouble():
+                self.trouble = message.reason
+                return [RosterChanged()]
+            case m.Assigned():
+                for number, hint in zip(message.numbers, message.hints, strict=True):
+                    if number in self._pending:
+                        self._pending[number].hint = hint
+                return []
+            case m.NeedFunction():
+                return self._on_need_function(message.digest)
+            case m.Answer():
+                self._unheard.pop(message.request, None)
+                return [Answered(message.request, message.body)]
+            case m.HelloWanted():
+                return [Reconnect()]
+            case m.Refused():
+                return self._on_refused(message.failure)
+            case m.ClusterEnds():
+                return self.end(message.reason)
+
+    def _on_welcome(self, welcome: m.WelcomeClient) -> list[Effect]:
+        self.connected = True
+        self.engines = {engine.id: engine for engine in welcome.engines}
+        self.controller = (welcome.host, welcome.pid)
+        effects: list[Effect] = [RosterChanged()]
+        effects.extend(Send(CONTROLLER, question) for question in self._unheard.values())
+        by_submission: dict[int, tuple[Submission, list[int]]] = {}
+        for number, pending in self._pending.items():
+            by_submission.setdefault(id(pending.submission), (pending.submission, []))[1].append(number)
+        for submission, numbers in by_submission.values():
+            effects.extend(self._send_submission(submission, numbers))
+        cancelled = [number for number, pending in self._pending.items() if pending.cancelled]
+        if cancelled:
+            effects.append(Send(CONTROLLER, m.Cancel(cancelled)))
+        return effects
+
+    def _send_submission(self, submission: Submission, numbers: Sequence[int]) -> list[Effect]:
+        effects: list[Effect] = []
+        digest = m.function_of(submission.work)
+        if digest is not None and digest not in self._functions:
+            self._functions[digest] = None
+            while len(self._functions) > FUNCTIONS:
+                self._functions.popitem(last=False)
+            effects.append(Send(CONTROLLER, m.Function(digest), submission.function or ()))
+        pending = [self._pending[number] for number in numbers]
+        engines = submission.engines
+        boots = submission.boots
+        message = m.Submit(
+            list(numbers),
+            submission.work,
+            None if engines is None else [engines[p.index] for p in pending],
+            None if boots is None else [boots[p.index] for p in pending],
+            submission.retries,
+            [p.hint for p in pending] if any(p.hint for p in pending) else [],
+        )
+        effects.append(Send(CONTROLLER, message, submission.frames))
+        return effects
+
+    def _on_need_function(self, digest: str) -> list[Effect]:
+        for pending in self._pending.values():
+            submission = pending.submission
+            if m.function_of(submission.work) == digest and submission.function is not None:
+                return [Send(CONTROLLER, m.Function(digest), submission.function)]
+        return []
+
+    def _on_output(self, output: m.Stream | m.Display, now: float) -> list[Effect]:
+        if output.task is None:
+            return [Show(output)]
+        pending = self._pending.get(output.task.number)
+        if pending is None or output.task.client != self.client:
+            return []
+        if output.attempt != pending.attempt:
+            if output.attempt < pending.attempt:
+                return []
+            pending.attempt = output.attempt
+            pending.outputs.clear()
+        seen = pending.outputs.get(-1, 0)
+        if output.sequence < seen:
+            return []
+        pending.outputs[output.sequence] = output
+        effects: list[Effect] = []
+        while seen in pending.outputs:
+            effects.append(Show(pending.outputs.pop(seen)))
+            seen += 1
+        pending.outputs[-1] = seen
+        if pending.result is not None and pending.result[0].outputs <= seen:
+            effects.extend(self._resolve(*pending.result, now))
+        return effects
+
+    def _on_result(self, result: m.Result, frames: Sequence[Frame], now: float) -> list[Effect]:
+        number = result.task.number
+        pending = self._pending.get(number)
+        if pending is None or result.task.client != self.client:
+            return self._note_acknowledge(number, now)
+        seen = pending.outputs.get(-1, 0) if pending.attempt == result.attempt else 0
+        if result.outputs > seen:
+            pending.result = (result, frames)
+            return []
+        return self._resolve(result, frames, now)
+
+    def _resolve(self, result: m.Result, frames: Sequence[Frame], now: float) -> list[Effect]:
+        number = result.task.number
+        pending = self._pending.pop(number)
+        failure = result.failure
+        if failure is not None and failure.kind == "TaskInterrupted" and pending.cancelled:
+            text = "the task was cancelled while it ran"
+            result = m.Result(
+                result.task,
+                result.attempt,
+                result.engine,
+                result.outputs,
+                Failure("TaskCancelled", "TaskCancelled", text, failure.traceback, started=True),
+            )
+            frames = ()
+        return [Resolve(result, frames), *self._note_acknowledge(number, now)]
+
+    def _on_refused(self, failure: Failure) -> list[Effect]:
+        if failure.kind not in FATAL:
+            return []
+        return [*self._fail_all(_error(failure), failure), *self.disconnected()]
+
+    def _on_engine_left(self, left: m.EngineLeft) -> list[Effect]:
+        self.lost[left.boot] = left.exit
+        while len(self.lost) > 1024:
+            del self.lost[next(iter(self.lost))]
+        engine = self.engines.get(left.engine)
+        if engine is not None and engine.boot == left.boot:
+            del self.engines[left.engine]
+        return [RosterChanged()]
+
+    def end(self, reason: str) -> list[Effect]:
+        """The cluster ended, or this client does: nothing more will come."""
+        self.connected = False
+        self.engines = {}
+        failure = Failure("TaskCancelled", "TaskCancelled", f"the cluster ended: {reason}")
+        return [*self._fail_all(errors.NotConnected(f"the cluster ended: {reason}"), failure), RosterChanged()]
+
+    def _fail_all(self, error: Exception, failure: Failure) -> list[Effect]:
+        effects: list[Effect] = []
+        for number in list(self._pending):
+            result = m.Result(TaskId(self.client, number), 0, -1, failure=failure)
+            effects.append(Resolve(result, ()))
+        self._pending.clear()
+        effects.extend(Answered(request, None, error) for request in self._unheard)
+        self._unheard.clear()
+        return effects
+
+    # ------------------------------------------------------------ acknowledgements
+
+    def _note_acknowledge(self, number: int, now: float) -> list[Effect]:
+        self._acknowledge.append(number)
+        if len(self._acknowledge) >= ACKNOWLEDGE_AT:
+            return self._flush_acknowledge()
+        if self._acknowledge_at is None:
+            self._acknowledge_at = now + ACKNOWLEDGE_AFTER
+        return []
+
+    def _flush_acknowledge(self) -> list[Effect]:
+        self._acknowledge_at = None
+        if not self._acknowledge or not self.connected:
+            return []
+        numbers, self._acknowledge = self._acknowledge, []
+        return [Send(CONTROLLER, m.Acknowledge(numbers))]
+
+    def tick(self, now: float) -> list[Effect]:
+        """Do what is due."""
+        if self._acknowledge_at is not None and now >= self._acknowledge_at:
+            return self._flush_acknowledge()
+        return []
+
+    def next_deadline(self) -> float | None:
+        """When ``tick`` is wanted, or None."""
+        return self._acknowledge_at
+
+    def check(self) -> None:
+        """Assert what must hold between stimuli."""
+        for number, pending in self._pending.items():
+            assert pending.submission.numbers[pending.index] == number, f"pending {number}"
+        assert len(self._functions) <= FUNCTIONS
+
+
+def _error(failure: Failure) -> Exception:
+    kind = getattr(errors, failure.kind, errors.ParallelError)
+    error: Exception = kind(failure.message)
+    return error

@@ -1,0 +1,121 @@
+"""What a core asks its shell to do. A core returns these in a list, to be done in that order."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any, NamedTuple
+
+from ipkernel_ext.core.messages import Hint, Result, TaskId
+from ipkernel_ext.core.wire import Frame
+
+Peer = Hashable
+"""One connection, as the shell names it."""
+
+
+class Send(NamedTuple):
+    """Send a message on a connection."""
+
+    peer: Peer
+    message: Any
+    frames: Sequence[Frame] = ()
+
+
+class Drop(NamedTuple):
+    """Close or forget a connection."""
+
+    peer: Peer
+
+
+class Journal(NamedTuple):
+    """Write down where a task goes, before the Send that follows; hint None: it is over."""
+
+    task: TaskId
+    hint: Hint | None
+
+
+class Enlist(NamedTuple):
+    """Write down that an engine id belongs to a boot; boot None: it is free."""
+
+    engine: int
+    boot: str | None
+
+
+class Watch(NamedTuple):
+    """Tell the core when this local process ends."""
+
+    boot: str
+    pid: int
+
+
+class Stop(NamedTuple):
+    """The shell's loop ends after what was sent has left."""
+
+    reason: str
+
+
+class Log(NamedTuple):
+    """One line for the log."""
+
+    level: int
+    text: str
+
+
+class Resolve(NamedTuple):
+    """A task of this client ended."""
+
+    result: Result
+    frames: Sequence[Frame]
+
+
+class Show(NamedTuple):
+    """A Stream or Display for the task's result object."""
+
+    message: Any
+
+
+class Answered(NamedTuple):
+    """A question was answered, or (error) will not be."""
+
+    request: int
+    body: dict[str, Any] | None
+    error: Exception | None = None
+
+
+class RosterChanged(NamedTuple):
+    """Engines came or went, or the connection did."""
+
+
+class Begin(NamedTuple):
+    """Write down that user code of this attempt begins."""
+
+    task: TaskId
+    attempt: int
+
+
+class RaiseInterrupt(NamedTuple):
+    """Interrupt the main thread if it runs this task."""
+
+    task: TaskId
+    attempt: int
+
+
+class Reconnect(NamedTuple):
+    """Drop the connections and begin again with a hello."""
+
+
+Effect = (
+    Send
+    | Drop
+    | Journal
+    | Enlist
+    | Watch
+    | Stop
+    | Log
+    | Resolve
+    | Show
+    | Answered
+    | RosterChanged
+    | Begin
+    | RaiseInterrupt
+    | Reconnect
+)

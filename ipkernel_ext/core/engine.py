@@ -1,0 +1,261 @@
+"""An engine's decisions: what it holds, what it runs next, what it keeps until it is acknowledged.
+
+Two connections lead to the controller. The *task* connection is read by the main thread, which
+also runs user code, so a task takes no thread hand-over. The *control* connection is served by a
+thread of its own, so that interrupt, recall and output work while user code runs. Both threads
+call this core under one lock, which the shell (``net.engine_server``) owns.
+
+* A task is *claimed* in here before user code of it runs. Recall answers "given back" for a task
+  that is not claimed: if it has been read it is removed, if it still sits unread in the task
+  connection it gets a tombstone that meets it on arrival.
+* A result, with its output, is kept until its client has acknowledged it.
+* A *generation* is one pair of connections. When the control connection is lost both are given
+  up: what the old task connection still held is not ours any more, and the hello says so.
+* The epoch fences off an earlier life of the controller: lower ones are ignored.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from enum import Enum
+from typing import Any, NamedTuple
+
+import msgspec
+
+from ipkernel_ext.core import messages as m
+from ipkernel_ext.core.effects import Begin, Effect, RaiseInterrupt, Reconnect, Send, Stop
+from ipkernel_ext.core.messages import EngineRecord, TaskId
+from ipkernel_ext.core.wire import Entry, Frame
+
+FUNCTIONS = 512  # functions kept, the most recently used
+
+
+class Channel(Enum):
+    """An engine's two connections."""
+
+    CONTROL = "control"
+    TASKS = "tasks"
+
+
+class Claim(NamedTuple):
+    """A task that this engine runs now."""
+
+    task: m.Task
+    frames: Sequence[Frame]
+    function: Sequence[Frame] | None
+
+
+class _Finished(NamedTuple):
+    result: m.Result
+    frames: Sequence[Frame]
+    outputs: list[Any]
+
+
+class EngineCore:
+    """The engine as a state machine.
+
+    Parameters
+    ----------
+    record : EngineRecord
+        What to say of itself at each hello.
+    """
+
+    def __init__(self, record: EngineRecord) -> None:
+        self.record = record
+        self.epoch = 0
+        self.generation = 0
+        self.id = -1
+        self.running: tuple[TaskId, int] | None = None
+        self._claim: Claim | None = None
+        self._outputs: list[Any] = []  # of the running task, those already sent
+        self._ahead: dict[TaskId, Entry] = {}  # addressed tasks, in order
+        self._balanced: dict[TaskId, Entry] = {}
+        self._tombstones: set[tuple[TaskId, int]] = set()
+        self._finished: dict[TaskId, _Finished] = {}
+        self._functions: OrderedDict[str, Sequence[Frame]] = OrderedDict()
+        self._asked: set[str] = set()  # functions asked for
+        self.stopping = False
+
+    # ------------------------------------------------------------ connections
+
+    def connect(self) -> list[Effect]:
+        """A new pair of connections begins."""
+        self.generation += 1
+        self._tombstones.clear()
+        self._asked.clear()
+        self.id = -1 if self.epoch == 0 else self.id
+        hello = m.HelloEngine(m.PROTOCOL, self.record, self.generation, self.inventory())
+        return [Send(Channel.CONTROL, hello)]
+
+    def connect_tasks(self) -> list[Effect]:
+        """The task connection of this generation is open."""
+        return [Send(Channel.TASKS, m.HelloTasks(self.record.boot, self.generation))]
+
+    def inventory(self) -> m.Inventory:
+        """What this engine holds."""
+        queued = [(id, entry[0].attempt) for part in (self._ahead, self._balanced) for id, entry in part.items()]
+        finished = [(id, kept.result.attempt) for id, kept in self._finished.items()]
+        return m.Inventory(queued, [self.running] if self.running else [], finished)
+
+    # ------------------------------------------------------------ messages
+
+    def receive(
+        self, channel: Channel, generation: int, epoch: int, message: m.ToEngine, frames: Sequence[Frame]
+    ) -> list[Effect]:
+        """A message arrived on a connection of this generation."""
+        if generation != self.generation or epoch < self.epoch:
+            return []
+        self.epoch = epoch
+        match message:
+            case m.Task():
+                return self._on_task(message, frames)
+            case m.Function():
+                return self._on_function(message.digest, frames)
+            case m.Recall():
+                return self._on_recall(message)
+            case m.InterruptRunning():
+                return [] if self.running is None else [RaiseInterrupt(*self.running)]
+            case m.Forget():
+                for id in message.tasks:
+                    self._finished.pop(id, None)
+                return []
+            case m.SendAgain():
+                return [e for id in message.tasks if id in self._finished for e in self._deliver(id)]
+            case m.WelcomeEngine():
+                self.id = message.id
+                self.record = msgspec.structs.replace(self.record, id=message.id)
+                return []
+            case m.HelloWanted():
+                return [Reconnect()]
+            case m.StopEngine():
+                return self.stop("asked to")
+            case m.ClusterEnds():
+                return self.stop(message.reason)
+            case m.Refused():
+                fatal = message.failure.kind in ("VersionMismatch", "AuthenticationError")
+                return self.stop(message.failure.message) if fatal else []
+
+    def _on_task(self, task: m.Task, frames: Sequence[Frame]) -> list[Effect]:
+        id = task.id
+        key = (id, task.attempt)
+        if key in self._tombstones:
+            self._tombstones.discard(key)
+            return []
+        if id in self._finished:
+            return self._deliver(id)
+        if key == self.running or id in self._ahead or id in self._balanced:
+            return []
+        (self._ahead if task.ahead else self._balanced)[id] = (task, frames)
+        digest = m.function_of(task.work)
+        if digest is None or digest in self._functions or digest in self._asked:
+            return []
+        self._asked.add(digest)
+        return [Send(Channel.CONTROL, m.NeedFunction(digest))]
+
+    def _on_function(self, digest: str, frames: Sequence[Frame]) -> list[Effect]:
+        self._asked.discard(digest)
+        self._functions[digest] = frames
+        self._functions.move_to_end(digest)
+        while len(self._functions) > FUNCTIONS:
+            self._functions.popitem(last=False)
+        return []
+
+    def _on_recall(self, recall: m.Recall) -> list[Effect]:
+        effects: list[Effect] = []
+        given: list[tuple[TaskId, int]] = []
+        for id, attempt in recall.tasks:
+            if self.running == (id, attempt):
+                if recall.interrupt:
+                    effects.append(RaiseInterrupt(id, attempt))
+            elif id in self._finished:
+                pass  # its result is on its way
+            else:
+                held = self._ahead.pop(id, None) or self._balanced.pop(id, None)
+                if held is None:
+                    self._tombstones.add((id, attempt))
+                given.append((id, attempt))
+        effects.append(Send(Channel.CONTROL, m.GivenBack(given)))
+        return effects
+
+    def _deliver(self, id: TaskId) -> list[Effect]:
+        kept = self._finished[id]
+        effects: list[Effect] = [Send(Channel.CONTROL, output) for output in kept.outputs]
+        effects.append(Send(Channel.CONTROL, kept.result, kept.frames))
+        return effects
+
+    # ------------------------------------------------------------ the main thread
+
+    def claim(self) -> tuple[Claim | None, list[Effect]]:
+        """The next task to run, which from now on cannot be taken back."""
+        assert self.running is None, "one thing at a time"
+        if self.stopping:
+            return None, []
+        for part in (self._ahead, self._balanced):
+            if not part:
+                continue
+            id = next(iter(part))
+            task, frames = part[id]
+            digest = m.function_of(task.work)
+            function = None
+            if digest is not None:
+                function = self._functions.get(digest)
+                if function is None:
+                    if digest in self._asked:
+                        continue
+                    self._asked.add(digest)
+                    return None, [Send(Channel.TASKS, m.NeedFunction(digest))]
+                self._functions.move_to_end(digest)
+            del part[id]
+            self.running = (id, task.attempt)
+            self._outputs = []
+            self._claim = Claim(task, frames, function)
+            return self._claim, [Begin(id, task.attempt)]
+        return None, []
+
+    def output(self, outputs: Sequence[Any]) -> list[Effect]:
+        """Output of the running task, or of none, to be sent while user code runs."""
+        self._outputs.extend(o for o in outputs if o.task is not None)
+        return [Send(Channel.CONTROL, output) for output in outputs]
+
+    def finish(
+        self,
+        outputs: Sequence[Any],
+        count: int,
+        frames: Sequence[Frame],
+        failure: m.Failure | None = None,
+        execution: int | None = None,
+        has_value: bool = False,
+        seconds: float = 0.0,
+    ) -> list[Effect]:
+        """The running task ended.
+
+        Parameters
+        ----------
+        outputs
+            Its output that has not been sent yet.
+        count : int
+            How much output it has in all, so that the client knows when it is complete.
+        """
+        assert self.running is not None, "nothing runs"
+        id, attempt = self.running
+        result = m.Result(id, attempt, self.id, count, failure, execution, has_value, seconds)
+        self._finished[id] = _Finished(result, frames, [*self._outputs, *outputs])
+        self.running = None
+        self._claim = None
+        self._outputs = []
+        effects: list[Effect] = [Send(Channel.TASKS, output) for output in outputs]
+        effects.append(Send(Channel.TASKS, result, frames))
+        return effects
+
+    def stop(self, reason: str) -> list[Effect]:
+        """End after what runs now."""
+        self.stopping = True
+        return [Stop(reason)]
+
+    def check(self) -> None:
+        """Assert what must hold between stimuli."""
+        held = [set(self._ahead), set(self._balanced), set(self._finished)]
+        held.append({self.running[0]} if self.running else set())
+        assert sum(map(len, held)) == len(set().union(*held)), "a task is in two places"
+        assert len(self._functions) <= FUNCTIONS

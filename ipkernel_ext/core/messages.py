@@ -1,0 +1,535 @@
+"""Every message of the protocol, as frozen typed records.
+
+One union per direction and role, so that a handler is one exhaustive ``match`` and a new message
+is a type error until every core answers it. What users' objects look like is not known here:
+they travel beside a message as opaque *frames* (see ``wire``), and nothing in the controller
+unpickles them.
+
+A **task** is one piece of work for one engine; its id is (client, number), given by the client.
+A call over many engines is many tasks with consecutive numbers that share one ``Submit``.
+An **attempt** counts the times the controller handed a task to an engine, so that a task that
+was taken back and handed out again cannot be mistaken for its earlier self.
+A **boot** names one life of one engine process: the same boot has the same namespace.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+from msgspec import Struct
+
+PROTOCOL = 1
+"""Version of this protocol; peers with another one are refused at their hello."""
+
+
+class TaskId(NamedTuple):
+    """(client, number): unique without asking anybody."""
+
+    client: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.client}:{self.number}"
+
+
+class Record(Struct, frozen=True, array_like=True, tag=True):
+    """Base of all messages: immutable, encoded as an array that begins with its name."""
+
+
+# ---------------------------------------------------------------- work: what an engine is to do
+
+
+class Execute(Record, frozen=True):
+    """Run source code in the engine's shell. ``filename`` names it in tracebacks ("" for a cell)."""
+
+    code: str
+    filename: str = ""
+
+
+class Apply(Record, frozen=True):
+    """Call a function; frames hold the pickled (args, kwargs)."""
+
+    function: str  # digest
+
+
+class Map(Record, frozen=True):
+    """Call a function on each item of a chunk; frames hold a pickled list of argument tuples."""
+
+    function: str  # digest
+    start: int  # index of the chunk's first item in the whole map
+    return_exceptions: bool = False
+
+
+class Push(Record, frozen=True):
+    """Bind names; frames hold the pickled dict. All of it or nothing."""
+
+    names: list[str]
+
+
+class Pull(Record, frozen=True):
+    """Fetch names; the result is a pickled list of their values."""
+
+    names: list[str]
+
+
+class Delete(Record, frozen=True):
+    """Unbind names. All of them or nothing."""
+
+    names: list[str]
+
+
+class Keys(Record, frozen=True):
+    """The user's names, sorted."""
+
+
+class Value(Record, frozen=True):
+    """The value of ``Out[execution]``, while it is still kept."""
+
+    execution: int
+
+
+class Reset(Record, frozen=True):
+    """Empty the namespace."""
+
+
+Work = Execute | Apply | Map | Push | Pull | Delete | Keys | Value | Reset
+
+
+def function_of(work: Work) -> str | None:
+    """Digest of the function that the work calls, or None."""
+    return work.function if isinstance(work, Apply | Map) else None
+
+
+# ---------------------------------------------------------------- parts of messages
+
+
+class EngineRecord(Struct, frozen=True, array_like=True):
+    """What is known of an engine; sent at its hello and shown to clients."""
+
+    boot: str
+    host: str
+    pid: int
+    python: str
+    id: int = -1  # given by the controller
+    rank: int | None = None  # of an MPI job; becomes the id
+    replaces: str | None = None  # boot of the engine whose id this one takes over
+    agent: str | None = None  # the supervisor that started it and will report its exit
+    tags: list[str] = []
+    state: str = "ready"  # ready, away
+
+
+class Hint(Struct, frozen=True, array_like=True):
+    """Where a task was handed out: enough for a restarted controller not to start it twice."""
+
+    engine: int
+    boot: str  # "": nobody has it now
+    attempt: int
+    losses: int = 0  # engines that died with it begun
+
+
+class Failure(Struct, frozen=True, array_like=True):
+    """Why a task has no value. ``kind`` names a class of ``errors``, or is "user" for an exception of user code.
+
+    The exception itself, where it could be pickled, is in the frames beside.
+    """
+
+    kind: str
+    type_name: str
+    message: str
+    traceback: str = ""
+    item: int | None = None  # index in a map
+    exit_code: int | None = None
+    signal: int | None = None
+    started: bool | None = None
+    restarted: bool = False
+
+
+class Inventory(Struct, frozen=True, array_like=True):
+    """What an engine holds, told at each hello."""
+
+    queued: list[tuple[TaskId, int]] = []  # with their attempts
+    running: list[tuple[TaskId, int]] = []
+    finished: list[tuple[TaskId, int]] = []  # result kept until its client has acknowledged it
+
+
+class Exit(Struct, frozen=True, array_like=True):
+    """How an engine's process ended, as far as known."""
+
+    exit_code: int | None = None
+    signal: int | None = None
+    detail: str = ""
+
+
+# ---------------------------------------------------------------- client to controller
+
+
+class HelloClient(Record, frozen=True):
+    """First on each connection. ``unresolved``: every other task of this client is acknowledged."""
+
+    client: str
+    protocol: int
+    python: str
+    host: str
+    pid: int
+    unresolved: list[int]
+
+
+class Function(Record, frozen=True):
+    """A function by its digest, frames beside; also controller to engine."""
+
+    digest: str
+
+
+class Submit(Record, frozen=True):
+    """Tasks that share their work: one per engine named, or a single balanced one (engines None)."""
+
+    numbers: list[int]
+    work: Work
+    engines: list[int] | None = None
+    boots: list[str] | None = None  # the lives the client believes in; another one is refused
+    retries: int = 0
+    hints: list[Hint | None] = []  # on replay only, one per number
+
+
+class Cancel(Record, frozen=True):
+    """Take queued tasks away, interrupt running ones."""
+
+    numbers: list[int]
+
+
+class Interrupt(Record, frozen=True):
+    """Interrupt whatever these engines run at this moment."""
+
+    engines: list[int]
+
+
+class ClearQueue(Record, frozen=True):
+    """Take away everything user code has not started on these engines (None: and the balanced queue)."""
+
+    request: int
+    engines: list[int] | None
+
+
+class Acknowledge(Record, frozen=True):
+    """Results arrived; nobody needs to keep them."""
+
+    numbers: list[int]
+
+
+class Ask(Record, frozen=True):
+    """A question about the cluster, answered with the same request number."""
+
+    request: int
+    question: Literal["status", "queue_status"]
+
+
+class EndEngines(Record, frozen=True):
+    """End these engines' processes: at once, and with or without a successor of the same id."""
+
+    request: int
+    engines: list[int]
+    restart: bool = False
+
+
+class ShutDown(Record, frozen=True):
+    """End the whole cluster."""
+
+
+class Goodbye(Record, frozen=True):
+    """This peer leaves on purpose."""
+
+
+FromClient = (
+    HelloClient
+    | Function
+    | Submit
+    | Cancel
+    | Interrupt
+    | ClearQueue
+    | Acknowledge
+    | Ask
+    | EndEngines
+    | ShutDown
+    | Goodbye
+)
+
+# ---------------------------------------------------------------- controller to client
+
+
+class WelcomeClient(Record, frozen=True):
+    """Answer to the hello: who is here."""
+
+    engines: list[EngineRecord]
+    pid: int
+    host: str
+
+
+class EngineJoined(Record, frozen=True):
+    """An engine is here, or changed its state."""
+
+    engine: EngineRecord
+
+
+class EngineLeft(Record, frozen=True):
+    """An engine is gone for good."""
+
+    engine: int
+    boot: str
+    exit: Exit
+
+
+class EngineTrouble(Record, frozen=True):
+    """Engines that should have come did not; kept for the error of who waits for them."""
+
+    reason: str
+
+
+class Assigned(Record, frozen=True):
+    """Tasks that have been with an engine for a while, so that a replay can say so."""
+
+    numbers: list[int]
+    hints: list[Hint]
+
+
+class Result(Record, frozen=True):
+    """A task's end; also engine to controller. Frames: the pickled value or exception."""
+
+    task: TaskId
+    attempt: int
+    engine: int
+    outputs: int = 0  # how many Stream and Display messages belong to it
+    failure: Failure | None = None
+    execution: int | None = None  # number of the cell on its engine
+    has_value: bool = False  # the cell ended in an expression; its value is kept in Out
+    seconds: float = 0.0  # in user code
+
+
+class Stream(Record, frozen=True):
+    """Text that a task wrote; also engine to controller. Task None: written between tasks."""
+
+    task: TaskId | None
+    engine: int
+    sequence: int  # 0, 1, 2 … within the task, shared with Display
+    name: Literal["stdout", "stderr"]
+    text: str
+    attempt: int = 0
+
+
+class Display(Record, frozen=True):
+    """A rich output; also engine to controller. ``execution``: it is the cell's last value."""
+
+    task: TaskId | None
+    engine: int
+    sequence: int
+    bundle: dict[str, Any]
+    metadata: dict[str, Any]
+    execution: int | None = None
+    attempt: int = 0
+
+
+class Refused(Record, frozen=True):
+    """The controller will not do this; with numbers, these tasks failed so."""
+
+    failure: Failure
+    numbers: list[int] = []
+
+
+class Answer(Record, frozen=True):
+    """Answer to Ask, ClearQueue or EndEngines."""
+
+    request: int
+    body: dict[str, Any]
+
+
+class NeedFunction(Record, frozen=True):
+    """Send this function (again); also engine to controller."""
+
+    digest: str
+
+
+class HelloWanted(Record, frozen=True):
+    """The controller does not know this peer: begin again with a hello."""
+
+
+class ClusterEnds(Record, frozen=True):
+    """The controller stops on purpose."""
+
+    reason: str
+
+
+ToClient = (
+    WelcomeClient
+    | EngineJoined
+    | EngineLeft
+    | EngineTrouble
+    | Assigned
+    | Result
+    | Stream
+    | Display
+    | Refused
+    | Answer
+    | NeedFunction
+    | HelloWanted
+    | ClusterEnds
+)
+
+# ---------------------------------------------------------------- engine to controller
+
+
+class HelloEngine(Record, frozen=True):
+    """First on an engine's control connection. ``generation`` counts its (re)connections."""
+
+    protocol: int
+    engine: EngineRecord
+    generation: int
+    inventory: Inventory
+
+
+class HelloTasks(Record, frozen=True):
+    """First on an engine's task connection: tasks may be sent here."""
+
+    boot: str
+    generation: int
+
+
+class GivenBack(Record, frozen=True):
+    """Answer to Recall: these will not run here."""
+
+    tasks: list[tuple[TaskId, int]]
+
+
+FromEngine = HelloEngine | HelloTasks | Result | Stream | Display | GivenBack | NeedFunction | Goodbye
+
+# ---------------------------------------------------------------- controller to engine
+
+
+class WelcomeEngine(Record, frozen=True):
+    """The engine's id."""
+
+    id: int
+
+
+class Task(Record, frozen=True):
+    """Do this work; ahead: before balanced tasks that have not begun."""
+
+    id: TaskId
+    attempt: int
+    work: Work
+    ahead: bool = False
+
+
+class Recall(Record, frozen=True):
+    """Give back those of these that have not begun; interrupt the others if asked to."""
+
+    tasks: list[tuple[TaskId, int]]
+    interrupt: bool = False
+
+
+class InterruptRunning(Record, frozen=True):
+    """Interrupt what runs at this moment."""
+
+
+class Forget(Record, frozen=True):
+    """Their clients have these results."""
+
+    tasks: list[TaskId]
+
+
+class SendAgain(Record, frozen=True):
+    """Send these finished tasks' outputs and results once more."""
+
+    tasks: list[TaskId]
+
+
+class StopEngine(Record, frozen=True):
+    """End this process."""
+
+
+ToEngine = (
+    WelcomeEngine
+    | Task
+    | Function
+    | Recall
+    | InterruptRunning
+    | Forget
+    | SendAgain
+    | StopEngine
+    | Refused
+    | HelloWanted
+    | ClusterEnds
+)
+
+# ---------------------------------------------------------------- agent and controller
+
+
+class HelloAgent(Record, frozen=True):
+    """First on an agent's connection."""
+
+    protocol: int
+    agent: str
+    host: str
+    pid: int
+    expected: int  # engines it is starting or has
+
+
+class EngineExited(Record, frozen=True):
+    """An engine's process ended."""
+
+    boot: str
+    exit: Exit
+    restarting: bool
+
+
+class AgentTrouble(Record, frozen=True):
+    """Engines could not be started; the reason carries the end of their log."""
+
+    reason: str
+
+
+FromAgent = HelloAgent | EngineExited | AgentTrouble | Goodbye
+
+
+class WelcomeAgent(Record, frozen=True):
+    """The agent is known."""
+
+
+class EndEngine(Record, frozen=True):
+    """End this engine's process now; start a successor with the same id if asked to."""
+
+    boot: str
+    restart: bool
+
+
+class StopAgent(Record, frozen=True):
+    """End all engines and yourself."""
+
+
+ToAgent = WelcomeAgent | EndEngine | StopAgent | Refused | HelloWanted | ClusterEnds
+
+FromPeer = (
+    HelloClient
+    | Function
+    | Submit
+    | Cancel
+    | Interrupt
+    | ClearQueue
+    | Acknowledge
+    | Ask
+    | EndEngines
+    | ShutDown
+    | Goodbye
+    | HelloEngine
+    | HelloTasks
+    | Result
+    | Stream
+    | Display
+    | GivenBack
+    | NeedFunction
+    | HelloAgent
+    | EngineExited
+    | AgentTrouble
+)
+"""Everything a controller may receive."""
+
+Message = Any
+"""Any of the above, where it is only carried."""

@@ -1,0 +1,86 @@
+"""Which engine gets the next balanced task, and how much work an engine holds ahead.
+
+Engines are kept in two ordered sets, *idle* (hold nothing) and *partial* (below their window), so
+that a choice costs the same among 4 engines and among 10,000. Each engine's window is as many
+tasks as fill ``AHEAD`` seconds at the durations it has shown, so tiny tasks travel in batches and
+long ones stay in the controller's queue, free to go wherever an engine falls idle.
+"""
+
+from __future__ import annotations
+
+from ipkernel_ext.core.roster import Engine
+
+AHEAD = 0.005  # seconds of work an engine holds
+WINDOW = 64  # tasks at most, of either kind
+RECALL_AFTER = 0.01  # seconds without progress, after which unstarted work is taken back for an idle engine
+LONG = 0.1  # seconds; beside such a task the way to the next one is nothing
+SMOOTHING = 0.2
+
+
+def window(engine: Engine) -> int:
+    """How many balanced tasks the engine may hold."""
+    if engine.seconds is None or engine.stuck or engine.seconds > LONG:
+        return 1
+    if engine.seconds * WINDOW <= AHEAD:
+        return WINDOW
+    return max(2, int(AHEAD / engine.seconds))
+
+
+def learn(engine: Engine, seconds: float) -> None:
+    """A balanced task took this long in user code on this engine."""
+    if engine.seconds is None:
+        engine.seconds = seconds
+    else:
+        engine.seconds += SMOOTHING * (seconds - engine.seconds)
+
+
+class Pool:
+    """The engines that can take a balanced task."""
+
+    def __init__(self) -> None:
+        self._idle: dict[str, Engine] = {}
+        self._partial: dict[str, Engine] = {}
+        self._loaded: dict[str, Engine] = {}  # hold balanced work that they may not have begun
+
+    def file(self, engine: Engine) -> None:
+        """Put the engine where it belongs, after anything about it changed."""
+        boot = engine.boot
+        held = len(engine.sent)
+        if held > 1 and engine.balanced and not engine.stuck and engine.present:
+            self._loaded[boot] = engine
+        else:
+            self._loaded.pop(boot, None)
+        if not engine.present or engine.queue or (held and held >= window(engine)):
+            self._idle.pop(boot, None)
+            self._partial.pop(boot, None)
+        elif held:
+            self._idle.pop(boot, None)
+            self._partial.setdefault(boot, engine)
+        else:
+            self._partial.pop(boot, None)
+            self._idle.setdefault(boot, engine)
+
+    @property
+    def any_idle(self) -> bool:
+        """Whether some engine holds nothing."""
+        return bool(self._idle)
+
+    @property
+    def lopsided(self) -> bool:
+        """Whether some engine holds nothing while another holds work it has not begun."""
+        return bool(self._idle) and bool(self._loaded)
+
+    def stuck(self, now: float) -> list[Engine]:
+        """Engines with unstarted work that have shown no progress for a while."""
+        return [engine for engine in self._loaded.values() if now - engine.progress >= RECALL_AFTER]
+
+    def choose(self) -> Engine | None:
+        """The engine for the next balanced task: an idle one, else the one that waited longest below its window."""
+        if self._idle:
+            return next(iter(self._idle.values()))
+        if self._partial:
+            boot, engine = next(iter(self._partial.items()))
+            del self._partial[boot]
+            self._partial[boot] = engine
+            return engine
+        return None

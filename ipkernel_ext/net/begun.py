@@ -1,0 +1,54 @@
+"""Which tasks an engine began, in a mapped file that outlives it.
+
+The engine writes (task, attempt) into a ring before user code runs; after its death the controller
+of the same host reads it, and so knows which of the tasks it had handed out had begun.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from pathlib import Path
+
+from ipkernel_ext.core.messages import TaskId
+
+_SLOT = struct.Struct("<16sQII")  # client, number, attempt, whether it is valid
+SLOTS = 256
+"""More than an engine ever holds, so that none that matters is overwritten."""
+
+
+class BegunFile:
+    """Written by an engine."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            os.ftruncate(file, SLOTS * _SLOT.size)
+            self._map = mmap.mmap(file, 0)
+        finally:
+            os.close(file)
+        self._next = 0
+
+    def write(self, task: TaskId, attempt: int) -> None:
+        """User code of this attempt begins now."""
+        _SLOT.pack_into(self._map, self._next * _SLOT.size, task.client.encode(), task.number, attempt, 1)
+        self._next = (self._next + 1) % SLOTS
+
+    def close(self) -> None:
+        """Let go of the file; it stays, for whoever asks after the engine's end."""
+        self._map.close()
+
+
+def read_begun(path: Path) -> set[tuple[TaskId, int]] | None:
+    """The (task, attempt) pairs that the engine began of late; None where there is no such file."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    begun = set()
+    for client, number, attempt, valid in _SLOT.iter_unpack(content[: len(content) // _SLOT.size * _SLOT.size]):
+        if valid:
+            begun.add((TaskId(client.rstrip(b"\0").decode(), number), attempt))
+    return begun

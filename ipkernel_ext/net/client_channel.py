@@ -1,0 +1,342 @@
+"""A client's shell: one I/O thread owns the socket, the core and everything that arrives.
+
+Calls from user threads only put something into a queue and wake the I/O thread, so a Ctrl-C in
+the middle of a call leaves nothing half done. Results and output are handed to the receivers that
+were given with the submission, from the I/O thread; receivers must be quick and must not raise.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import socket as std_socket
+import sys
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from typing import Any, Protocol
+
+import zmq
+
+from ipkernel_ext.core import messages as m
+from ipkernel_ext.core import wire
+from ipkernel_ext.core.client import ClientCore, Submission
+from ipkernel_ext.core.effects import Answered, Effect, Reconnect, Resolve, RosterChanged, Send, Show
+from ipkernel_ext.core.wire import Frame
+from ipkernel_ext.errors import ForkedClientError, NotConnected, ProtocolError
+from ipkernel_ext.net.edge import Edge, Locate
+from ipkernel_ext.net.sockets import Wake
+
+log = logging.getLogger("ipkernel_ext")
+
+
+class Receiver(Protocol):
+    """Who gets what belongs to a submission."""
+
+    def on_result(self, result: m.Result, frames: Sequence[Frame]) -> None:
+        """One of its tasks ended."""
+
+    def on_output(self, output: m.Stream | m.Display) -> None:
+        """One of its tasks wrote something."""
+
+
+class Channel(Protocol):
+    """What ``remote`` needs of the connection to a controller."""
+
+    client: str
+
+    def next_numbers(self, count: int) -> range:
+        """Task numbers nobody else has."""
+
+    def submit(self, submission: Submission, receiver: Receiver) -> None:
+        """Send tasks; results go to the receiver."""
+
+    def cancel(self, numbers: Sequence[int]) -> None:
+        """Take queued tasks away, interrupt running ones."""
+
+    def tell(self, message: m.Interrupt | m.ShutDown) -> None:
+        """Something without an answer."""
+
+    def ask(self, make: Callable[[int], m.Ask | m.ClearQueue | m.EndEngines]) -> Future[dict[str, Any]]:
+        """A question, made from its request number."""
+
+    @property
+    def roster(self) -> Roster:
+        """Who is there, as last heard."""
+
+    def wait_roster(self, enough: Callable[[Roster], bool], timeout: float | None) -> bool:
+        """Wait until the roster is so. False when the time ran out."""
+
+    def close(self) -> None:
+        """Leave."""
+
+
+class Roster:
+    """A snapshot of who is there. Immutable; a new one is made at each change."""
+
+    def __init__(
+        self,
+        connected: bool = False,
+        engines: dict[int, m.EngineRecord] | None = None,
+        lost: dict[str, m.Exit] | None = None,
+        trouble: str = "",
+        ended: str | None = None,
+        why: str = "",
+    ) -> None:
+        self.connected = connected
+        self.engines = engines or {}
+        self.ids = sorted(self.engines)
+        self.lost = lost or {}
+        self.trouble = trouble  # why engines did not come
+        self.ended = ended  # why the cluster is no more
+        self.why = why  # there is no connection
+
+
+class ClientChannel:
+    """A client's connection to a controller.
+
+    Parameters
+    ----------
+    locate
+        Says where the controller is.
+    on_stray
+        Gets output that belongs to no task.
+    """
+
+    def __init__(self, locate: Locate, on_stray: Callable[[m.Stream | m.Display], None] | None = None) -> None:
+        self.client = uuid.uuid4().hex[:12]
+        self._on_stray = on_stray
+        self._locate = locate
+        self._pid = os.getpid()
+        self._core = ClientCore(
+            self.client,
+            python=".".join(map(str, sys.version_info[:3])),
+            host=std_socket.gethostname(),
+            pid=self._pid,
+        )
+        self._numbers = itertools.count()
+        self._requests = itertools.count(1)
+        self._numbers_lock = threading.Lock()
+        self._commands: deque[Callable[[], list[Effect]]] = deque()
+        self._receivers: dict[int, Receiver] = {}
+        self._answers: dict[int, Future[dict[str, Any]]] = {}
+        self._roster = Roster()
+        self._changed = threading.Condition()
+        self._wake = Wake()
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._edge = Edge(self._context, locate, wire.Decoder(m.ToClient))
+        self._out: list[wire.Entry] = []
+        self._closing = False
+        self._ended: str | None = None
+        self._thread = threading.Thread(target=self._loop, name="ipkernel_ext client", daemon=True)
+        self._thread.start()
+
+    # ------------------------------------------------------------ any thread
+
+    @property
+    def roster(self) -> Roster:
+        """Who is there, as last heard."""
+        return self._roster
+
+    def next_numbers(self, count: int) -> range:
+        """Task numbers nobody else has."""
+        with self._numbers_lock:
+            first = next(self._numbers)
+            if count > 1:
+                self._numbers = itertools.count(first + count)
+        return range(first, first + count)
+
+    def submit(self, submission: Submission, receiver: Receiver) -> None:
+        """Send tasks; results go to the receiver."""
+        self._check()
+
+        def command() -> list[Effect]:
+            for number in submission.numbers:
+                self._receivers[number] = receiver
+            return self._core.submit(submission)
+
+        self._enqueue(command)
+
+    def cancel(self, numbers: Sequence[int]) -> None:
+        """Take queued tasks away, interrupt running ones."""
+        self._enqueue(lambda: self._core.cancel(numbers))
+
+    def tell(self, message: m.Interrupt | m.ShutDown) -> None:
+        """Something without an answer."""
+        self._check()
+        self._enqueue(lambda: self._core.tell(message))
+
+    def ask(self, make: Callable[[int], m.Ask | m.ClearQueue | m.EndEngines]) -> Future[dict[str, Any]]:
+        """A question, made from its request number."""
+        self._check()
+        request = next(self._requests)
+        future: Future[dict[str, Any]] = Future()
+
+        def command() -> list[Effect]:
+            self._answers[request] = future
+            return self._core.ask(make(request))
+
+        self._enqueue(command)
+        return future
+
+    def wait_roster(self, enough: Callable[[Roster], bool], timeout: float | None) -> bool:
+        """Wait until the roster is so. False when the time ran out."""
+        with self._changed:
+            return self._changed.wait_for(lambda: enough(self._roster), timeout)
+
+    def close(self) -> None:
+        """Say goodbye and end the I/O thread; what was sent goes on at the engines."""
+        if self._closing or os.getpid() != self._pid:
+            return
+        self._closing = True
+        self._wake.set()
+        if threading.current_thread() is not self._thread:
+            self._thread.join(2.0)
+
+    @property
+    def closed(self) -> bool:
+        """Whether this client has left."""
+        return self._closing
+
+    def _check(self) -> None:
+        if os.getpid() != self._pid:
+            raise ForkedClientError(
+                "this RemoteController belongs to the process that made it; make a new one after a fork"
+            )
+        if self._closing:
+            raise NotConnected("this RemoteController is closed; make a new one")
+        if self._ended is not None:
+            raise NotConnected(f"the cluster has ended: {self._ended}")
+
+    def _enqueue(self, command: Callable[[], list[Effect]]) -> None:
+        self._commands.append(command)
+        self._wake.set()
+
+    # ------------------------------------------------------------ I/O thread
+
+    def _loop(self) -> None:
+        poller = zmq.Poller()
+        poller.register(self._wake.fileno(), zmq.POLLIN)
+        try:
+            self._reconnect(poller)
+            while not self._closing:
+                poller.poll(self._timeout())
+                self._turn(poller)
+        except Exception:
+            log.exception("the client's I/O thread failed; this RemoteController is closed")
+        finally:
+            self._closing = True
+            self._leave(poller)
+            self._wake.close()
+
+    def _turn(self, poller: zmq.Poller) -> None:
+        """One turn of the loop, after the poll."""
+        self._wake.clear()
+        now = time.monotonic()
+        if self._edge.lost():
+            self._do(self._core.disconnected())
+            self._reconnect(poller)
+        elif self._edge.retry_at is not None and now >= self._edge.retry_at:
+            self._reconnect(poller)
+        while self._commands:
+            self._do(self._commands.popleft()())
+        self._take()
+        deadline = self._core.next_deadline()
+        if deadline is not None and time.monotonic() >= deadline:
+            self._do(self._core.tick(time.monotonic()))
+        self._flush()
+
+    def _timeout(self) -> float | None:
+        deadlines = [d for d in (self._core.next_deadline(), self._edge.retry_at) if d is not None]
+        return max(0.0, (min(deadlines) - time.monotonic()) * 1000) if deadlines else None
+
+    def _reconnect(self, poller: zmq.Poller) -> None:
+        self._edge.unregister(poller)
+        self._out.clear()
+        if self._ended is None and self._edge.open(time.monotonic()):
+            self._edge.register(poller)
+            self._do(self._core.connect())
+            self._flush()
+        self._publish()
+
+    def _take(self) -> None:
+        while True:
+            try:
+                batch = self._edge.receive()
+            except ProtocolError as error:
+                self._do(self._core.end(f"the controller does not speak this version's protocol: {error}"))
+                return
+            if batch is None:
+                return
+            epoch, entries = batch
+            now = time.monotonic()
+            for message, frames in entries:
+                if isinstance(message, m.ClusterEnds):
+                    self._ended = message.reason
+                self._do(self._core.receive(epoch, message, frames, now))
+
+    def _do(self, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Resolve(result, frames):
+                    receiver = self._receivers.pop(result.task.number, None)
+                    if receiver is not None:
+                        receiver.on_result(result, frames)
+                case Send(_, message, frames):
+                    self._out.append((message, frames))
+                case Show(message):
+                    self._show(message)
+                case Answered(request, body, error):
+                    self._answer(request, body, error)
+                case RosterChanged():
+                    self._publish()
+                case Reconnect():
+                    self._edge.retry_at = time.monotonic()
+                case _:
+                    raise AssertionError(f"not an effect of a client: {effect}")
+
+    def _show(self, output: m.Stream | m.Display) -> None:
+        receiver = self._receivers.get(output.task.number) if output.task is not None else None
+        if receiver is not None:
+            receiver.on_output(output)
+        elif self._on_stray is not None:
+            self._on_stray(output)
+
+    def _answer(self, request: int, body: dict[str, Any] | None, error: Exception | None) -> None:
+        future = self._answers.pop(request, None)
+        if future is None or not future.set_running_or_notify_cancel():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(body or {})
+
+    def _publish(self) -> None:
+        core = self._core
+        with self._changed:
+            self._roster = Roster(
+                core.connected, dict(core.engines), dict(core.lost), core.trouble, self._ended, self._edge.why
+            )
+            self._changed.notify_all()
+
+    def _flush(self) -> None:
+        if self._out:
+            entries, self._out = self._out, []
+            self._edge.send(self._core.epoch, entries)
+
+    def _leave(self, poller: zmq.Poller) -> None:
+        """Order: what user threads enqueued, then goodbye, then whoever still waits hears why."""
+        while self._commands:
+            self._do(self._commands.popleft()())
+        self._do(self._core.leave())
+        self._flush()
+        self._edge.unregister(poller)
+        self._edge.close(linger=1000)
+        self._do(self._core.end("this RemoteController was closed"))
+        self._context.term()
+
+

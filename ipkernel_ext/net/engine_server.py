@@ -1,0 +1,318 @@
+"""An engine's shell: the main thread reads tasks and runs user code, a control thread does the rest.
+
+The two threads share ``core.engine`` under one lock. What the control thread alone can do while
+user code runs: interrupt it, give queued tasks back, send its output on. What the main thread alone
+does: read and write the task connection, run user code. Nothing here knows what user code is; that
+is ``execution``.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from ipkernel_ext.core import messages as m
+from ipkernel_ext.core import wire
+from ipkernel_ext.core.effects import Begin, Effect, RaiseInterrupt, Reconnect, Send, Stop
+from ipkernel_ext.core.engine import Channel, Claim, EngineCore
+from ipkernel_ext.errors import ProtocolError
+from ipkernel_ext.execution.interrupt import Interrupter
+from ipkernel_ext.execution.output import OutputBuffer
+from ipkernel_ext.execution.runner import Runner
+from ipkernel_ext.net.begun import BegunFile
+from ipkernel_ext.net.edge import Edge, Locate
+from ipkernel_ext.net.sockets import Wake, new_socket, receive, send
+
+FLUSH_AFTER = 0.02  # seconds for which output of running code is collected before it is sent
+GRACE = 3.0  # seconds that user code has to end after it was told to
+
+_decoder = wire.Decoder(m.ToEngine)
+
+
+class EngineServer:
+    """One engine.
+
+    Parameters
+    ----------
+    record : EngineRecord
+        What to say of itself.
+    locate
+        Says where the controller is.
+    begun : Path
+        Directory of begun files, shared with the controller when it is on this host.
+    owner : int or None
+        A descriptor whose end of file means that this engine is to end.
+    """
+
+    def __init__(
+        self,
+        record: m.EngineRecord,
+        locate: Locate,
+        runner: Runner,
+        output: OutputBuffer,
+        interrupter: Interrupter,
+        begun: Path | None,
+        log: logging.Logger,
+        owner: int | None = None,
+    ) -> None:
+        self._core = EngineCore(record)
+        self._runner = runner
+        self._output = output
+        self._interrupter = interrupter
+        self._log = log
+        self._owner = owner
+        self._begun = None if begun is None else BegunFile(begun / record.boot)
+        self._lock = threading.Lock()
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._locate = locate
+        self._edge = Edge(self._context, locate, _decoder)
+        self._control_wake = Wake()
+        self._main_wake = Wake()
+        self._for_control: deque[wire.Entry] = deque()
+        self._tasks: zmq.Socket[bytes] | None = None
+        self._tasks_generation = 0
+        self._welcomed = 0  # the generation that the controller has welcomed
+        self._flush_at: float | None = None
+        self._pending = False  # output waits to be sent
+        self._stopping: str | None = None
+        self._waiting_said = False
+        self._pid = os.getpid()
+        output.on_pending = self._on_pending
+        output.engine_id = lambda: self._core.id
+
+    def run(self) -> str:
+        """Serve until told to stop; the reason. To be called from the process's main thread."""
+        control = threading.Thread(target=self._control_loop, name="ipkernel_ext control", daemon=True)
+        control.start()
+        poller = zmq.Poller()
+        poller.register(self._main_wake.fileno(), zmq.POLLIN)
+        while self._stopping is None:
+            self._follow_generation(poller)
+            self._take_tasks()
+            claim = self._claim()
+            if claim is not None:
+                self._run_one(claim)
+            elif self._stopping is None and not self._behind():
+                poller.poll()
+                self._main_wake.clear()
+        self._control_wake.set()
+        control.join(GRACE)
+        return self._stopping
+
+    def close(self) -> None:
+        """Let go of sockets and files, after what was sent has left."""
+        if self._tasks is not None:
+            self._tasks.close(1000)
+        self._context.term()
+        if self._begun is not None:
+            self._begun.close()
+        self._control_wake.close()
+        self._main_wake.close()
+
+    def stop(self, reason: str) -> None:
+        """End after what runs now; from a signal handler or another thread."""
+        self._stopping = self._stopping or reason
+        self._main_wake.set()
+        self._control_wake.set()
+
+    # ------------------------------------------------------------ main thread
+
+    def _behind(self) -> bool:
+        return self._tasks_generation != self._welcomed
+
+    def _follow_generation(self, poller: zmq.Poller) -> None:
+        """Give up the task connection of an earlier generation, open this one's."""
+        generation = self._welcomed
+        if self._tasks_generation == generation:
+            return
+        if self._tasks is not None:
+            poller.unregister(self._tasks)
+            self._tasks.close(0)
+        self._tasks_generation = generation
+        self._tasks = new_socket(self._context, zmq.DEALER)
+        self._tasks.connect(self._locate())
+        poller.register(self._tasks, zmq.POLLIN)
+        with self._lock:
+            effects = self._core.connect_tasks()
+        self._do_main(effects)
+
+    def _take_tasks(self) -> None:
+        if self._tasks is None:
+            return
+        while (parts := receive(self._tasks)) is not None:
+            epoch, entries = _decoder.decode(parts)
+            for message, frames in entries:
+                with self._lock:
+                    effects = self._core.receive(Channel.TASKS, self._tasks_generation, epoch, message, frames)
+                self._do_main(effects)
+
+    def _claim(self) -> Claim | None:
+        with self._lock:
+            claim, effects = self._core.claim()
+            self._do_main(effects)
+        return claim
+
+    def _run_one(self, claim: Claim) -> None:
+        task = claim.task
+        self._output.begin(task.id, task.attempt)
+        outcome = self._runner.run(task.work, claim.frames, claim.function, (task.id, task.attempt))
+        if os.getpid() != self._pid:
+            os._exit(0)  # user code forked, and the child came back here
+        with self._lock:
+            pieces, count = self._output.end()
+            effects = self._core.finish(
+                pieces,
+                count,
+                outcome.frames,
+                outcome.failure,
+                outcome.execution,
+                outcome.has_value,
+                outcome.seconds,
+            )
+        self._do_main(effects)
+
+    def _do_main(self, effects: Iterable[Effect]) -> None:
+        entries: list[wire.Entry] = []
+        for effect in effects:
+            match effect:
+                case Send(Channel.TASKS, message, frames):
+                    entries.append((message, frames))
+                case Send(_, message, frames):
+                    self._for_control.append((message, frames))
+                    self._control_wake.set()
+                case Begin(task, attempt):
+                    if self._begun is not None:
+                        self._begun.write(task, attempt)
+                case Stop(reason):
+                    self.stop(reason)
+                case _:
+                    raise AssertionError(f"not an effect on the main thread: {effect}")
+        if entries and self._tasks is not None:
+            send(self._tasks, wire.encode(self._core.epoch, entries))
+
+    # ------------------------------------------------------------ control thread
+
+    def _control_loop(self) -> None:
+        poller = zmq.Poller()
+        poller.register(self._control_wake.fileno(), zmq.POLLIN)
+        if self._owner is not None:
+            poller.register(self._owner, zmq.POLLIN)
+        self._reconnect(poller)
+        while self._stopping is None:
+            ready = dict(poller.poll(self._timeout()))
+            if self._owner in ready:
+                self.stop("its owner has ended")
+            self._control_wake.clear()
+            now = time.monotonic()
+            if self._edge.lost() or (self._edge.retry_at is not None and now >= self._edge.retry_at):
+                self._reconnect(poller)
+            self._take_control(poller)
+            self._send_waiting()
+            if self._pending and self._flush_at is None:
+                self._flush_at = now + FLUSH_AFTER
+            if self._flush_at is not None and now >= self._flush_at:
+                self._flush_output()
+        self._end(poller)
+
+    def _timeout(self) -> float | None:
+        deadlines = [d for d in (self._edge.retry_at, self._flush_at) if d is not None]
+        return max(0.0, (min(deadlines) - time.monotonic()) * 1000) if deadlines else None
+
+    def _reconnect(self, poller: zmq.Poller) -> None:
+        self._edge.unregister(poller)
+        opened = self._edge.open(time.monotonic())
+        if not opened:
+            if not self._waiting_said:
+                self._waiting_said = True
+                self._log.warning("waiting for a controller: %s", self._edge.why)
+            return
+        self._waiting_said = False
+        self._edge.register(poller)
+        with self._lock:
+            effects = self._core.connect()
+        self._do_control(effects, poller)
+
+    def _take_control(self, poller: zmq.Poller) -> None:
+        while True:
+            try:
+                batch = self._edge.receive()
+            except ProtocolError as error:
+                self.stop(f"the controller does not speak this version's protocol: {error}")
+                return
+            if batch is None:
+                return
+            epoch, entries = batch
+            for message, frames in entries:
+                with self._lock:
+                    generation = self._core.generation
+                    effects = self._core.receive(Channel.CONTROL, generation, epoch, message, frames)
+                    self._do_control(effects, poller)
+                    if isinstance(message, m.WelcomeEngine) and self._core.id == message.id:
+                        self._log.info("this is engine %d", message.id)
+                        self._welcomed = generation
+                        self._main_wake.set()
+
+    def _do_control(self, effects: Iterable[Effect], poller: zmq.Poller) -> None:
+        entries: list[wire.Entry] = []
+        for effect in effects:
+            match effect:
+                case Send(_, message, frames):
+                    entries.append((message, frames))
+                case RaiseInterrupt(task, attempt):
+                    self._interrupter.interrupt((task, attempt))
+                case Reconnect():
+                    self._edge.retry_at = time.monotonic()
+                case Stop(reason):
+                    self.stop(reason)
+                case _:
+                    raise AssertionError(f"not an effect on the control thread: {effect}")
+        if entries:
+            self._edge.send(self._core.epoch, entries)
+
+    def _send_waiting(self) -> None:
+        entries = []
+        while self._for_control:
+            entries.append(self._for_control.popleft())
+        if entries:
+            self._edge.send(self._core.epoch, entries)
+
+    def _on_pending(self) -> None:
+        self._pending = True
+        self._control_wake.set()
+
+    def _flush_output(self) -> None:
+        self._flush_at = None
+        self._pending = False
+        with self._lock:
+            pieces: Sequence[Any] = self._output.take()
+            effects = self._core.output(pieces)
+        self._edge.send(self._core.epoch, [(e.message, e.frames) for e in effects if isinstance(e, Send)])
+
+    def _end(self, poller: zmq.Poller) -> None:
+        """User code gets an interrupt and a while to end; then the process ends without asking it."""
+        last = threading.Timer(GRACE, os._exit, [1])
+        last.daemon = True
+        last.start()
+        with self._lock:
+            running = self._core.running
+        if running is not None:
+            self._interrupter.interrupt(running)
+        self._flush_output()
+        self._edge.send(self._core.epoch, [(m.Goodbye(), ())])
+        self._edge.unregister(poller)
+        self._edge.close(linger=500)
+
+
+def stop_on_signals(server: EngineServer) -> None:
+    """SIGTERM and SIGHUP end the engine. SIGINT is the interrupter's."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda caught, _: server.stop(signal.Signals(caught).name))

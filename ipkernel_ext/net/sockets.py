@@ -1,0 +1,99 @@
+"""ZeroMQ sockets as this package uses them: options, batches in and out, and what the monitor says.
+
+High-water marks are off and sends never block: how much is under way is the cores' business.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from ipkernel_ext.core.wire import Frame
+
+RECONNECT = 50, 1000  # milliseconds, first and longest pause between attempts to connect
+
+
+class Wake:
+    """Wakes a loop of another thread. Setting it again before it was cleared costs nothing."""
+
+    def __init__(self) -> None:
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._reader, False)
+        os.set_blocking(self._writer, False)
+        self._is_set = False
+
+    def fileno(self) -> int:
+        """What to poll."""
+        return self._reader
+
+    def set(self) -> None:
+        """Wake the loop. What it is to find must have been put in place before."""
+        if not self._is_set:
+            self._is_set = True
+            os.write(self._writer, b"!")
+
+    def clear(self) -> None:
+        """To be called by the loop before it looks at what there is."""
+        try:
+            os.read(self._reader, 64)
+        except BlockingIOError:
+            pass
+        self._is_set = False
+
+    def close(self) -> None:
+        """Give both descriptors back; setting it later does nothing."""
+        self._is_set = True
+        os.close(self._reader)
+        os.close(self._writer)
+
+
+def new_socket(context: zmq.Context[zmq.Socket[bytes]], kind: int) -> zmq.Socket[bytes]:
+    """A socket with this package's options."""
+    socket = context.socket(kind)
+    socket.sndhwm = 0
+    socket.rcvhwm = 0
+    socket.linger = 1000
+    if kind == zmq.ROUTER:
+        socket.router_mandatory = 1
+    else:
+        socket.reconnect_ivl, socket.reconnect_ivl_max = RECONNECT
+    return socket
+
+
+def send(socket: zmq.Socket[bytes], parts: Sequence[Frame]) -> None:
+    """Send one batch; large parts are not copied."""
+    socket.send_multipart(parts, zmq.DONTWAIT, copy=len(parts) == 1)
+
+
+def receive(socket: zmq.Socket[bytes]) -> list[Frame] | None:
+    """The next batch, or None when there is none; parts after the first are views that own their memory."""
+    try:
+        parts: list[Frame] = [socket.recv(zmq.DONTWAIT)]
+    except zmq.Again:
+        return None
+    while socket.get(zmq.RCVMORE):
+        parts.append(socket.recv(zmq.DONTWAIT, copy=False).buffer)
+    return parts
+
+
+class Monitor:
+    """What happens to a socket's connections."""
+
+    def __init__(self, socket: zmq.Socket[bytes], events: int) -> None:
+        self._socket = socket
+        self.pair = socket.get_monitor_socket(events)
+
+    def events(self) -> list[tuple[int, int]]:
+        """(event, value) of all that happened since the last call."""
+        happened = []
+        while self.pair.get(zmq.EVENTS) & zmq.POLLIN:
+            message = recv_monitor_message(self.pair, zmq.DONTWAIT)
+            happened.append((int(message["event"]), int(message["value"])))
+        return happened
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._socket.disable_monitor()

@@ -1,0 +1,756 @@
+"""``RemoteController`` and its views: what a user calls, turned into tasks.
+
+Each call resolves its targets, pickles what travels, sends one submission and gives back a result
+object, or waits for its value. How tasks travel is the channel's business.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from ipkernel_ext import payload, sequences, targets
+from ipkernel_ext.core import messages as m
+from ipkernel_ext.core.client import Submission
+from ipkernel_ext.core.messages import EngineRecord
+from ipkernel_ext.core.wire import Frame
+from ipkernel_ext.errors import EngineLost, NoEngines, NotConnected
+from ipkernel_ext.net.client_channel import Channel, ClientChannel, Roster
+from ipkernel_ext.results import (
+    AsyncResult,
+    ExecuteResult,
+    JoinedResult,
+    ListResult,
+    MapResult,
+    Piece,
+    ResultList,
+    SingleResult,
+    decoded,
+)
+from ipkernel_ext.targets import Spec
+
+if TYPE_CHECKING:
+    from ipkernel_ext.launcher import Cluster
+
+CHUNKS = 4  # chunks per engine, where a map is told no chunk size
+
+
+class Engines:
+    """Some engines of a cluster: what ``RemoteController`` and its views have in common.
+
+    Every call takes ``targets=`` and ``block=``, which override the attributes of the same names.
+    With a single integer target a call gives the value, otherwise a list in engine order; with
+    ``block=False`` an ``AsyncResult``.
+
+    Attributes
+    ----------
+    targets
+        Whom calls address, unless they say so themselves; see ``targets.Spec``.
+    block : bool
+        Whether calls wait for their value.
+    """
+
+    def __init__(self, link: _Link, targets: Spec, block: bool) -> None:
+        self._link = link
+        self.targets: Spec = targets
+        self.block = block
+
+    # ------------------------------------------------------------ which engines
+
+    @property
+    def ids(self) -> list[int]:
+        """Ids of these engines, in order."""
+        raise NotImplementedError
+
+    @property
+    def engines(self) -> list[EngineRecord]:
+        """What is known of these engines, in order."""
+        known = self._link.roster().engines
+        return [known[id] for id in self.ids if id in known]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[View]:
+        return iter([View(self._link, id, self.block) for id in self.ids])
+
+    def _along(self) -> bool:
+        """Whether integers count along ``ids``."""
+        return True
+
+    def _choose(self, spec: Spec | None) -> targets.Chosen:
+        """The engines that a call addresses. ``None``: this object's own targets."""
+        roster = self._link.roster()
+        if spec is None:
+            return self._own(roster)
+        return targets.choose(spec, roster.ids, roster.engines)
+
+    def _own(self, roster: Roster) -> targets.Chosen:
+        raise NotImplementedError
+
+    # ------------------------------------------------------------ code
+
+    def execute(self, code: str, *, targets: Spec | None = None, block: bool | None = None) -> Any:
+        """Run source code on the targets, as a cell of IPython.
+
+        Returns
+        -------
+        ExecuteResult, or ResultList over several targets
+        """
+        return self._run_code(m.Execute(code), targets, block)
+
+    def run(self, path: str | Path, *, targets: Spec | None = None, block: bool | None = None) -> Any:
+        """Run a file of this machine on the targets.
+
+        Raises
+        ------
+        FileNotFoundError
+            The file is not here. Nothing was sent.
+        """
+        path = Path(path).expanduser()
+        return self._run_code(m.Execute(path.read_text(), str(path.resolve())), targets, block)
+
+    def _run_code(self, work: m.Execute, targets: Spec | None, block: bool | None) -> Any:
+        chosen = self._choose(targets)
+        result: AsyncResult
+        if chosen.single:
+            result = self._link.send(_CodeResult, chosen, work, (), fetch=self._fetch)
+        else:
+            result = self._link.send(_CodeResults, chosen, work, (), fetch=self._fetch)
+        return self._give(result, block)
+
+    def _fetch(self, engine: int, execution: int) -> Any:
+        chosen = targets.Chosen([engine], True)
+        return _wait(self._link.send(SingleResult, chosen, m.Value(execution), ()))
+
+    def apply(
+        self,
+        f: Callable[..., Any],
+        /,
+        *args: Any,
+        targets: Spec | None = None,
+        block: bool | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Call ``f(*args, **kwargs)`` on the targets. A ``Ref`` among the arguments is resolved there."""
+        digest, function = payload.dumps_function(f)
+        frames = payload.dumps((args, kwargs), name="args")
+        return self._call(m.Apply(digest), frames, targets, block, function=function)
+
+    def reset(self, *, targets: Spec | None = None, block: bool | None = None) -> Any:
+        """Empty the targets' namespaces."""
+        return self._call(m.Reset(), (), targets, block)
+
+    def keys(self, *, targets: Spec | None = None, block: bool | None = None) -> Any:
+        """The user's names on the targets, sorted."""
+        return self._call(m.Keys(), (), targets, block)
+
+    # ------------------------------------------------------------ objects
+
+    def push(self, names: Mapping[str, Any], *, targets: Spec | None = None, block: bool | None = None) -> Any:
+        """Bind names on the targets: all of them or, where one cannot be pickled, none."""
+        for name in names:
+            _check_name(name)
+        return self._call(m.Push(list(names)), payload.dumps(dict(names), name="names"), targets, block)
+
+    def pull(
+        self, names: str | Iterable[str], *, targets: Spec | None = None, block: bool | None = None
+    ) -> Any:
+        """The values of names on the targets; for several names a tuple per engine.
+
+        Raises
+        ------
+        NameNotFound
+            An engine does not have it; names close ones.
+        """
+        several = not isinstance(names, str)
+        wanted = list(names) if several else [names]
+        for name in wanted:
+            _check_name(name)
+
+        def decode(piece: Piece) -> Any:
+            values = decoded(piece)
+            return tuple(values) if several else values[0]
+
+        return self._call(m.Pull(wanted), (), targets, block, decode=decode)
+
+    def __contains__(self, name: str) -> bool:
+        chosen = self._choose(None)
+        every = _wait(self._link.send(ListResult, chosen._replace(single=False), m.Keys(), ()))
+        return all(name in keys for keys in every)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        _check_name(name)
+        self.push({name: value}, block=True)
+
+    def __delitem__(self, name: str) -> None:
+        _check_name(name)
+        self._call(m.Delete([name]), (), None, True)
+
+    def __getitem__(self, key: Any) -> Any:
+        """A variable (for an identifier), or a view (for an index, slice, list, tag or host)."""
+        if isinstance(key, str) and ":" not in key:
+            return self.pull(key, block=True)
+        if isinstance(key, str):
+            targets.choose(key, self.ids, self._link.roster().engines)
+            return View(self._link, key, self.block, within=self._fixed())
+        ids, single = targets.choose(key, self.ids, self._link.roster().engines, along=self._along())
+        return View(self._link, ids[0] if single else ids, self.block)
+
+    def _fixed(self) -> list[int] | None:
+        """Ids that tags and hosts are looked up among; None: all there are at that moment."""
+        return None
+
+    def scatter(
+        self, name: str, sequence: Any, *, targets: Spec | None = None, block: bool | None = None
+    ) -> Any:
+        """Cut a sequence along its first axis, one piece per target, as ``numpy.array_split`` cuts."""
+        _check_name(name)
+        chosen = self._choose(targets)
+        self._link.need(chosen.ids)
+        pieces = sequences.cut(sequence, len(chosen.ids))
+        frames = [payload.dumps({name: piece}, name=name) for piece in pieces]
+        kind = SingleResult if chosen.single else ListResult
+        return self._give(self._link.send_each(kind, chosen, m.Push([name]), frames), block)
+
+    def gather(self, name: str, *, targets: Spec | None = None, block: bool | None = None) -> Any:
+        """The targets' pieces of a name, joined: arrays, DataFrames (rows), Arrow tables, strings, lists, tuples."""
+        _check_name(name)
+        chosen = self._choose(targets)._replace(single=False)
+
+        def join(values: list[Any]) -> Any:
+            return sequences.join([value[0] for value in values])
+
+        return self._give(self._link.send(functools.partial(JoinedResult, join), chosen, m.Pull([name]), ()), block)
+
+    # ------------------------------------------------------------ balanced work
+
+    def submit(
+        self, f: Callable[..., Any], /, *args: Any, retries: int = 0, targets: Spec | None = None, **kwargs: Any
+    ) -> AsyncResult:
+        """Call ``f(*args, **kwargs)`` on whichever engine is free first.
+
+        Parameters
+        ----------
+        retries : int
+            How often the task may be started again when its engine dies. An exception is no reason.
+        targets
+            A single engine, to have it run there.
+        """
+        digest, function = payload.dumps_function(f)
+        frames = payload.dumps((args, kwargs), name="args")
+        return self._link.balance(
+            SingleResult, [(m.Apply(digest), frames)], self._among(targets), retries=retries, function=function
+        )
+
+    def map(
+        self,
+        f: Callable[..., Any],
+        /,
+        *iterables: Iterable[Any],
+        ordered: bool = True,
+        chunksize: int | str = "auto",
+        retries: int = 0,
+        return_exceptions: bool = False,
+        progress: bool = False,
+        targets: Spec | None = None,
+        block: bool | None = None,
+    ) -> Any:
+        """``[f(x) for x in seq]``, balanced over the engines.
+
+        Parameters
+        ----------
+        iterables
+            One per argument of ``f``; the shortest ends it.
+        ordered : bool
+            Values in order of the items, or of their arrival.
+        chunksize : int or "auto"
+            Items per task.
+        retries : int
+            How often a chunk may be started again when its engine dies.
+        return_exceptions : bool
+            Failed items give their exception instead of raising it.
+        progress : bool
+            Show a bar while it runs.
+
+        Raises
+        ------
+        Exception
+            What the first failing item, in order of the items, raised; a note names the item.
+        """
+        if not iterables:
+            raise TypeError("map needs at least one sequence after the function")
+        if chunksize != "auto" and (not isinstance(chunksize, int) or chunksize < 1):
+            raise ValueError(f"chunksize must be a positive integer or 'auto', not {chunksize!r}")
+        items = list(zip(*iterables, strict=False))
+        among = self._among(targets)
+        size = _chunk_size(len(items), len(among or self.ids)) if chunksize == "auto" else int(chunksize)
+        starts = range(0, len(items), size)
+        sizes = [min(size, len(items) - start) for start in starts]
+        digest, function = payload.dumps_function(f)
+        works = [
+            (m.Map(digest, start, return_exceptions), payload.dumps(items[start : start + size], name="items"))
+            for start in starts
+        ]
+        make = functools.partial(MapResult, sizes, ordered, return_exceptions)
+        result = self._link.balance(make, works, among, retries=retries, function=function)
+        if progress:
+            _wait(result, result.wait_interactive)
+        return self._give(result, block)
+
+    def parallelize(self, f: Callable[..., Any]) -> Callable[..., Any]:
+        """A function of sequences: ``parallelize(f)(seq)`` gives ``[f(x) for x in seq]``, balanced."""
+
+        @functools.wraps(f)
+        def parallelized(*iterables: Iterable[Any]) -> Any:
+            return self.map(f, *iterables)
+
+        return parallelized
+
+    def remote(self, f: Callable[..., Any]) -> Callable[..., Any]:
+        """A function whose calls run on the targets."""
+
+        @functools.wraps(f)
+        def remote(*args: Any, **kwargs: Any) -> Any:
+            return self._apply_remote(f, args, kwargs)
+
+        return remote
+
+    def _apply_remote(self, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        digest, function = payload.dumps_function(f)
+        frames = payload.dumps((args, kwargs), name="args")
+        return self._call(m.Apply(digest), frames, None, None, function=function)
+
+    def _among(self, spec: Spec | None) -> list[int] | None:
+        """The engines that balanced work is kept to; None: any."""
+        raise NotImplementedError
+
+    # ------------------------------------------------------------ control
+
+    def interrupt(self, *, targets: Spec | None = None) -> None:
+        """Interrupt what the targets run at this moment; queued tasks go on."""
+        ids = self._choose(targets).ids
+        if ids:
+            self._link.channel.tell(m.Interrupt(ids))
+
+    def cancel(self, results: AsyncResult | Iterable[AsyncResult]) -> None:
+        """Take queued tasks of these results away and interrupt running ones."""
+        for result in [results] if isinstance(results, AsyncResult) else results:
+            result.cancel()
+
+    def clear_queue(self, *, targets: Spec | None = None) -> None:
+        """Take away whatever the targets have not started; it raises ``TaskCancelled``."""
+        ids = self._among(targets)
+        self._link.ask(lambda request: m.ClearQueue(request, ids))
+
+    def kill(self, *, targets: Spec | None = None) -> None:
+        """End the targets' processes now."""
+        self._end(self._choose(targets).ids, restart=False)
+
+    def restart(self, *, targets: Spec | None = None) -> None:
+        """End the targets' processes and start new ones with the same ids and empty namespaces."""
+        ids = self._choose(targets).ids
+        boots = {id: engine.boot for id, engine in self._link.roster().engines.items() if id in ids}
+        self._end(ids, restart=True)
+
+        def back(roster: Roster) -> bool:
+            return all(id in roster.engines and roster.engines[id].boot != boot for id, boot in boots.items())
+
+        if not self._link.channel.wait_roster(back, self._link.restart_timeout):
+            raise NoEngines(f"engines did not come back within {self._link.restart_timeout:g} s: {_trouble(self._link)}")
+        self._link.forget_boots(boots)
+
+    def _end(self, ids: list[int], restart: bool) -> None:
+        self._link.need(ids)
+        answer = self._link.ask(lambda request: m.EndEngines(request, ids, restart))
+        if answer["unsupervised"]:
+            listed = targets.summary(answer["unsupervised"])
+            raise NoEngines(f"engines {listed} were started by hand: nobody is there to restart them")
+
+    def queue_status(self, *, targets: Spec | None = None) -> dict[Any, Any]:
+        """By engine id ``{"queued", "running", "done"}``, and under ``"unassigned"`` how many tasks no engine has."""
+        ids = self._choose(targets).ids
+        body = self._link.ask(lambda request: m.Ask(request, "queue_status"))
+        status: dict[Any, Any] = {
+            id: {"queued": queued, "running": running, "done": done}
+            for id, queued, running, done in body["engines"]
+            if id in ids
+        }
+        status["unassigned"] = body["unassigned"]
+        return status
+
+    # ------------------------------------------------------------ sending
+
+    def _call(
+        self,
+        work: m.Work,
+        frames: Sequence[Frame],
+        spec: Spec | None,
+        block: bool | None,
+        **options: Any,
+    ) -> Any:
+        chosen = self._choose(spec)
+        kind = SingleResult if chosen.single else ListResult
+        return self._give(self._link.send(kind, chosen, work, frames, **options), block)
+
+    def _give(self, result: AsyncResult, block: bool | None) -> Any:
+        if self.block if block is None else block:
+            return _wait(result)
+        return result
+
+
+class View(Engines):
+    """A ``RemoteController`` narrowed to some engines.
+
+    By index or list it keeps its ids; by tag or host it is resolved at each call.
+    """
+
+    def __init__(self, link: _Link, spec: Spec, block: bool, within: list[int] | None = None) -> None:
+        super().__init__(link, spec, block)
+        self._within = within
+
+    @property
+    def ids(self) -> list[int]:
+        """Ids of these engines, in order."""
+        return self._own(self._link.roster()).ids
+
+    def _own(self, roster: Roster) -> targets.Chosen:
+        spec = self.targets
+        if isinstance(spec, int):
+            return targets.Chosen([spec], True)
+        if isinstance(spec, list):
+            return targets.Chosen(list(spec), False)
+        chosen = targets.choose(spec, roster.ids, roster.engines)
+        if self._within is not None:
+            return targets.Chosen([id for id in chosen.ids if id in self._within], False)
+        return chosen
+
+    def _fixed(self) -> list[int] | None:
+        return self.ids
+
+    def _among(self, spec: Spec | None) -> list[int] | None:
+        return self._choose(spec).ids
+
+    def shutdown(self) -> None:
+        """End these engines' processes."""
+        self._end(self.ids, restart=False)
+
+    def __repr__(self) -> str:
+        return f"<View of engines {targets.summary(self.ids)}>"
+
+
+class RemoteController(Engines):
+    """A client of a running cluster.
+
+    Parameters
+    ----------
+    url : str, optional
+        Address of a controller.
+    profile : str
+        IPython profile whose cluster to connect to.
+    connection_file : path, optional
+        The file to connect by, instead of the profile's.
+    timeout : float
+        Seconds to wait for the controller, here and while it is away later.
+    channel : Channel, optional
+        A connection that is there already, as ``testing`` makes one.
+
+    Raises
+    ------
+    NotConnected
+        No cluster runs there; the message names the file it looked for and what starts one.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        profile: str | None = None,
+        connection_file: str | Path | None = None,
+        timeout: float = 10.0,
+        channel: Channel | None = None,
+    ) -> None:
+        if channel is None:
+            locate = _locator(url, profile, connection_file)
+            locate()
+            channel = ClientChannel(locate)
+        super().__init__(_Link(channel, timeout), "all", True)
+        self.cluster: Cluster | None = None
+        try:
+            self._link.roster()
+        except BaseException:
+            channel.close()
+            raise
+
+    @property
+    def timeout(self) -> float:
+        """Seconds for which calls wait for a controller that is away, before they raise ``NotConnected``."""
+        return self._link.timeout
+
+    @timeout.setter
+    def timeout(self, seconds: float) -> None:
+        self._link.timeout = seconds
+
+    @property
+    def ids(self) -> list[int]:
+        """Ids of all engines, in order."""
+        return self._link.roster().ids
+
+    def _along(self) -> bool:
+        return False
+
+    def _own(self, roster: Roster) -> targets.Chosen:
+        return targets.choose(self.targets, roster.ids, roster.engines)
+
+    def _among(self, spec: Spec | None) -> list[int] | None:
+        spec = self.targets if spec is None else spec
+        return None if spec == "all" else targets.choose(spec, self.ids, self._link.roster().engines).ids
+
+    def wait_for_engines(self, n: int, timeout: float | None = None) -> None:  # seconds
+        """Wait until there are at least ``n`` engines.
+
+        Raises
+        ------
+        TimeoutError
+            They did not come; the message says why, as far as known.
+        """
+        given_up: list[str] = []
+
+        def enough(roster: Roster) -> bool:
+            if roster.trouble or roster.ended is not None:
+                given_up.append(roster.trouble or f"the cluster ended: {roster.ended}")
+            return bool(given_up) or len(roster.ids) >= n
+
+        came = self._link.channel.wait_roster(enough, timeout)
+        there = len(self._link.channel.roster.ids)
+        if there < n and (given_up or not came):
+            waited = "" if timeout is None or given_up else f" after {timeout:g} s"
+            raise TimeoutError(f"{there} of {n} engines are there{waited}: {_trouble(self._link)}")
+
+    def status(self) -> dict[str, Any]:
+        """What the controller says of itself, the engines, the clients and the queue, at this moment."""
+        body = self._link.ask(lambda request: m.Ask(request, "status"))
+        controller = dict(body["controller"])
+        controller["started"] = time.time() - controller.pop("uptime")
+        controller["address"] = self._link.channel.roster.address
+        return {
+            "controller": controller,
+            "engines": self.engines,
+            "clients": body["clients"],
+            "queue": {
+                **{id: {"queued": q, "running": r, "done": d} for id, q, r, d in body["queue"]},
+                "unassigned": body["unassigned"],
+            },
+        }
+
+    def barrier(self, results: Iterable[AsyncResult], timeout: float | None = None) -> None:  # seconds
+        """Wait until all of these are done, however they ended.
+
+        Raises
+        ------
+        TimeoutError
+            Some are not; they go on.
+        """
+        until = None if timeout is None else time.monotonic() + timeout
+        for result in [results] if isinstance(results, AsyncResult) else list(results):
+            if not _wait(result, lambda: result.wait(None if until is None else max(0.0, until - time.monotonic()))):  # noqa: B023
+                raise TimeoutError(f"not done after {timeout:g} s: {result}")
+
+    def shutdown(self) -> None:
+        """End the whole cluster."""
+        self._link.roster()
+        self._link.channel.tell(m.ShutDown())
+        if not self._link.channel.wait_roster(lambda roster: roster.ended is not None, self._link.timeout):
+            raise NotConnected("the controller did not confirm that it ends")
+        if self.cluster is not None:
+            self.cluster.wait()
+
+    def close(self) -> None:
+        """Leave. The cluster and what was sent go on, except on the client that ``launch`` gave: there it ends."""
+        self._link.channel.close()
+        if self.cluster is not None:
+            self.cluster.stop()
+
+    def __enter__(self) -> RemoteController:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        ids = self._link.channel.roster.ids
+        return f"<RemoteController: {len(ids)} engines ({targets.summary(ids) or 'none'})>"
+
+
+class _Link:
+    """What a ``RemoteController`` shares with its views: the channel, and which lives of the engines it has used."""
+
+    def __init__(self, channel: Channel, timeout: float) -> None:
+        self.channel = channel
+        self.timeout = timeout
+        self.restart_timeout = 30.0  # seconds
+        self._boots: dict[int, str] = {}
+        self._lock = threading.Lock()
+
+    def roster(self) -> Roster:
+        """Who is there. Waits for a controller that is away."""
+        roster = self.channel.roster
+        if roster.connected:
+            return roster
+        self.channel.wait_roster(lambda roster: roster.connected or roster.ended is not None, self.timeout)
+        roster = self.channel.roster
+        if roster.ended is not None:
+            raise NotConnected(f"the cluster has ended: {roster.ended}")
+        if not roster.connected:
+            why = roster.why or f"{roster.address} does not answer; `ipcluster list` shows what runs"
+            raise NotConnected(f"no controller after {self.timeout:g} s: {why}")
+        return roster
+
+    def need(self, ids: Sequence[int]) -> None:
+        """Raise NoEngines where there are none to address."""
+        if not ids:
+            raise NoEngines(f"there are no engines: {_trouble(self)}")
+
+    def forget_boots(self, ids: Iterable[int]) -> None:
+        """The user knows that these engines began anew."""
+        with self._lock:
+            for id in ids:
+                self._boots.pop(id, None)
+
+    def _lives(self, ids: Sequence[int]) -> list[str]:
+        """The boots that a call addresses. The first call after an engine was restarted says so."""
+        engines = self.channel.roster.engines
+        boots = []
+        with self._lock:
+            for id in ids:
+                used = self._boots.get(id)
+                there = engines[id].boot if id in engines else ""
+                boots.append(used or there)
+                self._boots[id] = there or used or ""
+        return boots
+
+    def send(
+        self,
+        make: Callable[..., AsyncResult],
+        chosen: targets.Chosen,
+        work: m.Work,
+        frames: Sequence[Frame],
+        function: Sequence[Frame] | None = None,
+        **options: Any,
+    ) -> AsyncResult:
+        """Send the same work to each of the engines."""
+        self.need(chosen.ids)
+        numbers = self.channel.next_numbers(len(chosen.ids))
+        result = make(self.channel, numbers, chosen.ids, self._hosts(), **options)
+        boots = self._lives(chosen.ids)
+        self.channel.submit(Submission(numbers, work, frames, chosen.ids, boots, 0, function), result)
+        return result
+
+    def send_each(
+        self, make: Callable[..., AsyncResult], chosen: targets.Chosen, work: m.Work, each: Sequence[Sequence[Frame]]
+    ) -> AsyncResult:
+        """Send each engine work with frames of its own."""
+        numbers = self.channel.next_numbers(len(chosen.ids))
+        result = make(self.channel, numbers, chosen.ids, self._hosts())
+        boots = self._lives(chosen.ids)
+        for number, engine, boot, frames in zip(numbers, chosen.ids, boots, each, strict=True):
+            self.channel.submit(Submission([number], work, frames, [engine], [boot]), result)
+        return result
+
+    def balance(
+        self,
+        make: Callable[..., AsyncResult],
+        works: Sequence[tuple[m.Work, Sequence[Frame]]],
+        among: Sequence[int] | None,
+        *,
+        retries: int = 0,
+        function: Sequence[Frame] | None = None,
+    ) -> AsyncResult:
+        """Send work to whichever engines are free; ``among`` keeps it to some, dealt out in turn."""
+        if among is None:
+            self.roster()
+        else:
+            self.need(among)
+        numbers = self.channel.next_numbers(len(works))
+        result = make(self.channel, numbers, None, self._hosts())
+        for i, (number, (work, frames)) in enumerate(zip(numbers, works, strict=True)):
+            engines = None if among is None else [among[i % len(among)]]
+            boots = None if engines is None else self._lives(engines)
+            submission = Submission([number], work, frames, engines, boots, retries, function)
+            self.channel.submit(submission, result)
+        return result
+
+    def ask(self, make: Callable[[int], m.Ask | m.ClearQueue | m.EndEngines]) -> dict[str, Any]:
+        """The controller's answer to a question."""
+        self.roster()
+        try:
+            return self.channel.ask(make).result(self.timeout)
+        except TimeoutError:
+            raise NotConnected(f"the controller does not answer; waited {self.timeout:g} s") from None
+
+    def _hosts(self) -> dict[int, str]:
+        return self.channel.roster.hosts
+
+
+class _CodeResult(SingleResult):
+    """Of ``execute`` on one engine."""
+
+    def __init__(self, *args: Any, fetch: Callable[[int, int], Any], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs, decode=lambda piece: ExecuteResult(piece, fetch))
+
+
+class _CodeResults(ListResult):
+    """Of ``execute`` on several engines."""
+
+    def __init__(self, *args: Any, fetch: Callable[[int, int], Any], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs, decode=lambda piece: ExecuteResult(piece, fetch))
+
+    def _join(self, values: list[Any]) -> ResultList:
+        return ResultList(values)
+
+
+def _wait(result: AsyncResult, how: Callable[[], Any] | None = None) -> Any:
+    """The value of a blocking call. Ctrl-C cancels the call's own tasks."""
+    try:
+        return (how or result.get)()
+    except KeyboardInterrupt:
+        if not result.done():
+            result.cancel()
+        raise
+
+
+def _chunk_size(items: int, engines: int) -> int:
+    return max(1, -(-items // (max(1, engines) * CHUNKS)))
+
+
+def _check_name(name: Any) -> None:
+    if not isinstance(name, str):
+        raise TypeError(f"a name is a string, not {name!r}")
+    if not name.isidentifier():
+        raise ValueError(f"{name!r} is not a name of a variable")
+
+
+def _trouble(link: _Link) -> str:
+    roster = link.channel.roster
+    return roster.trouble or "start some with `ipengine` or `ipcluster start`"
+
+
+def _locator(url: str | None, profile: str | None, connection_file: str | Path | None) -> Callable[[], str]:
+    from ipkernel_ext.config import connection
+
+    if url is not None:
+        return lambda: url
+    return functools.partial(connection.locate, "client", profile, connection_file)
+
+
+__all__ = ["AsyncResult", "Engines", "EngineLost", "ExecuteResult", "RemoteController", "ResultList", "View"]

@@ -1,0 +1,601 @@
+"""What a call gives back: ``AsyncResult`` while it runs, ``ExecuteResult`` and ``ResultList`` of code that ran.
+
+A result is unpickled when it is asked for, in the thread that asks. How a call is sent is not
+known here; a result knows its channel only to cancel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import CancelledError, Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import Any
+
+from ipkernel_ext import errors, payload
+from ipkernel_ext.core import messages as m
+from ipkernel_ext.core.messages import TaskId
+from ipkernel_ext.core.wire import Frame
+from ipkernel_ext.net.client_channel import Channel
+
+Output = m.Stream | m.Display
+Decode = Callable[["Piece"], Any]
+"""The value of a piece that succeeded."""
+
+
+class RemoteTraceback(Exception):
+    """Carries an engine's traceback as text, as the cause of the exception it belongs to."""
+
+    def __str__(self) -> str:
+        return f"\n{self.args[0]}"
+
+
+class RichOutput(str):
+    """A rich output: its plain text, with all its representations."""
+
+    bundle: dict[str, Any]
+    metadata: dict[str, Any]
+
+    def __new__(cls, bundle: dict[str, Any], metadata: dict[str, Any]) -> RichOutput:
+        output = super().__new__(cls, bundle.get("text/plain", ""))
+        output.bundle = bundle
+        output.metadata = metadata
+        return output
+
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        return self.bundle, self.metadata
+
+
+class Piece:
+    """One task of a call: its output so far, and its result once it came."""
+
+    __slots__ = ("frames", "log", "result")
+
+    def __init__(self) -> None:
+        self.result: m.Result | None = None
+        self.frames: Sequence[Frame] = ()
+        self.log: list[Output] = []
+
+    def text(self, name: str) -> str:
+        """What it wrote to stdout or stderr so far."""
+        return "".join(o.text for o in self.log if isinstance(o, m.Stream) and o.name == name)
+
+    @property
+    def displays(self) -> list[m.Display]:
+        """Its rich outputs so far."""
+        return [o for o in self.log if isinstance(o, m.Display)]
+
+
+def decoded(piece: Piece) -> Any:
+    """The piece's value as it was pickled on the engine."""
+    return payload.loads(piece.frames) if piece.frames else None
+
+
+def error_of(piece: Piece, host: str = "") -> Exception | None:
+    """The exception a piece ended with, or None."""
+    result = piece.result
+    if result is None or result.failure is None:
+        return None
+    failure = result.failure
+    error = _rebuild(failure, piece.frames, result.engine)
+    if failure.traceback:
+        error.__cause__ = RemoteTraceback(failure.traceback)
+    where = f"on engine {result.engine}" + (f" of host {host}" if host else "")
+    if result.engine >= 0:
+        error.add_note(f"{where}, task {result.task}")
+    if failure.item is not None:
+        error.add_note(f"at item {failure.item} of the map")
+    return error
+
+
+def _rebuild(failure: m.Failure, frames: Sequence[Frame], engine: int) -> Exception:
+    if failure.kind == "user":
+        try:
+            error = payload.loads(frames)
+            if isinstance(error, Exception):
+                return error
+        except Exception:
+            pass  # said by the RemoteError below
+        return errors.RemoteError(f"{failure.type_name}: {failure.message}", failure.type_name, failure.traceback)
+    if failure.kind == "EngineLost":
+        return errors.EngineLost(
+            failure.message, engine, failure.exit_code, failure.signal, failure.started, failure.restarted
+        )
+    if failure.kind == "RemoteError":
+        return errors.RemoteError(failure.message, failure.type_name, failure.traceback)
+    kind = getattr(errors, failure.kind, errors.ParallelError)
+    rebuilt: Exception = kind(failure.message)
+    return rebuilt
+
+
+class AsyncResult(Future):  # type: ignore[type-arg]
+    """The result of a call that may still run. It is a ``concurrent.futures.Future``.
+
+    ``get()`` gives what the blocking call gives. Over several engines, or a map, it can be
+    iterated as values arrive; ``len`` counts the engines, or the items.
+
+    Parameters
+    ----------
+    channel
+        To cancel through.
+    numbers : range or list of int
+        The call's tasks.
+    engine_ids : list of int or None
+        Where they go; None for balanced ones.
+    hosts
+        Host by engine id, for error notes.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        numbers: Sequence[int],
+        engine_ids: Sequence[int] | None = None,
+        hosts: dict[int, str] | None = None,
+        decode: Decode = decoded,
+    ) -> None:
+        super().__init__()
+        self.set_running_or_notify_cancel()
+        self._channel = channel
+        self._numbers = numbers
+        self._engine_ids = None if engine_ids is None else list(engine_ids)
+        self._hosts = hosts or {}
+        self._decode = decode
+        self._first = numbers[0] if numbers else 0
+        self._pieces = [Piece() for _ in numbers]
+        self._open = len(numbers)
+        self._begun = time.perf_counter()
+        self._ended: float | None = None
+        self._seen = [0] * len(numbers)  # how much of each piece's output was followed
+        self._order: list[int] = []  # pieces in order of arrival
+        self._news = threading.Condition()
+        self._answer: tuple[bool, Any] | None = None
+        if not numbers:
+            self._finish()
+
+    # ------------------------------------------------------------ from the I/O thread
+
+    def on_result(self, result: m.Result, frames: Sequence[Frame]) -> None:
+        """One of the tasks ended."""
+        index = result.task.number - self._first
+        piece = self._pieces[index]
+        piece.frames = frames
+        with self._news:
+            piece.result = result
+            self._order.append(index)
+            self._open -= 1
+            self._on_piece(index)
+            self._news.notify_all()
+        if self._open == 0:
+            self._finish()
+
+    def _on_piece(self, index: int) -> None:
+        """A piece has its result; for subclasses."""
+
+    def on_output(self, output: Output) -> None:
+        """One of the tasks wrote something."""
+        assert output.task is not None
+        with self._news:
+            self._pieces[output.task.number - self._first].log.append(output)
+            self._news.notify_all()
+
+    def _finish(self) -> None:
+        self._ended = time.perf_counter()
+        if not super().done():
+            super().set_result(None)
+
+    # ------------------------------------------------------------ waiting
+
+    def wait(self, timeout: float | None = None) -> bool:  # seconds
+        """Wait until all is done. False when the time ran out."""
+        try:
+            super().result(timeout)
+        except FutureTimeout:
+            return False
+        return True
+
+    def get(self, timeout: float | None = None) -> Any:  # seconds
+        """What the blocking call gives.
+
+        Raises
+        ------
+        TimeoutError
+            Not done in time; the task goes on.
+        CompositeError
+            Several engines were addressed and some failed.
+        Exception
+            What the one engine raised.
+        """
+        if not self.wait(timeout):
+            raise TimeoutError(f"not done after {timeout:g} s: {self._open} of {len(self._pieces)} tasks go on")
+        if self._answer is None:
+            try:
+                self._answer = True, self._assemble()
+            except Exception as error:
+                self._answer = False, error
+        good, answer = self._answer
+        if good:
+            return answer
+        try:
+            raise answer
+        finally:
+            del answer
+
+    @property
+    def r(self) -> Any:
+        """``get()``."""
+        return self.get()
+
+    def result(self, timeout: float | None = None) -> Any:
+        """``get(timeout)``, under its name in ``concurrent.futures``."""
+        return self.get(timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """The exception that ``get(timeout)`` raises, or None."""
+        try:
+            self.get(timeout)
+        except TimeoutError:
+            if not self.done():
+                raise
+        except Exception:
+            pass  # kept in _answer
+        assert self._answer is not None
+        good, answer = self._answer
+        return None if good else answer
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return asyncio.wrap_future(self).__await__()
+
+    def _assemble(self) -> Any:
+        """The value of the whole call, once all pieces are here; raises what it failed with."""
+        raise NotImplementedError
+
+    def _value(self, index: int) -> Any:
+        """The value of one piece that is here; raises what it failed with."""
+        piece = self._pieces[index]
+        result = piece.result
+        assert result is not None, "the piece is not here yet"
+        error = error_of(piece, self._hosts.get(result.engine, ""))
+        if error is not None:
+            raise error
+        return self._decode(piece)
+
+    # ------------------------------------------------------------ state
+
+    def ready(self) -> bool:
+        """Whether all is done."""
+        return self.done()
+
+    def successful(self) -> bool:
+        """Whether all is done without an error."""
+        return self.done() and self.exception() is None
+
+    def cancelled(self) -> bool:
+        """Whether it ended by being cancelled."""
+        return self.done() and isinstance(self.exception(), CancelledError)
+
+    def cancel(self) -> bool:
+        """Take queued tasks away and interrupt running ones. Returns at once; ``done()`` tells when it took effect.
+
+        Returns
+        -------
+        bool
+            False when there was nothing left to cancel.
+        """
+        open = [number for number, piece in zip(self._numbers, self._pieces, strict=True) if piece.result is None]
+        if open:
+            self._channel.cancel(open)
+        return bool(open)
+
+    @property
+    def progress(self) -> int:
+        """How many tasks are done."""
+        return len(self._pieces) - self._open
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the call was sent, until it was done."""
+        return (self._ended or time.perf_counter()) - self._begun
+
+    @property
+    def engine_ids(self) -> list[int | None]:
+        """Which engines run, or ran, the tasks; None where that is not known yet."""
+        if self._engine_ids is not None:
+            return list(self._engine_ids)
+        return [None if p.result is None or p.result.engine < 0 else p.result.engine for p in self._pieces]
+
+    @property
+    def task_ids(self) -> list[str]:
+        """Ids of the tasks."""
+        return [str(TaskId(self._channel.client, number)) for number in self._numbers]
+
+    @property
+    def metadata(self) -> list[dict[str, Any]]:
+        """Per task: ``task_id``, ``engine_id``, ``host``, ``status``, ``seconds`` in user code, ``execution_count``."""
+        records = []
+        for id, engine, piece in zip(self.task_ids, self.engine_ids, self._pieces, strict=True):
+            result = piece.result
+            status = "pending" if result is None else "ok" if result.failure is None else "error"
+            records.append(
+                {
+                    "task_id": id,
+                    "engine_id": engine,
+                    "host": self._hosts.get(-1 if engine is None else engine),
+                    "status": status,
+                    "seconds": None if result is None else result.seconds,
+                    "execution_count": None if result is None else result.execution,
+                }
+            )
+        return records
+
+    @property
+    def stdout(self) -> Any:
+        """What was written to stdout so far: a string, over several engines a list of them."""
+        return self._per_piece(lambda piece: piece.text("stdout"))
+
+    @property
+    def stderr(self) -> Any:
+        """What was written to stderr so far: a string, over several engines a list of them."""
+        return self._per_piece(lambda piece: piece.text("stderr"))
+
+    @property
+    def outputs(self) -> Any:
+        """Rich outputs so far, a list of ``RichOutput``."""
+        return [RichOutput(d.bundle, d.metadata) for piece in self._pieces for d in piece.displays]
+
+    def _per_piece(self, read: Callable[[Piece], str]) -> Any:
+        return [read(piece) for piece in self._pieces]
+
+    def follow(self, until: float | None = None) -> Iterator[Output]:
+        """Output as it arrives, until all is done, or the monotonic clock says ``until``.
+
+        Calling it again goes on where the last one stopped.
+        """
+        while True:
+            with self._news:
+                fresh = [o for piece, seen in zip(self._pieces, self._seen, strict=True) for o in piece.log[seen:]]
+                self._seen = [len(piece.log) for piece in self._pieces]
+                done = self._open == 0
+                if not fresh and not done:
+                    left = None if until is None else until - time.monotonic()
+                    if left is not None and left <= 0:
+                        return
+                    self._news.wait(left)
+            yield from fresh
+            if done and not fresh:
+                return
+
+    def wait_interactive(self) -> None:
+        """Wait with a progress bar."""
+        from tqdm.auto import tqdm
+
+        with tqdm(total=len(self), unit="task") as bar:
+            for _ in self._arrivals():
+                bar.update(self._progress_items() - bar.n)
+
+    def _progress_items(self) -> int:
+        return self.progress
+
+    def _arrivals(self) -> Iterator[int]:
+        """Indices of the pieces as they arrive."""
+        seen = 0
+        while seen < len(self._pieces):
+            with self._news:
+                self._news.wait_for(lambda: len(self._order) > seen)  # noqa: B023 - called at once
+                fresh = self._order[seen:]
+            yield from fresh
+            seen += len(fresh)
+
+    def __len__(self) -> int:
+        return len(self._pieces)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[Any]:
+        """Values as they arrive, in order of the engines or items."""
+        for index in range(len(self._pieces)):
+            with self._news:
+                self._news.wait_for(lambda: self._pieces[index].result is not None)  # noqa: B023 - called at once
+            yield from self._values(index)
+
+    def _values(self, index: int) -> Sequence[Any]:
+        return [self._value(index)]
+
+    def __repr__(self) -> str:
+        state = "done" if self.done() else f"{self.progress} of {len(self._pieces)} done"
+        return f"<{type(self).__name__}: {state}>"
+
+
+class SingleResult(AsyncResult):
+    """Of a call on one engine, or of one balanced task: its value."""
+
+    def _assemble(self) -> Any:
+        return self._value(0)
+
+    def _per_piece(self, read: Callable[[Piece], str]) -> Any:
+        return read(self._pieces[0])
+
+
+class ListResult(AsyncResult):
+    """Of a call on several engines: a list in engine order, or a ``CompositeError``."""
+
+    def _assemble(self) -> Any:
+        values, failed = [], []
+        for index in range(len(self._pieces)):
+            try:
+                values.append(self._value(index))
+            except Exception as error:
+                failed.append(error)
+        if failed:
+            raise composite(failed, len(self._pieces))
+        return self._join(values)
+
+    def _join(self, values: list[Any]) -> Any:
+        return values
+
+
+class JoinedResult(ListResult):
+    """Of a gather: the pieces joined."""
+
+    def __init__(self, join: Callable[[list[Any]], Any], *args: Any, **kwargs: Any) -> None:
+        self._joiner = join
+        super().__init__(*args, **kwargs)
+
+    def _join(self, values: list[Any]) -> Any:
+        return self._joiner(values)
+
+
+class MapResult(AsyncResult):
+    """Of a map: the items' values in order; the first failing item in input order raises its own exception."""
+
+    def __init__(
+        self, sizes: Sequence[int], ordered: bool, return_exceptions: bool, *args: Any, **kwargs: Any
+    ) -> None:
+        self._sizes = sizes
+        self._ordered = ordered
+        self._return_exceptions = return_exceptions
+        self._chunks: dict[int, list[Any]] = {}
+        super().__init__(*args, **kwargs)
+
+    def _on_piece(self, index: int) -> None:
+        """What comes after a failed item is not wanted any more; what comes before may fail too, and would count."""
+        result = self._pieces[index].result
+        if result is not None and result.failure is not None and not self._return_exceptions:
+            after = range(index + 1, len(self._pieces))
+            self._channel.cancel([self._numbers[i] for i in after if self._pieces[i].result is None])
+
+    def _values(self, index: int) -> Sequence[Any]:
+        if index not in self._chunks:
+            try:
+                self._chunks[index] = self._value(index)
+            except Exception as error:
+                if not self._return_exceptions:
+                    raise
+                self._chunks[index] = [error] * self._sizes[index]
+        return self._chunks[index]
+
+    def _assemble(self) -> Any:
+        if not self._return_exceptions:
+            self._raise_first()
+        order = range(len(self._pieces)) if self._ordered else self._order
+        return [value for index in order for value in self._values(index)]
+
+    def _raise_first(self) -> None:
+        """Raise the first failure in input order; those that were only cancelled because of another come last."""
+        failures = [i for i, p in enumerate(self._pieces) if p.result is not None and p.result.failure is not None]
+        own = [i for i in failures if self._failure(i).kind != "TaskCancelled"]
+        for index in own or failures:
+            self._value(index)
+
+    def _failure(self, index: int) -> m.Failure:
+        result = self._pieces[index].result
+        assert result is not None and result.failure is not None
+        return result.failure
+
+    def _progress_items(self) -> int:
+        return sum(self._sizes[index] for index in self._order)
+
+    @property
+    def progress(self) -> int:
+        """How many items are done."""
+        return self._progress_items()
+
+    def __len__(self) -> int:
+        return sum(self._sizes)
+
+    def __iter__(self) -> Iterator[Any]:
+        if self._ordered:
+            yield from super().__iter__()
+            return
+        for index in self._arrivals():
+            yield from self._values(index)
+
+
+def composite(failed: Sequence[Exception], engines: int) -> errors.CompositeError:
+    """The error of a call on several engines. Its message counts the distinct errors."""
+    counts: dict[str, int] = {}
+    for error in failed:
+        text = f"{type(error).__name__}: {error}".split("\n")[0]
+        counts[text] = counts.get(text, 0) + 1
+    kinds = "; ".join(f"{count} × {text}" for text, count in counts.items())
+    return errors.CompositeError(f"{len(failed)} of {engines} engines failed: {kinds}", list(failed))
+
+
+class ExecuteResult:
+    """Of code that one engine ran.
+
+    Attributes
+    ----------
+    engine_id : int
+    execution_count : int or None
+        The cell's number on that engine.
+    stdout, stderr : str
+    outputs : list of RichOutput
+        Rich outputs and the last expression's value, each a string with all its representations.
+    """
+
+    def __init__(self, piece: Piece, fetch: Callable[[int, int], Any]) -> None:
+        result = piece.result
+        assert result is not None
+        self.engine_id = result.engine
+        self.execution_count = result.execution
+        self.seconds = result.seconds
+        self.stdout = piece.text("stdout")
+        self.stderr = piece.text("stderr")
+        self.outputs = [RichOutput(d.bundle, d.metadata) for d in piece.displays]
+        self._shown = next((RichOutput(d.bundle, d.metadata) for d in piece.displays if d.execution is not None), None)
+        self._has_value = result.has_value
+        self._fetch = fetch
+        self._value: list[Any] = []
+
+    @property
+    def value(self) -> Any:
+        """The value of the code's last expression, fetched from the engine when asked for; None if it has none."""
+        if not self._has_value or self.execution_count is None:
+            return None
+        if not self._value:
+            self._value.append(self._fetch(self.engine_id, self.execution_count))
+        return self._value[0]
+
+    def __repr__(self) -> str:
+        if self._shown is not None:
+            text = str(self._shown)
+            separator = "\n" if "\n" in text else " "
+            return f"Out[{self.engine_id}:{self.execution_count}]:{separator}{text}"
+        return f"<ExecuteResult: engine {self.engine_id}, In [{self.execution_count}]>"
+
+
+class ResultList(list[ExecuteResult]):
+    """Of code that several engines ran: a list of ``ExecuteResult`` in engine order."""
+
+    @property
+    def stdout(self) -> list[str]:
+        """By engine."""
+        return [result.stdout for result in self]
+
+    @property
+    def stderr(self) -> list[str]:
+        """By engine."""
+        return [result.stderr for result in self]
+
+    @property
+    def outputs(self) -> list[RichOutput]:
+        """All rich outputs, in engine order."""
+        return [output for result in self for output in result.outputs]
+
+    @property
+    def values(self) -> list[Any]:
+        """By engine, fetched when asked for."""
+        return [result.value for result in self]
+
+    def __repr__(self) -> str:
+        shown = [result for result in self if result._shown is not None]
+        if shown:
+            return "\n".join(map(repr, shown))
+        return f"<ResultList: engines {', '.join(str(result.engine_id) for result in self)}>"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(repr(self))
