@@ -462,6 +462,14 @@ ToEngine = (
 # ---------------------------------------------------------------- agent and controller
 
 
+class EngineExited(Record, frozen=True):
+    """An engine's process ended."""
+
+    boot: str
+    exit: Exit
+    restarting: bool
+
+
 class HelloAgent(Record, frozen=True):
     """First on an agent's connection."""
 
@@ -470,14 +478,7 @@ class HelloAgent(Record, frozen=True):
     host: str
     pid: int
     expected: int  # engines it is starting or has
-
-
-class EngineExited(Record, frozen=True):
-    """An engine's process ended."""
-
-    boot: str
-    exit: Exit
-    restarting: bool
+    exits: list[EngineExited] = []  # of late, that may not have been heard of; not among those expected
 
 
 class AgentTrouble(Record, frozen=True):

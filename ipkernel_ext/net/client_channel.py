@@ -86,6 +86,7 @@ class Roster:
         trouble: str = "",
         ended: str | None = None,
         why: str = "",
+        address: str = "",
     ) -> None:
         self.connected = connected
         self.engines = engines or {}
@@ -94,6 +95,8 @@ class Roster:
         self.trouble = trouble  # why engines did not come
         self.ended = ended  # why the cluster is no more
         self.why = why  # there is no connection
+        self.address = address
+        self.hosts = {id: engine.host for id, engine in self.engines.items()}
 
 
 class ClientChannel:
@@ -319,7 +322,13 @@ class ClientChannel:
         core = self._core
         with self._changed:
             self._roster = Roster(
-                core.connected, dict(core.engines), dict(core.lost), core.trouble, self._ended, self._edge.why
+                core.connected,
+                dict(core.engines),
+                dict(core.lost),
+                core.trouble,
+                self._ended,
+                self._edge.why,
+                self._edge.url,
             )
             self._changed.notify_all()
 

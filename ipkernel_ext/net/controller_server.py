@@ -44,18 +44,27 @@ class ControllerServer:
     engines : Path
         Directory in which local engines keep their begun files.
     log : logging.Logger
+    owner : int or None
+        A descriptor whose end of file means that the cluster is to end.
     options
         Given to ``ControllerCore``: ``recovery_window``, ``engine_grace``, ``result_ttl``.
     """
 
     def __init__(
-        self, path: Path, journal: JournalFile, engines: Path, log: logging.Logger, **options: float
+        self,
+        path: Path,
+        journal: JournalFile,
+        engines: Path,
+        log: logging.Logger,
+        owner: int | None = None,
+        **options: float,
     ) -> None:
         self.url = f"ipc://{path}"
         self._path = path
         self._journal = journal
         self._engines = engines
         self._log = log
+        self._owner = owner
         # an epoch never comes again, even where the journal was lost with its directory
         self.epoch = max(journal.epoch + 1, int(time.time()))
         self._core = ControllerCore(
@@ -102,9 +111,13 @@ class ControllerServer:
         self._poller.register(self._socket, zmq.POLLIN)
         self._poller.register(self._monitor.pair, zmq.POLLIN)
         self._poller.register(self._wake.fileno(), zmq.POLLIN)
+        if self._owner is not None:
+            self._poller.register(self._owner, zmq.POLLIN)
         while self._stop is None:
             ready = self._poller.poll(self._timeout())
             for source, _ in ready:
+                if source == self._owner:
+                    self._asked_to_stop = "its owner has ended"
                 if isinstance(source, int) and source in self._processes:
                     self._process_ended(source)
             self._wake.clear()

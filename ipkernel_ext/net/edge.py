@@ -40,12 +40,13 @@ class Edge:
         self.socket: zmq.Socket[bytes] | None = None
         self.retry_at: float | None = None
         self.why = ""  # it is not open
+        self.url = ""
 
     def open(self, now: float) -> bool:
         """Open a new socket. False while nobody knows where to; then ``retry_at`` says when to try again."""
         self.close()
         try:
-            url = self._locate()
+            self.url = self._locate()
         except NotConnected as error:
             self.why = str(error)
             self.retry_at = now + RETRY
@@ -54,7 +55,7 @@ class Edge:
         self.retry_at = None
         self.socket = new_socket(self._context, zmq.DEALER)
         self._monitor = Monitor(self.socket, zmq.EVENT_DISCONNECTED)
-        self.socket.connect(url)
+        self.socket.connect(self.url)
         return True
 
     def close(self, linger: int = 0) -> None:

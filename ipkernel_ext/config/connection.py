@@ -1,0 +1,79 @@
+"""Connection files: how engines and clients find a controller. Only this user can read them."""
+
+from __future__ import annotations
+
+import os
+import stat
+import uuid
+from pathlib import Path
+
+import msgspec
+
+from ipkernel_ext.config.place import Place
+from ipkernel_ext.errors import NotConnected
+
+
+class Connection(msgspec.Struct, frozen=True):
+    """What a connection file says."""
+
+    url: str
+    epoch: int
+    pid: int
+    host: str
+    directory: str  # runtime directory of the cluster
+    role: str
+
+
+def write(path: Path, connection: Connection) -> None:
+    """Write a connection file, at once and 0600 from its first byte."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        os.fchmod(file, 0o600)
+        os.write(file, msgspec.json.format(msgspec.json.encode(connection)) + b"\n")
+        os.fsync(file)
+    finally:
+        os.close(file)
+    temporary.rename(path)
+
+
+def read(path: Path, start: str = "ipcluster start") -> Connection:
+    """Read a connection file.
+
+    Parameters
+    ----------
+    start : str
+        The command that would make it, for the error.
+
+    Raises
+    ------
+    NotConnected
+        There is none, or it is not this user's own; the message says what to do.
+    """
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise NotConnected(
+            f"no cluster runs here: there is no file {path}. Start one with `{start}`, or `%cluster start` in IPython"
+        ) from None
+    except OSError as error:
+        raise NotConnected(f"the connection file {path} cannot be read: {error.strerror}") from None
+    with open(file, "rb") as opened:
+        status = os.fstat(file)
+        if status.st_uid != os.getuid():
+            raise NotConnected(f"the connection file {path} is not yours; it belongs to uid {status.st_uid}")
+        if stat.S_IMODE(status.st_mode) & 0o077:
+            raise NotConnected(f"the connection file {path} can be read by others; `chmod 600 {path}` first")
+        try:
+            return msgspec.json.decode(opened.read(), type=Connection)
+        except msgspec.DecodeError as error:
+            raise NotConnected(f"the connection file {path} is damaged: {error}; remove it and start again") from None
+
+
+def locate(role: str, profile: str | None = None, connection_file: str | Path | None = None) -> str:
+    """The controller's address, from a connection file or the profile's."""
+    if connection_file is not None:
+        return read(Path(connection_file)).url
+    place = Place.of_profile(profile)
+    command = "ipcluster start" if profile in (None, "default") else f"ipcluster start --profile={profile}"
+    return read(place.connection(role), command).url

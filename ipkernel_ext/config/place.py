@@ -1,0 +1,135 @@
+"""Where a cluster keeps its files: socket, journal, lock, logs, and the connection files.
+
+A cluster of a profile is found by the profile's name; a private one (``launch``) only by whoever
+has its directory. Sockets live under the temporary directory, not in the home (which may be on
+NFS) and not in XDG_RUNTIME_DIR (which a logout wipes), in a directory of this user's only.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import stat
+import tempfile
+import uuid
+from pathlib import Path
+
+from ipkernel_ext.config.profiles import profile_dir
+from ipkernel_ext.errors import AlreadyRunning, NotConnected
+
+SOCKET_PATH = 107 - len(".ipkernel_ext-4294967295/0123456789abcdef/controller.sock")
+"""What an address of a unix socket leaves for the temporary directory, in bytes."""
+
+
+class Place:
+    """Paths of one cluster's files.
+
+    Parameters
+    ----------
+    directory : Path
+        Its runtime directory.
+    profile : str or None
+        The profile it belongs to; None for a private cluster.
+    """
+
+    def __init__(self, directory: Path, profile: str | None) -> None:
+        self.directory = directory
+        self.profile = profile
+        shared = None if profile is None else profile_dir(profile)
+        self.connections = directory if shared is None else shared / "security" / "ipkernel_ext"
+        self.logs = directory / "logs" if shared is None else shared / "log"
+
+    @classmethod
+    def of_profile(cls, name: str | None) -> Place:
+        """The place of a profile's cluster."""
+        name = name or "default"
+        key = hashlib.sha256(os.fsencode(profile_dir(name).absolute())).hexdigest()[:16]
+        return cls(_root() / key, name)
+
+    @classmethod
+    def private(cls) -> Place:
+        """A new place that nobody else knows."""
+        return cls(_root() / uuid.uuid4().hex[:16], None)
+
+    @property
+    def socket(self) -> Path:
+        """Where the controller listens."""
+        return self.directory / "controller.sock"
+
+    @property
+    def journal(self) -> Path:
+        """Of the controller."""
+        return self.directory / "journal"
+
+    @property
+    def engines(self) -> Path:
+        """Directory of the engines' begun files."""
+        return self.directory / "engines"
+
+    @property
+    def agent(self) -> Path:
+        """Holds the process id of the agent."""
+        return self.directory / "agent.pid"
+
+    def connection(self, role: str) -> Path:
+        """The connection file of a role: client or engine."""
+        return self.connections / f"{role}.json"
+
+    def make(self) -> None:
+        """Make the directories, each for this user only.
+
+        Raises
+        ------
+        NotConnected
+            One is there and is not this user's own.
+        """
+        for directory in (self.directory.parent, self.directory, self.engines, self.connections):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _check_own(directory)
+        self.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def lock(self) -> int:
+        """Hold the place for this process's life; the descriptor.
+
+        Raises
+        ------
+        AlreadyRunning
+            Another controller holds it.
+        """
+        path = self.directory / "lock"
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            pid = int(os.read(file, 20) or b"0")
+            os.close(file)
+            what = f"profile {self.profile!r}" if self.profile else str(self.directory)
+            raise AlreadyRunning(
+                f"a controller of {what} runs already (pid {pid}); `ipcluster stop` ends it", pid
+            ) from None
+        os.ftruncate(file, 0)
+        os.write(file, str(os.getpid()).encode())
+        return file
+
+    def sweep(self) -> None:
+        """Remove what a cluster that ended left here; logs of a profile stay."""
+        for role in ("client", "engine"):
+            self.connection(role).unlink(missing_ok=True)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def _root() -> Path:
+    temporary = tempfile.gettempdir()
+    if len(os.fsencode(temporary)) > SOCKET_PATH:
+        temporary = "/tmp"
+    return Path(temporary) / f"ipkernel_ext-{os.getuid()}"
+
+
+def _check_own(directory: Path) -> None:
+    status = directory.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+        raise NotConnected(f"{directory} is not a directory of this user; remove it, or set TMPDIR elsewhere")
+    if status.st_mode & 0o077:
+        directory.chmod(0o700)

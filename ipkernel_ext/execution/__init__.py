@@ -1,0 +1,1 @@
+"""Where user code runs: shell, output, interrupts, functions. Knows nothing of sockets."""

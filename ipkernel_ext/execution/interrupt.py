@@ -1,0 +1,52 @@
+"""Interrupting user code, and nothing else.
+
+SIGINT is the only way to stop Python code from outside, and it lands wherever the main thread is.
+So an interrupt names the task it is for, and the handler raises KeyboardInterrupt only while the
+main thread is *armed* for that very task; at most once per arming. One that comes before the task
+is armed takes effect when it is.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Hashable
+from types import FrameType
+
+
+class Interrupter:
+    """Owns SIGINT in the process's main thread."""
+
+    def __init__(self) -> None:
+        self._main = threading.main_thread().ident
+        self._armed: Hashable = None
+        self._wanted: Hashable = None
+
+    def install(self) -> None:
+        """Take SIGINT over. To be called from the main thread."""
+        signal.signal(signal.SIGINT, self._handle)
+
+    def arm(self, task: Hashable) -> None:
+        """User code of this task begins; from now on it can be interrupted."""
+        if threading.get_ident() == self._main and signal.getsignal(signal.SIGINT) != self._handle:
+            self.install()  # user code had replaced it
+        self._armed = task
+        if self._wanted is not None and self._wanted == task:
+            self.disarm()
+            raise KeyboardInterrupt
+
+    def disarm(self) -> None:
+        """User code has ended."""
+        self._armed = None
+        self._wanted = None
+
+    def interrupt(self, task: Hashable) -> None:
+        """Interrupt this task, if it is the one that runs. From any thread."""
+        self._wanted = task
+        if self._main is not None:
+            signal.pthread_kill(self._main, signal.SIGINT)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._armed is not None and self._armed == self._wanted:
+            self.disarm()
+            raise KeyboardInterrupt
