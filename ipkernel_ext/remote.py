@@ -172,7 +172,7 @@ class Engines:
             An engine does not have it; names close ones.
         """
         several = not isinstance(names, str)
-        wanted = list(names) if several else [names]
+        wanted = [names] if isinstance(names, str) else list(names)
         for name in wanted:
             _check_name(name)
 
@@ -500,6 +500,11 @@ class RemoteController(Engines):
         self._link.timeout = seconds
 
     @property
+    def ended(self) -> str | None:
+        """Why this client is of no more use: it was closed, or its cluster has ended; None while it is."""
+        return self._link.channel.ended
+
+    @property
     def ids(self) -> list[int]:
         """Ids of all engines, in order."""
         return self._link.roster().ids
@@ -705,15 +710,15 @@ class _Link:
 class _CodeResult(SingleResult):
     """Of ``execute`` on one engine."""
 
-    def __init__(self, *args: Any, fetch: Callable[[int, int], Any], **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs, decode=lambda piece: ExecuteResult(piece, fetch))
+    def __init__(self, *args: Any, fetch: Callable[[int, int], Any]) -> None:
+        super().__init__(*args, decode=lambda piece: ExecuteResult(piece, fetch))
 
 
 class _CodeResults(ListResult):
     """Of ``execute`` on several engines."""
 
-    def __init__(self, *args: Any, fetch: Callable[[int, int], Any], **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs, decode=lambda piece: ExecuteResult(piece, fetch))
+    def __init__(self, *args: Any, fetch: Callable[[int, int], Any]) -> None:
+        super().__init__(*args, decode=lambda piece: ExecuteResult(piece, fetch))
 
     def _join(self, values: list[Any]) -> ResultList:
         return ResultList(values)

@@ -7,6 +7,7 @@ known here; a result knows its channel only to cancel.
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -85,6 +86,7 @@ def error_of(piece: Piece, host: str = "") -> Exception | None:
     where = f"on engine {result.engine}" + (f" of host {host}" if host else "")
     if result.engine >= 0:
         error.add_note(f"{where}, task {result.task}")
+        error.engine_id = result.engine  # type: ignore[attr-defined]
     if failure.item is not None:
         error.add_note(f"at item {failure.item} of the map")
     return error
@@ -371,7 +373,7 @@ class AsyncResult(Future):  # type: ignore[type-arg]
         """Wait with a progress bar."""
         from tqdm.auto import tqdm
 
-        with tqdm(total=len(self), unit="task") as bar:
+        with tqdm(total=len(self), delay=0.5, leave=False) as bar:
             for _ in self._arrivals():
                 bar.update(self._progress_items() - bar.n)
 
@@ -516,12 +518,18 @@ class MapResult(AsyncResult):
 
 def composite(failed: Sequence[Exception], engines: int) -> errors.CompositeError:
     """The error of a call on several engines. Its message counts the distinct errors."""
-    counts: dict[str, int] = {}
+    kinds = "; ".join(f"{len(members)} × {text}" for text, members in alike(failed).items())
+    return errors.CompositeError(f"{len(failed)} of {engines} engines failed: {kinds}", list(failed))
+
+
+def alike(failed: Sequence[Exception]) -> dict[str, list[Exception]]:
+    """Errors by what they say, where they differ only in the engine and the number of its cell."""
+    groups: dict[str, list[Exception]] = {}
     for error in failed:
         text = f"{type(error).__name__}: {error}".split("\n")[0]
-        counts[text] = counts.get(text, 0) + 1
-    kinds = "; ".join(f"{count} × {text}" for text, count in counts.items())
-    return errors.CompositeError(f"{len(failed)} of {engines} engines failed: {kinds}", list(failed))
+        text = re.sub(r" on engine \d+", "", re.sub(r"<ipython-input-\d+-\w+>", "<cell>", text))
+        groups.setdefault(text, []).append(error)
+    return groups
 
 
 class ExecuteResult:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from traitlets.config import Config, PyFileConfigLoader
-from traitlets.config.loader import ConfigFileNotFound
+from traitlets.config import Config
+from traitlets.config.loader import ConfigFileNotFound, PyFileConfigLoader
 
 DEFAULT = "default"
 

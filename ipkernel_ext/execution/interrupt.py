@@ -10,14 +10,21 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from types import FrameType
 
 
 class Interrupter:
-    """Owns SIGINT in the process's main thread."""
+    """Owns SIGINT in the process's main thread.
+
+    Attributes
+    ----------
+    otherwise
+        Called at a SIGINT that no interrupt of ours has sent, such as a terminal's Ctrl-C.
+    """
 
     def __init__(self) -> None:
+        self.otherwise: Callable[[], None] = lambda: None
         self._main = threading.main_thread().ident
         self._armed: Hashable = None
         self._wanted: Hashable = None
@@ -47,6 +54,8 @@ class Interrupter:
             signal.pthread_kill(self._main, signal.SIGINT)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._armed is not None and self._armed == self._wanted:
+        if self._wanted is None:
+            self.otherwise()
+        elif self._armed is not None and self._armed == self._wanted:
             self.disarm()
             raise KeyboardInterrupt

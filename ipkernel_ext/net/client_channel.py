@@ -68,6 +68,10 @@ class Channel(Protocol):
     def roster(self) -> Roster:
         """Who is there, as last heard."""
 
+    @property
+    def ended(self) -> str | None:
+        """Why nothing more will come; None while it may."""
+
     def wait_roster(self, enough: Callable[[Roster], bool], timeout: float | None) -> bool:
         """Wait until the roster is so. False when the time ran out."""
 
@@ -201,9 +205,9 @@ class ClientChannel:
             self._thread.join(2.0)
 
     @property
-    def closed(self) -> bool:
-        """Whether this client has left."""
-        return self._closing
+    def ended(self) -> str | None:
+        """Why nothing more will come: this client has left, or its cluster has ended."""
+        return "this RemoteController was closed" if self._closing else self._ended
 
     def _check(self) -> None:
         if os.getpid() != self._pid:

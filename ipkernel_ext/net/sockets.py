@@ -97,3 +97,4 @@ class Monitor:
     def close(self) -> None:
         """Stop watching."""
         self._socket.disable_monitor()
+        self.pair.close(0)

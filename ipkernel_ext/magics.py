@@ -1,0 +1,437 @@
+"""The magics: each parses its line, makes one call on ``RemoteController``, and shows the result.
+
+The docstrings are the help texts of ``%px?`` and kin.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from IPython.core.error import UsageError
+from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
+
+from ipkernel_ext import targets
+from ipkernel_ext.config import settings
+from ipkernel_ext.config.cores import cores
+from ipkernel_ext.config.place import Place
+from ipkernel_ext.display import Screen, describe, engines_table
+from ipkernel_ext.errors import AlreadyRunning, CompositeError, NotConnected, ParallelError
+from ipkernel_ext.launcher import Cluster, find, stop_profile
+from ipkernel_ext.magic_options import Option, function_and_data, names_as, split
+from ipkernel_ext.remote import RemoteController
+from ipkernel_ext.results import AsyncResult, RemoteTraceback
+
+CANCEL = 5.0  # seconds for which a magic waits for what Ctrl-C cancelled; a second Ctrl-C ends that too
+
+Magic = Callable[..., Any]
+
+
+def shows_errors(magic: Magic) -> Magic:
+    """Have a magic's errors shown as what they are, without the frames that brought them here.
+
+    Engines' errors: each distinct one once, with the engines it came from. Ours: what they say.
+    """
+
+    @functools.wraps(magic)
+    def shown(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return magic(*args, **kwargs)
+        except Exception as error:
+            if isinstance(error, ParallelError) or isinstance(error.__cause__, RemoteTraceback):
+                lines = describe(error)
+                error._render_traceback_ = lambda: lines  # type: ignore[attr-defined]
+            raise
+
+    return shown
+
+
+_TARGETS = Option(("-t", "--targets"), "engines, such as 0,2 or 0:4")
+_NAME = Option(("-o", "--out"), "a name")
+_PX = (
+    _TARGETS,
+    _NAME,
+    Option(("-a", "--noblock")),
+    Option(("--local",)),
+    Option(("--expand",)),
+    Option(("--push",), "names"),
+    Option(("--pull",), "names"),
+    Option(("--scatter",), "names"),
+    Option(("--gather",), "names"),
+)
+
+
+@magics_class
+class ParallelMagics(Magics, settings.ParallelMagics):
+    """The magics of one IPython session."""
+
+    def __init__(self, shell: Any) -> None:
+        super().__init__(shell=shell)
+        self._client: RemoteController | None = None
+        self._cluster: Cluster | None = None
+        settings.check(self.config)
+
+    # ------------------------------------------------------------ the cluster
+
+    @property
+    def rc(self) -> RemoteController:
+        """The session's client. Connects, and starts a cluster where none runs, when first asked for."""
+        if self._client is not None and self._client.ended is None:
+            return self._client
+        self._drop()
+        try:
+            self._client = RemoteController(profile=self.profile)
+        except NotConnected as error:
+            if not self.autostart or find(Place.of_profile(self.profile)) is not None:
+                raise NotConnected(str(error)) from None
+            self._start(self.n or cores(), self.profile, keep=False)
+        assert self._client is not None
+        return self._client
+
+    def _start(self, n: int, profile: str, *, keep: bool) -> None:
+        cluster = Cluster(n, profile=profile, owned=not keep)
+        try:
+            cluster.start()
+        except AlreadyRunning:
+            self._client = RemoteController(profile=profile)
+            print(f"a cluster of profile {profile!r} runs already: connected to its {len(self._client)} engines")
+            return
+        try:
+            client = cluster.connect()
+            cluster.wait_ready(client, 60.0)
+        except BaseException:
+            cluster.stop()
+            raise
+        self._client = client
+        self._cluster = None if keep else cluster
+        until = "until `%cluster stop`" if keep else "until this session ends"
+        print(f"started {n} engines on this machine, {until}")
+
+    def _drop(self) -> None:
+        """Disconnect, and end what this session started."""
+        client, self._client = self._client, None
+        cluster, self._cluster = self._cluster, None
+        if client is not None:
+            client.close()
+        if cluster is not None:
+            cluster.stop()
+
+    @line_magic
+    @shows_errors
+    def cluster(self, line: str) -> RemoteController | None:
+        """Start, stop or connect to a cluster.
+
+        %cluster start [-n 4] [--profile P] [--keep]   a local one; it ends with this session unless --keep
+        %cluster connect [URL or FILE] [--profile P]   one that runs
+        %cluster status                                engines and queues
+        %cluster restart                               engines begin anew, with empty namespaces
+        %cluster stop                                  end it
+        """
+        action, _, rest = line.strip().partition(" ")
+        number = Option(("-n",), "a number of engines")
+        found, rest = split(rest, (number, Option(("--profile",), "a profile"), Option(("--keep",))))
+        profile = found.get("profile", self.profile)
+        if action == "start":
+            self._drop()
+            self.profile = profile
+            self._start(_count(found.get("n")) or self.n or cores(), profile, keep="keep" in found)
+        elif action == "connect":
+            self._drop()
+            self.profile = profile
+            if rest and "://" in rest:
+                self._client = RemoteController(rest)
+            elif rest:
+                self._client = RemoteController(connection_file=Path(rest).expanduser())
+            else:
+                self._client = RemoteController(profile=profile)
+            return self._client
+        elif action == "status":
+            client = RemoteController(profile=profile) if self._client is None else self._client
+            print(engines_table(client.engines, client.queue_status()))
+            if client is not self._client:
+                client.close()
+        elif action == "restart":
+            self.rc.restart()
+            print(f"engines {targets.summary(self.rc.ids)} began anew")
+        elif action == "stop":
+            self._stop(profile)
+        else:
+            raise UsageError("write: %cluster start, stop, restart, status or connect; %cluster? says more")
+        return None
+
+    def _stop(self, profile: str) -> None:
+        if self._cluster is not None or self._client is not None:
+            client = self._client
+            if self._cluster is None and client is not None and client.ended is None:
+                client.shutdown()
+            self._drop()
+        elif not stop_profile(profile):
+            raise NotConnected(f"no cluster of profile {profile!r} runs")
+        print("the cluster has ended")
+
+    # ------------------------------------------------------------ code
+
+    @no_var_expand
+    @line_cell_magic
+    @shows_errors
+    def px(self, line: str, cell: str | None = None) -> AsyncResult | None:
+        """Run code on the engines.
+
+        %px CODE
+        %%px [options], and the code in the cell
+
+        Output streams while it runs; each line begins with its engine. The value of the last
+        expression is shown as Out[2:5]: engine 2, its fifth. Fails when an engine failed.
+
+        -t, --targets SPEC   all, 0, 0,2, 0:4, ::2, -1, host:NAME, tag:NAME
+        -a, --noblock        do not wait; gives the result object
+        -o, --out NAME       keep the result object under this name
+        --local              run it here too, when the engines are done
+        --push x,y           local variables to the engines, before
+        --pull z             engines' variables here, after
+        --scatter x,y        local sequences, cut over the engines, before
+        --gather z           engines' pieces joined here, after
+        --expand             {expr} and $name in the code are replaced first
+        --                   ends the options
+        """
+        found, rest = split(line, _PX)
+        code = rest if cell is None else cell
+        if cell is not None and rest:
+            raise UsageError(f"%%px takes its code from the cell, not from its first line ({rest!r})")
+        if not code.strip():
+            raise UsageError("no code: write %px CODE, or %%px and the code below it")
+        if "expand" in found:
+            code = self.shell.var_expand(code, depth=0)
+        spec = self._spec(found)
+        after = [key for key in ("pull", "gather", "local") if key in found]
+        if "noblock" in found and after:
+            raise UsageError(f"--{after[0]} needs the result, so it does not go with --noblock")
+        self._before(found, spec)
+        result = self.rc.execute(code, targets=spec, block=False)
+        if "out" in found:
+            self._assign(found["out"], result)
+        if "noblock" in found:
+            return None if "out" in found else result
+        self._wait(result)
+        result.get()
+        self._after(found, spec, code)
+        return None
+
+    def _before(self, found: dict[str, str], spec: targets.Spec) -> None:
+        if "push" in found:
+            self._push(names_as(found["push"], "--push x,y"), spec)
+        for name, there in names_as(found["scatter"], "--scatter x,y") if "scatter" in found else ():
+            self.rc.scatter(there, self._local(name), targets=spec)
+
+    def _after(self, found: dict[str, str], spec: targets.Spec, code: str) -> None:
+        for name, here in names_as(found["pull"], "--pull z") if "pull" in found else ():
+            self._assign(here, self.rc.pull(name, targets=spec))
+        for name, here in names_as(found["gather"], "--gather z") if "gather" in found else ():
+            self._assign(here, self.rc.gather(name, targets=spec))
+        if "local" in found:
+            self.shell.run_cell(code)
+
+    def _wait(self, result: AsyncResult, how: Callable[[AsyncResult], None] | None = None) -> None:
+        """Show a result until it is done. Ctrl-C cancels it; a second one gives the prompt back at once."""
+        screen = Screen()
+        try:
+            (how or screen.follow)(result)
+        except KeyboardInterrupt:
+            if result.cancel():
+                try:
+                    if not result.wait(CANCEL):
+                        print(f"cancelled; {result.progress} of {len(result)} have ended, the others do not obey yet")
+                except KeyboardInterrupt:
+                    pass  # the first one is raised below
+            raise
+
+    # ------------------------------------------------------------ objects
+
+    @line_magic
+    @shows_errors
+    def push(self, line: str) -> None:
+        """Local variables to the engines.
+
+        %push x y
+        %push -t 0,1 x as z
+        """
+        found, rest = split(line, (_TARGETS,))
+        self._push(names_as(rest, "%push x y, or %push x as z"), self._spec(found))
+
+    def _push(self, pairs: Sequence[tuple[str, str]], spec: targets.Spec) -> None:
+        self.rc.push({there: self._local(name) for name, there in pairs}, targets=spec, block=True)
+
+    @line_magic
+    @shows_errors
+    def pull(self, line: str) -> None:
+        """Engines' variables here: a list by engine, the value itself for one target.
+
+        %pull x y
+        %pull -t 0 x as z
+        %pull --gather x        the pieces joined
+        """
+        found, rest = split(line, (_TARGETS, Option(("--gather",))))
+        self._pull(rest, self._spec(found), joined="gather" in found, usage="%pull x y, or %pull x as z")
+
+    @line_magic
+    @shows_errors
+    def gather(self, line: str) -> None:
+        """Join the engines' pieces along the first axis and assign them here.
+
+        %gather x
+        %gather -t 0:2 x as z
+        """
+        found, rest = split(line, (_TARGETS,))
+        self._pull(rest, self._spec(found), joined=True, usage="%gather x, or %gather x as z")
+
+    def _pull(self, names: str, spec: targets.Spec, *, joined: bool, usage: str) -> None:
+        for name, here in names_as(names, usage):
+            call = self.rc.gather if joined else self.rc.pull
+            self._assign(here, call(name, targets=spec, block=True))
+
+    @line_magic
+    @shows_errors
+    def scatter(self, line: str) -> None:
+        """Cut a local sequence along its first axis, one piece per engine.
+
+        %scatter x
+        %scatter -t 0:2 x as z
+        """
+        found, rest = split(line, (_TARGETS,))
+        for name, there in names_as(rest, "%scatter x, or %scatter x as z"):
+            self.rc.scatter(there, self._local(name), targets=self._spec(found), block=True)
+
+    # ------------------------------------------------------------ balanced work
+
+    @no_var_expand
+    @line_cell_magic
+    @shows_errors
+    def map(self, line: str, cell: str | None = None) -> Any:
+        """Load-balanced map, in order, with a progress bar.
+
+        result = %map F DATA       F is a name, or a function in parentheses; DATA an expression
+        %map -o result F DATA
+        %%map -o result DATA       the cell is an expression of x, or defines a function of x
+        """
+        found, rest = split(line, (_TARGETS, _NAME))
+        if cell is None:
+            name, data = function_and_data(rest)
+            function = self.shell.ev(name)
+        else:
+            data = rest.strip()
+            if not data:
+                raise UsageError("write: %%map -o NAME DATA, and an expression of x below it")
+            function = self._cell_function(cell)
+        if not callable(function):
+            raise UsageError(f"{name} is not a function, it is a {type(function).__name__}")
+        items = self.shell.ev(data)
+        result = self.rc.map(function, items, targets=self._spec(found), block=False)
+        self._wait(result, AsyncResult.wait_interactive)
+        values = result.get()
+        if "out" in found:
+            self._assign(found["out"], values)
+            return None
+        return values
+
+    def _cell_function(self, cell: str) -> Callable[..., Any]:
+        """The function of x that a cell is, or defines."""
+        names = self.shell.user_ns
+        try:
+            code = compile(f"lambda x: (\n{cell.strip()}\n)", "<%%map>", "eval")
+        except SyntaxError:
+            local: dict[str, Any] = {}
+            exec(compile(cell, "<%%map>", "exec"), names, local)
+            functions = [value for value in local.values() if callable(value)]
+            if len(functions) != 1:
+                raise UsageError("the cell is neither an expression of x nor one function") from None
+            return functions[0]  # type: ignore[no-any-return]
+        return eval(code, names)  # type: ignore[no-any-return]
+
+    # ------------------------------------------------------------ watch and control
+
+    @line_magic
+    @shows_errors
+    def engines(self, line: str) -> None:
+        """A table of the engines: id, host, process id, state, and what they have to do."""
+        split(line, ())
+        rc = self.rc
+        print(engines_table(rc.engines, rc.queue_status()))
+
+    @line_magic
+    @shows_errors
+    def interrupt(self, line: str) -> None:
+        """Interrupt what the engines run at this moment. %interrupt [-t SPEC]"""
+        found, _ = split(line, (_TARGETS,))
+        self.rc.interrupt(targets=self._spec(found))
+
+    @line_magic
+    @shows_errors
+    def pxreset(self, line: str) -> None:
+        """Empty the engines' namespaces. %pxreset [-t SPEC]"""
+        found, _ = split(line, (_TARGETS,))
+        self.rc.reset(targets=self._spec(found), block=True)
+
+    # ------------------------------------------------------------ small things
+
+    def _spec(self, found: dict[str, str]) -> targets.Spec:
+        try:
+            return targets.parse(found.get("targets", self.targets))
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+
+    def _local(self, name: str) -> Any:
+        try:
+            return self.shell.user_ns[name]
+        except KeyError:
+            raise UsageError(f"there is no local variable {name!r}") from None
+
+    def _assign(self, name: str, value: Any) -> None:
+        if not name.isidentifier():
+            raise UsageError(f"{name!r} is not a name")
+        self.shell.user_ns[name] = value
+
+
+def _count(text: str | None) -> int:
+    if text is None:
+        return 0
+    if not text.isdigit() or text == "0":
+        raise UsageError(f"-n needs a positive number, not {text!r}")
+    return int(text)
+
+
+def _show_composite(shell: Any, kind: Any, error: Any, trace: Any, tb_offset: int | None = None) -> list[str]:
+    """IPython shows an exception group as a tree of all members; one engine's error in a hundred is enough."""
+    lines = [*describe(error), f"CompositeError: {error.message}"]
+    shell._showtraceback(kind, error, lines)
+    return lines
+
+
+_loaded: dict[int, ParallelMagics] = {}
+
+
+def load(shell: Any) -> None:
+    """Register the magics in a shell."""
+    if id(shell) in _loaded:
+        return
+    magics = ParallelMagics(shell)
+    shell.register_magics(magics)
+    _loaded[id(shell)] = magics
+    shell.set_custom_exc((CompositeError,), _show_composite)
+    atexit.register(magics._drop)
+
+
+def unload(shell: Any) -> None:
+    """Disconnect, end what autostart began, and take the magics away."""
+    magics = _loaded.pop(id(shell), None)
+    if magics is None:
+        return
+    atexit.unregister(magics._drop)
+    magics._drop()
+    shell.set_custom_exc((), None)
+    for kind, names in magics.magics.items():
+        for name in names:
+            shell.magics_manager.magics[kind].pop(name, None)
+

@@ -1,0 +1,1 @@
+"""What starts engines on one host and watches them."""
