@@ -1,0 +1,38 @@
+# Every target does its own set-up in .venv; see tools/setup-venv.
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all check bench docs simulate clean venv
+
+PYTHON_IN_VENV := .venv/bin/python
+
+help: ## what there is to make
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' Makefile | column -t -s '|'
+
+venv: # the virtual environment, made anew when pyproject.toml changed
+	@tools/setup-venv .venv
+
+demo: venv ## start a controller and 4 engines, and price options on them from IPython
+	@$(PYTHON_IN_VENV) demo/options.py
+
+test: venv ## the tests
+	$(PYTHON_IN_VENV) -m pytest -m "not slow"
+
+test-all: ## all tests, slow ones too, on each Python from 3.11 on that is here
+	@tools/test-all
+
+check: venv ## format, lint, types and the fast tests
+	$(PYTHON_IN_VENV) -m ruff format ipkernel_ext tests tools demo benchmarks
+	$(PYTHON_IN_VENV) -m ruff check ipkernel_ext tests tools demo benchmarks
+	$(PYTHON_IN_VENV) -m mypy
+	$(PYTHON_IN_VENV) -m pytest -q -x tests/core tests/config tests/execution tests/test_architecture.py tests/test_payload.py tests/test_targets.py
+
+bench: venv ## our figures beside a bare ZeroMQ broker, in one run
+	@$(PYTHON_IN_VENV) -m benchmarks
+
+simulate: venv ## SEEDS=n runs of the simulated cluster
+	@$(PYTHON_IN_VENV) -m tests.simulation --seeds $(or $(SEEDS),1000)
+
+docs: venv ## write the generated pages under docs/
+	@$(PYTHON_IN_VENV) tools/generate_docs.py
+
+clean: ## remove what was made
+	rm -rf .venv .venv-* build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

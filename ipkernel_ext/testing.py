@@ -1,0 +1,256 @@
+"""A cluster in this process, for tests: the real cores, wire format and shells, on memory wires with a manual clock.
+
+Everything happens inside the calls, in the calling thread: when ``submit`` returns, its tasks are
+done. Shipped, so that users can test code that takes a ``RemoteController`` without processes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from ipkernel_ext.core import messages as m
+from ipkernel_ext.core import wire
+from ipkernel_ext.core.client import ClientCore, Submission
+from ipkernel_ext.core.controller import ControllerCore
+from ipkernel_ext.core.effects import Answered, Begin, Effect, RaiseInterrupt, Resolve, Send, Show
+from ipkernel_ext.core.engine import Channel, EngineCore
+from ipkernel_ext.errors import NotConnected
+from ipkernel_ext.execution.interrupt import Interrupter
+from ipkernel_ext.execution.output import OutputBuffer
+from ipkernel_ext.execution.runner import Runner
+from ipkernel_ext.execution.shell import EngineShell
+from ipkernel_ext.net.client_channel import Receiver, Roster
+from ipkernel_ext.remote import RemoteController
+
+_HOST = "memory"
+
+
+class InProcessCluster:
+    """A controller and engines in this process.
+
+    Parameters
+    ----------
+    n : int
+        Engines.
+    """
+
+    def __init__(self, n: int = 4) -> None:
+        self.now = 0.0
+        self._begun: dict[str, set[tuple[m.TaskId, int]]] = {}
+        self.controller = ControllerCore(1, pid=os.getpid(), host=_HOST, now=self.now, begun=self._begun.get)
+        self._decode = wire.Decoder(m.FromPeer).decode
+        self._wires: deque[tuple[Any, list[wire.Frame]]] = deque()  # what is under way to the controller
+        self._engines: dict[str, _Engine] = {}
+        self._clients: dict[str, MemoryChannel] = {}
+        self._boots = itertools.count(1)
+        for _ in range(n):
+            self.add_engine()
+
+    def add_engine(self) -> None:
+        """One more engine joins."""
+        boot = f"boot{next(self._boots)}"
+        self._begun[boot] = set()
+        engine = self._engines[boot] = _Engine(self, boot, self._begun[boot])
+        engine.say_hello()
+        self.pump()
+
+    def kill_engine(self, id: int) -> None:
+        """An engine's process ends."""
+        boot = self.controller.engines[id].boot
+        del self._engines[boot]
+        self._do(self.controller.process_ended(boot, self.now))
+        self.pump()
+
+    def client(self) -> RemoteController:
+        """A client of this cluster."""
+        channel = MemoryChannel(self, f"client{len(self._clients) + 1}")
+        self._clients[channel.client] = channel
+        channel.do(channel.core.connect())
+        self.pump()
+        return RemoteController(channel=channel)
+
+    def advance(self, seconds: float) -> None:
+        """Time passes."""
+        self.now += seconds
+        for channel in self._clients.values():
+            channel.do(channel.core.tick(self.now))
+        self._do(self.controller.tick(self.now))
+        self.pump()
+
+    def send(self, peer: Any, entries: Sequence[wire.Entry]) -> None:
+        """Something leaves for the controller."""
+        self._wires.append((peer, [bytes(part) for part in wire.encode(self.controller.epoch, entries)]))
+
+    def pump(self) -> None:
+        """Let everything that is under way arrive, and run what can run."""
+        busy = True
+        while busy:
+            while self._wires:
+                peer, parts = self._wires.popleft()
+                for message, frames in self._decode(parts)[1]:
+                    self._do(self.controller.receive(peer, message, frames, self.now))
+            busy = any([engine.run_one() for engine in list(self._engines.values())]) or bool(self._wires)
+
+    def _do(self, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Send):
+                kind, name, *channel = effect.peer  # type: ignore[misc]
+                parts = [bytes(part) for part in wire.encode(self.controller.epoch, [(effect.message, effect.frames)])]
+                if kind == "client" and name in self._clients:
+                    self._clients[name].take(parts)
+                elif kind == "engine" and name in self._engines:
+                    self._engines[name].take(channel[0], parts)
+
+
+class _Engine:
+    """One engine of the cluster."""
+
+    _decode = staticmethod(wire.Decoder(m.ToEngine).decode)
+
+    def __init__(self, cluster: InProcessCluster, boot: str, begun: set[tuple[m.TaskId, int]]) -> None:
+        self._cluster = cluster
+        self._begun = begun
+        record = m.EngineRecord(boot, _HOST, os.getpid(), "")
+        self.core = EngineCore(record)
+        self._output = OutputBuffer()
+        self._output.engine_id = lambda: self.core.id
+        self._runner = Runner(EngineShell(self._output), self._output, Interrupter())
+
+    def say_hello(self) -> None:
+        """Both connections."""
+        self._do(self.core.connect())
+        self._do(self.core.connect_tasks())
+
+    def take(self, channel: Channel, parts: list[wire.Frame]) -> None:
+        """A batch arrived."""
+        epoch, entries = self._decode(parts)
+        for message, frames in entries:
+            self._do(self.core.receive(channel, self.core.generation, epoch, message, frames))
+
+    def run_one(self) -> bool:
+        """Run the next task. False if there is none."""
+        claim, effects = self.core.claim()
+        self._do(effects)
+        if claim is None:
+            return False
+        task = claim.task
+        self._output.begin(task.id, task.attempt)
+        outcome = self._runner.run(task.work, claim.frames, claim.function, (task.id, task.attempt))
+        pieces, count = self._output.end()
+        self._do(
+            self.core.finish(
+                pieces, count, outcome.frames, outcome.failure, outcome.execution, outcome.has_value, outcome.seconds
+            )
+        )
+        return True
+
+    def _do(self, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Send(channel, message, frames):
+                    self._cluster.send(("engine", self.core.record.boot, channel), [(message, frames)])
+                case Begin(task, attempt):
+                    self._begun.add((task, attempt))
+                case RaiseInterrupt():
+                    raise AssertionError("nothing runs between calls")
+
+
+class MemoryChannel:
+    """A client's connection to an ``InProcessCluster``."""
+
+    ended: str | None = None
+
+    def __init__(self, cluster: InProcessCluster, client: str) -> None:
+        self.client = client
+        self.core = ClientCore(client, python="", host=_HOST, pid=os.getpid())
+        self._cluster = cluster
+        self._decode = wire.Decoder(m.ToClient).decode
+        self._numbers = 0
+        self._requests = itertools.count(1)
+        self._receivers: dict[int, Receiver] = {}
+        self._answers: dict[int, Future[dict[str, Any]]] = {}
+
+    @property
+    def roster(self) -> Roster:
+        """Who is there."""
+        core = self.core
+        return Roster(
+            core.connected, dict(core.engines), dict(core.lost), core.trouble, self.ended, address="memory"
+        )
+
+    def next_numbers(self, count: int) -> range:
+        """Task numbers nobody else has."""
+        first, self._numbers = self._numbers, self._numbers + count
+        return range(first, first + count)
+
+    def submit(self, submission: Submission, receiver: Receiver) -> None:
+        """Run tasks; their results are there when this returns."""
+        self._check()
+        for number in submission.numbers:
+            self._receivers[number] = receiver
+        self._perform(self.core.submit(submission))
+
+    def cancel(self, numbers: Sequence[int]) -> None:
+        """Take queued tasks away."""
+        self._perform(self.core.cancel(numbers))
+
+    def tell(self, message: m.Interrupt | m.ShutDown) -> None:
+        """Something without an answer."""
+        self._check()
+        self._perform(self.core.tell(message))
+
+    def ask(self, make: Callable[[int], m.Ask | m.ClearQueue | m.EndEngines]) -> Future[dict[str, Any]]:
+        """A question, made from its request number."""
+        self._check()
+        request = next(self._requests)
+        future = self._answers[request] = Future()
+        self._perform(self.core.ask(make(request)))
+        return future
+
+    def wait_roster(self, enough: Callable[[Roster], bool], timeout: float | None) -> bool:
+        """Whether the roster is so; nothing changes by waiting here."""
+        return enough(self.roster)
+
+    def close(self) -> None:
+        """Leave."""
+        if self.ended is None:
+            self._perform(self.core.leave())
+            self.ended = "this RemoteController was closed"
+
+    def take(self, parts: list[wire.Frame]) -> None:
+        """A batch arrived."""
+        epoch, entries = self._decode(parts)
+        for message, frames in entries:
+            if isinstance(message, m.ClusterEnds):
+                self.ended = message.reason
+            self.do(self.core.receive(epoch, message, frames, self._cluster.now))
+
+    def _check(self) -> None:
+        if self.ended is not None:
+            raise NotConnected(f"{self.ended}; make a new one")
+
+    def _perform(self, effects: Iterable[Effect]) -> None:
+        self.do(effects)
+        self._cluster.pump()
+
+    def do(self, effects: Iterable[Effect]) -> None:
+        """Do a client core's effects."""
+        for effect in effects:
+            match effect:
+                case Send(_, message, frames):
+                    self._cluster.send(("client", self.client), [(message, frames)])
+                case Resolve(result, frames):
+                    self._receivers.pop(result.task.number).on_result(result, frames)
+                case Show(message) if message.task is not None and message.task.number in self._receivers:
+                    self._receivers[message.task.number].on_output(message)
+                case Answered(request, body, error):
+                    future = self._answers.pop(request)
+                    if error is None:
+                        future.set_result(body or {})
+                    else:
+                        future.set_exception(error)
