@@ -2,10 +2,14 @@
 
 Frames are: the pickle stream in one or more segments (large ``bytes`` and ``str`` are segments of
 their own, so that the stream is never copied as a whole), then the out-of-band buffers of pickle
-protocol 5 (PEP 574). The first four bytes of the first frame count the segments.
+protocol 5 (PEP 574). The first four bytes of the first frame count the segments; zero says that
+the frame is one plain pickle of builtin types.
 
 What is surely found by name on the other side is pickled plainly; all else goes through
-cloudpickle, which sends functions and classes of ``__main__`` and notebooks by value.
+cloudpickle, which sends functions and classes of ``__main__`` and notebooks by value. Frames of
+large objects are those objects' own memory; ``own`` copies what somebody else could still change.
+
+This module must not know what a task or an engine is, and must not need NumPy.
 """
 
 from __future__ import annotations
@@ -14,10 +18,15 @@ import hashlib
 import io
 import pickle
 import struct
+import sys
 import types
 import warnings
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import cloudpickle
 
@@ -25,97 +34,30 @@ from ipkernel_ext.errors import PayloadError
 
 Frame = Any
 
-LARGE = 65536  # bytes; what is written in one piece of this size stays a piece
-HEAVY = 10 * 2**20  # bytes that a function may bring along without a warning
+LARGE = 131072
+"""Bytes; what pickle writes in one piece of this size stays a piece. Pickle's own frames are smaller."""
 
+HEAVY = 10 * 2**20
+"""Bytes that a function may bring along without a warning."""
+
+_SEGMENT = 2**20  # bytes; small pieces are joined up to this size
+_IN_BAND = 4096  # bytes; smaller buffers stay in the stream
+_DEEP = 12  # steps into an object, to find what cannot be pickled
+_CHAIN = 16  # exceptions behind an exception that go with it
 _COUNT = struct.Struct("<I")
+_PLAIN = _COUNT.pack(0)
 _SCALARS = frozenset({int, float, complex, bool, str, bytes, type(None)})
-_CONTAINERS = frozenset({tuple, list})
+_HERE = str(Path(__file__).parent)
 
 
-class Ref(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Ref:
     """A name, as an argument: resolved in the engine's namespace."""
 
     name: str
 
 
-class _Segments(io.RawIOBase):
-    """A file that keeps large writes apart."""
-
-    def __init__(self) -> None:
-        self.segments: list[Frame] = []
-        self._small: list[bytes] = []
-
-    def write(self, data: Any) -> int:
-        size = len(data)
-        if size >= LARGE:
-            self._close_segment()
-            self.segments.append(data)
-        else:
-            self._small.append(bytes(data))
-        return size
-
-    def _close_segment(self) -> None:
-        if self._small:
-            self.segments.append(b"".join(self._small))
-            self._small = []
-
-    def finish(self) -> list[Frame]:
-        """The segments, the first one with their count before it."""
-        self._close_segment()
-        count = _COUNT.pack(len(self.segments))
-        if len(self.segments[0]) < LARGE:
-            self.segments[0] = count + bytes(self.segments[0])
-        else:
-            self.segments.insert(0, _COUNT.pack(len(self.segments) + 1))
-        return self.segments
-
-
-class _Reader:
-    """What ``pickle.Unpickler`` reads from: segments, one after the other."""
-
-    def __init__(self, segments: Sequence[Frame]) -> None:
-        self._segments = [memoryview(segment) for segment in segments]
-        self._index = 0
-        self._offset = 0
-
-    def read(self, size: int) -> bytes:
-        pieces = []
-        while size > 0 and self._index < len(self._segments):
-            segment = self._segments[self._index]
-            piece = segment[self._offset : self._offset + size]
-            pieces.append(piece)
-            size -= len(piece)
-            self._offset += len(piece)
-            if self._offset >= len(segment):
-                self._index += 1
-                self._offset = 0
-        return bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)
-
-    def readinto(self, target: Any) -> int:
-        data = self.read(len(target))
-        target[: len(data)] = data
-        return len(data)
-
-    def readline(self) -> bytes:
-        line = bytearray()
-        while (byte := self.read(1)) and byte != b"\n":
-            line += byte
-        return bytes(line + byte)
-
-
-def _plain(obj: Any, depth: int = 3) -> bool:
-    """Whether plain pickle does, and does it without large pieces."""
-    kind = type(obj)
-    if kind in _SCALARS:
-        return kind not in (str, bytes) or len(obj) < LARGE
-    if not depth:
-        return False
-    if kind in _CONTAINERS:
-        return len(obj) <= 32 and all(_plain(item, depth - 1) for item in obj)
-    if kind is dict:
-        return len(obj) <= 32 and all(type(k) is str and _plain(v, depth - 1) for k, v in obj.items())
-    return False
+# ---------------------------------------------------------------- objects to frames
 
 
 def dumps(obj: Any, name: str = "object") -> list[Frame]:
@@ -131,8 +73,66 @@ def dumps(obj: Any, name: str = "object") -> list[Frame]:
     PayloadError
         It cannot be pickled; names the part that cannot, by its path inside the object.
     """
-    if _plain(obj):
-        return [b"\x01\x00\x00\x00" + pickle.dumps(obj, 5)]
+    if _plain(obj, 3):
+        return [_PLAIN + pickle.dumps(obj, 5)]
+    try:
+        return _dump(obj)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise PayloadError(_explain(obj, name, error)) from error
+
+
+def dumps_call(args: Sequence[Any], kwargs: dict[str, Any]) -> list[Frame]:
+    """``(args, kwargs)`` as frames; an error names ``args[0]…`` or ``kwargs['x']…``.
+
+    Raises
+    ------
+    PayloadError
+        An argument cannot be pickled.
+    """
+    try:
+        return dumps((args, kwargs))
+    except PayloadError as error:
+        dumps(args, "args")
+        dumps(kwargs, "kwargs")
+        raise error from error.__cause__
+
+
+def _plain(obj: Any, depth: int) -> bool:
+    """Whether plain pickle does, and does it without large pieces."""
+    kind = type(obj)
+    if kind in _SCALARS:
+        return (kind is not str and kind is not bytes) or len(obj) < LARGE
+    if not depth:
+        return False
+    if kind is tuple or kind is list:
+        if len(obj) > 32:
+            return False
+        for item in obj:  # noqa: SIM110 - a generator costs as much as the rest
+            if not _plain(item, depth - 1):
+                return False
+        return True
+    if kind is dict:
+        if len(obj) > 32:
+            return False
+        for key, value in obj.items():
+            if type(key) is not str or not _plain(value, depth - 1):
+                return False
+        return True
+    return False
+
+
+def _by_name(obj: Any) -> bool:
+    """Whether an object's class is NumPy's own and its items are no Python objects."""
+    kind = type(obj)
+    if kind.__module__ != "numpy":
+        return False
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and (kind is numpy.ndarray or isinstance(obj, numpy.generic)) and not obj.dtype.hasobject
+
+
+def _dump(obj: Any) -> list[Frame]:
     buffers: list[Frame] = []
 
     def keep(buffer: pickle.PickleBuffer) -> bool:
@@ -140,45 +140,144 @@ def dumps(obj: Any, name: str = "object") -> list[Frame]:
             view = buffer.raw()
         except BufferError:
             return True  # not contiguous: stays in the stream
-        if view.nbytes < LARGE // 16:
+        if view.nbytes < _IN_BAND:
             return True
         buffers.append(view)
         return False
 
     stream = _Segments()
-    try:
-        cloudpickle.Pickler(stream, protocol=5, buffer_callback=keep).dump(obj)
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:
-        raise PayloadError(_explain(obj, name, error)) from error
+    pickler = pickle.Pickler if _by_name(obj) else _Pickler
+    pickler(stream, 5, buffer_callback=keep).dump(obj)
     return [*stream.finish(), *buffers]
 
 
-def loads(frames: Sequence[Frame], unpickler: Callable[..., pickle.Unpickler] = pickle.Unpickler) -> Any:
+class _Segments:
+    """A file that keeps large writes apart."""
+
+    def __init__(self) -> None:
+        self._segments: list[Frame] = []
+        self._small: list[bytes] = [b"    "]  # where the count will be
+        self._size = 0
+
+    def write(self, data: Any) -> None:
+        size = len(data)
+        if size >= LARGE:
+            self._close_segment()
+            self._segments.append(data)
+            return
+        self._small.append(bytes(data))
+        self._size += size
+        if self._size >= _SEGMENT:
+            self._close_segment()
+
+    def _close_segment(self) -> None:
+        if self._small:
+            self._segments.append(self._small)
+            self._small = []
+            self._size = 0
+
+    def finish(self) -> list[Frame]:
+        self._close_segment()
+        self._segments[0][0] = _COUNT.pack(len(self._segments))
+        return [b"".join(segment) if type(segment) is list else segment for segment in self._segments]
+
+
+def own(frames: Iterable[Frame]) -> list[Frame]:
+    """The frames, with a copy of those whose memory somebody else could still change.
+
+    The object that was pickled must not be referred to by the caller any more, else all of its
+    large parts count as somebody else's.
+    """
+    owned = []
+    for frame in frames:
+        if isinstance(frame, bytes) or (isinstance(frame, memoryview) and _sole(frame)):
+            owned.append(frame)
+        else:
+            owned.append(bytes(frame))
+    return owned
+
+
+def _sole(view: memoryview) -> bool:
+    """Whether an array's memory is referred to by this view alone."""
+    numpy = sys.modules.get("numpy")
+    owner = view.obj
+    if numpy is None or type(owner) is not numpy.ndarray or not owner.flags.owndata:
+        return False
+    return sys.getrefcount(owner) <= _SOLE_COUNT
+
+
+def _sole_count() -> int:
+    """References to an object that only a view made by ``PickleBuffer.raw`` holds, as ``_sole`` counts them."""
+
+    def count(view: memoryview) -> int:
+        owner = view.obj
+        return sys.getrefcount(owner)
+
+    return count(pickle.PickleBuffer(bytearray(1)).raw())
+
+
+_SOLE_COUNT = _sole_count()
+
+
+# ---------------------------------------------------------------- frames to objects
+
+
+class Unpickler(pickle.Unpickler):
+    """Says what is missing, and makes arrays writable whose original was not."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            found = super().find_class(module, name)
+        except ModuleNotFoundError as error:
+            raise PayloadError(
+                f"cannot rebuild {module}.{name} here: there is no module {error.name!r}; "
+                "install it, or put its directory on sys.path"
+            ) from error
+        except AttributeError as error:
+            raise PayloadError(
+                f"cannot rebuild {module}.{name} here: module {module!r} has no {name!r} here; "
+                "the two sides have different versions of it"
+            ) from error
+        if name == "_frombuffer" and module.startswith("numpy."):
+            return partial(_from_writable, found)
+        return found
+
+
+def _from_writable(build: Callable[..., Any], buffer: Any, *rest: Any) -> Any:
+    if type(buffer) is not bytearray:
+        view = memoryview(buffer)
+        if view.readonly:
+            original = view.obj if view.nbytes else None
+            buffer = original if type(original) is bytearray and len(original) == view.nbytes else bytearray(view)
+    return build(buffer, *rest)
+
+
+def loads(frames: Sequence[Frame], unpickler: Callable[..., pickle.Unpickler] = Unpickler) -> Any:
     """The object that the frames hold; its arrays are writable.
 
-    Buffers that arrive read-only are copied; writable ones are used as they are.
+    Buffers that arrive read-only are copied; writable ones become the arrays' memory as they are,
+    so such frames are good for one object only.
 
     Raises
     ------
     PayloadError
-        It cannot be rebuilt here; says what is missing.
+        It cannot be rebuilt here; says what is missing. What was raised is its cause.
     """
-    (count,) = _COUNT.unpack_from(frames[0])
-    first = memoryview(frames[0])[_COUNT.size :]
-    segments = [first, *frames[1:count]]
-    buffers = [_writable(frame) for frame in frames[count:]]
     try:
-        if count == 1 and unpickler is pickle.Unpickler:
-            return pickle.loads(first, buffers=buffers)
-        return unpickler(_Reader(segments), buffers=buffers).load()
-    except ModuleNotFoundError as error:
-        raise PayloadError(
-            f"cannot rebuild an object here: there is no module {error.name!r}; install it, or put its directory on sys.path"
-        ) from error
-    except Exception as error:
-        raise PayloadError(f"cannot rebuild an object here: {type(error).__name__}: {error}") from error
+        first = memoryview(frames[0])
+        (count,) = _COUNT.unpack_from(first)
+        if count == 0:
+            return pickle.loads(first[4:])
+        if count == 1:
+            stream: Any = io.BytesIO(first[4:])
+        else:
+            stream = _Reader([first[4:], *map(memoryview, frames[1:count])])
+        buffers = [_writable(frame) for frame in frames[count:]]
+        return unpickler(stream, buffers=buffers).load()
+    except (KeyboardInterrupt, PayloadError):
+        raise
+    except BaseException as error:
+        raise PayloadError(f"cannot rebuild an object here: {type(error).__name__}: {_text(error)}") from error
 
 
 def _writable(frame: Frame) -> Any:
@@ -186,8 +285,52 @@ def _writable(frame: Frame) -> Any:
     return bytearray(view) if view.readonly else view
 
 
+class _Reader:
+    """What an unpickler reads from: segments, one after the other."""
+
+    def __init__(self, segments: list[memoryview]) -> None:
+        self._segments = segments
+        self._index = 0
+        self._offset = 0
+
+    def read(self, size: int) -> bytes:
+        pieces = list(self._pieces(size))
+        return bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)
+
+    def readinto(self, target: Any) -> int:
+        done = 0
+        for piece in self._pieces(len(target)):
+            target[done : done + len(piece)] = piece
+            done += len(piece)
+        return done
+
+    def readline(self) -> bytes:
+        line = bytearray()
+        while (byte := self.read(1)) and byte != b"\n":
+            line += byte
+        return bytes(line + byte)
+
+    def _pieces(self, size: int) -> Iterable[memoryview]:
+        while size > 0 and self._index < len(self._segments):
+            segment = self._segments[self._index]
+            piece = segment[self._offset : self._offset + size]
+            size -= len(piece)
+            self._offset += len(piece)
+            if self._offset >= len(segment):
+                self._index += 1
+                self._offset = 0
+            yield piece
+
+
+# ---------------------------------------------------------------- functions
+
+_known: WeakKeyDictionary[Any, tuple[str, list[Frame]]] = WeakKeyDictionary()
+
+
 def dumps_function(f: Callable[..., Any]) -> tuple[str, list[Frame]]:
-    """A function as (digest, frames).
+    """A function as (digest, frames). One that is importable by name goes by name.
+
+    Warns when it brings more than 10 MB along.
 
     Raises
     ------
@@ -198,6 +341,11 @@ def dumps_function(f: Callable[..., Any]) -> tuple[str, list[Frame]]:
     """
     if not callable(f):
         raise TypeError(f"{f!r} is not callable")
+    importable = _importable(f)
+    if importable:
+        known = _known.get(f)
+        if known is not None:
+            return known
     frames = dumps(f, name=getattr(f, "__name__", "function"))
     digest = hashlib.blake2b(digest_size=8)
     size = 0
@@ -205,35 +353,49 @@ def dumps_function(f: Callable[..., Any]) -> tuple[str, list[Frame]]:
         digest.update(frame)
         size += len(frame)
     if size > HEAVY:
-        warnings.warn(f"{_heaviest(f)}; push it once and name it by Ref instead", UserWarning, stacklevel=4)
-    return digest.hexdigest(), frames
+        warnings.warn(_weight(f, size), UserWarning, stacklevel=_users_level())
+    result = digest.hexdigest(), frames
+    if importable:
+        _known[f] = result
+    return result
 
 
-def dumps_exception(error: BaseException) -> list[Frame] | None:
-    """An exception as frames, or None where it could not be rebuilt from them."""
-    try:
-        frames = dumps(error)
-        rebuilt = loads(frames)
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException:
-        return None
-    return frames if type(rebuilt).__name__ == type(error).__name__ else None
+def _importable(f: Any) -> bool:
+    """Whether a function is surely found by its name, also on the other side."""
+    if type(f) is not types.BuiltinFunctionType and type(f) is not types.FunctionType:
+        return False
+    module = f.__module__
+    if module is None or module == "__main__" or cloudpickle.list_registry_pickle_by_value():
+        return False
+    home = sys.modules.get(module)
+    return home is not None and getattr(home, f.__qualname__, None) is f
 
 
-def _brought(f: Any) -> dict[str, Any]:
-    """The globals and closure variables that a function brings along, by name."""
-    f = getattr(f, "__func__", f)
-    if not isinstance(f, types.FunctionType):
-        return {}
-    names = [name for code in codes(f.__code__) for name in code.co_names]
-    brought = {name: f.__globals__[name] for name in names if name in f.__globals__}
-    for name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=False):
+def _users_level() -> int:
+    """How far up the stack the first frame is that is not this package's, for ``warnings.warn``."""
+    level = 1
+    frame = sys._getframe(level).f_back
+    while frame is not None and frame.f_code.co_filename.startswith(_HERE):
+        level += 1
+        frame = frame.f_back
+    return level + 1
+
+
+def _weight(f: Any, size: int) -> str:
+    function = getattr(f, "__name__", repr(f))
+    sizes: dict[str, int] = {}
+    for name, (value, _) in _brought(f).items():
         try:
-            brought[name] = cell.cell_contents
-        except ValueError:
-            continue  # not bound yet
-    return brought
+            sizes[name] = sum(len(frame) for frame in dumps(value))
+        except PayloadError:
+            continue
+    if not sizes or max(sizes.values()) < size // 2:
+        return f"function {function} weighs {size / 1e6:.0f} MB; push what it needs and name it by Ref instead"
+    name = max(sizes, key=lambda name: sizes[name])
+    return (
+        f"function {function} brings {name!r} along, {sizes[name] / 1e6:.0f} MB; "
+        f"push it once and pass Ref({name!r}) instead"
+    )
 
 
 def codes(code: types.CodeType) -> list[types.CodeType]:
@@ -245,56 +407,206 @@ def codes(code: types.CodeType) -> list[types.CodeType]:
     return found
 
 
-def _heaviest(f: Any) -> str:
-    sizes = {}
-    for name, value in _brought(f).items():
+def _brought(f: types.FunctionType) -> dict[str, tuple[Any, str]]:
+    """What a function brings along, by name: the value, and what the name is."""
+    if not isinstance(f, types.FunctionType):
+        return {}
+    names = [name for code in codes(f.__code__) for name in code.co_names]
+    brought = {name: (f.__globals__[name], "a global") for name in names if name in f.__globals__}
+    for name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=False):
         try:
-            sizes[name] = sum(len(frame) for frame in dumps(value))
-        except PayloadError:
-            continue
-    if not sizes:
-        return f"function {getattr(f, '__name__', f)} is more than {HEAVY // 2**20} MB"
-    name = max(sizes, key=lambda name: sizes[name])
-    return f"function {getattr(f, '__name__', f)} brings {name!r} along, {sizes[name] / 1e6:.0f} MB"
+            brought[name] = (cell.cell_contents, "a variable")
+        except ValueError:
+            continue  # not bound yet
+    return brought
 
 
-def _explain(obj: Any, name: str, error: BaseException) -> str:
-    path, culprit = _find(obj, name, set(), 6)
-    why = str(error) if culprit is obj else str(_pickle_error(culprit) or error)
-    return f"cannot pickle {path}: {why.splitlines()[0] if why else type(error).__name__}"
+# ---------------------------------------------------------------- exceptions
 
 
-def _pickle_error(obj: Any) -> BaseException | None:
+def dumps_exception(error: BaseException) -> list[Frame] | None:
+    """An exception as frames, or None where it could not be rebuilt from them.
+
+    Its notes, cause and context go with it where they can be pickled; its traceback does not.
+    """
     try:
-        cloudpickle.dumps(obj, 5)
-    except (KeyboardInterrupt, SystemExit):
+        frames = _dump(error)
+        rebuilt = loads(frames)
+        same = type(rebuilt) is type(error) and str(rebuilt) == str(error)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return None
+    return own(frames) if same else None
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """Cloudpickle's, which also gets exceptions across whose ``__init__`` does not take their ``args``."""
+
+    def __init__(
+        self, file: Any, protocol: int, buffer_callback: Any = None, portable: dict[int, Any] | None = None
+    ) -> None:
+        super().__init__(file, protocol=protocol, buffer_callback=buffer_callback)
+        self._portable: dict[int, Any] = {} if portable is None else portable
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, BaseException):
+            return self._reduce_exception(obj)
+        return super().reducer_override(obj)
+
+    def _reduce_exception(self, error: BaseException) -> Any:
+        reduced = error.__reduce_ex__(5)
+        if not isinstance(reduced, tuple) or len(reduced) > 3:
+            return reduced
+        build, args, *state = reduced
+        chain = [self._linked(error.__cause__), self._linked(error.__context__), error.__suppress_context__]
+        chain.append(None if state else getattr(error, "__notes__", None))
+        if not _rebuilds(error, build, args):
+            build, args = _new_exception, (type(error), error.args)
+        return build, args, (state[0] if state else None, chain), None, None, _set_exception
+
+    def _linked(self, error: BaseException | None) -> BaseException | None:
+        """The exception behind another one, if it can be pickled."""
+        if error is None:
+            return None
+        if id(error) not in self._portable:
+            self._portable[id(error)] = None  # while it is found out, and for a chain that is a ring
+            if len(self._portable) <= _CHAIN and _pickle_error(error, self._portable) is None:
+                self._portable[id(error)] = error
+        return self._portable[id(error)]
+
+
+def _rebuilds(error: BaseException, build: Any, args: tuple[Any, ...]) -> bool:
+    """Whether calling the exception's class with its ``args`` gives it again."""
+    if build is not type(error) or type(error).__init__ in _TRUE_INITS:
+        return True
+    try:
+        rebuilt = build(*args)
+        return type(rebuilt) is type(error) and repr(rebuilt.args) == repr(error.args)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return False
+
+
+_TRUE_INITS = frozenset({BaseException.__init__, Exception.__init__})
+
+
+def _new_exception(kind: type[BaseException], args: tuple[Any, ...]) -> BaseException:
+    """An exception made without its own ``__init__``, by that of the builtin class it derives from."""
+    builtin = next(base for base in kind.__mro__ if base.__module__ == "builtins")
+    error: BaseException = builtin.__new__(kind, *args)
+    builtin.__init__(error, *args)
+    error.args = args
+    return error
+
+
+def _set_exception(error: BaseException, state: tuple[Any, Any]) -> None:
+    own_state, (cause, context, suppress, notes) = state
+    if own_state is not None:
+        error.__setstate__(own_state)
+    if notes is not None:
+        error.__notes__ = notes
+    error.__cause__ = cause
+    error.__context__ = context
+    error.__suppress_context__ = suppress
+
+
+# ---------------------------------------------------------------- what cannot be pickled, and where it is
+
+
+class _Nowhere:
+    """A file that keeps nothing."""
+
+    def write(self, data: Any) -> None:
+        pass
+
+
+def _pickle_error(obj: Any, portable: dict[int, Any] | None = None) -> BaseException | None:
+    try:
+        _Pickler(_Nowhere(), 5, lambda buffer: None, portable).dump(obj)
+    except KeyboardInterrupt:
         raise
     except BaseException as error:
         return error
     return None
 
 
-def _find(obj: Any, path: str, seen: set[int], depth: int) -> tuple[str, Any]:
-    """The smallest part of an object that cannot be pickled, by path."""
-    seen.add(id(obj))
-    if depth:
-        for part, inner in _parts(obj, path):
-            if id(inner) not in seen and type(inner) not in _SCALARS and _pickle_error(inner) is not None:
-                return _find(inner, part, seen, depth - 1)
-    return path, obj
+def _explain(obj: Any, name: str, error: BaseException) -> str:
+    path, use = name, ""
+    if not isinstance(error, RecursionError | MemoryError) and not isinstance(error.__cause__, RecursionError):
+        try:
+            path, use, error = _find(obj, name, error)
+        except Exception:  # user code was asked; the first error says enough
+            path = name
+    why = _text(error).split("\n")[0] or type(error).__name__
+    if type(error) not in (TypeError, pickle.PicklingError):
+        why = f"{type(error).__name__}: {why}"
+    return f"cannot pickle {path}{use}: {why}"
 
 
-def _parts(obj: Any, path: str) -> list[tuple[str, Any]]:
+def _find(obj: Any, path: str, error: BaseException) -> tuple[str, str, BaseException]:
+    """The smallest part of an object that cannot be pickled: its path, who uses it, and why not."""
+    use = ""
+    seen = {id(obj)}
+    for _ in range(_DEEP):
+        parts = [part for part in _parts(obj, path, use) if type(part[0]) not in _SCALARS and id(part[0]) not in seen]
+        while len(parts) > 1:
+            half = parts[: len(parts) // 2]
+            parts = half if _pickle_error([part[0] for part in half]) is not None else parts[len(half) :]
+        why = _pickle_error(parts[0][0]) if parts else None
+        if why is None:
+            break
+        obj, path, use = parts[0]
+        error = why
+        seen.add(id(obj))
+    return path, use, error
+
+
+Part = tuple[Any, str, str]
+
+
+def _parts(obj: Any, path: str, use: str) -> list[Part]:
+    """The parts of an object: each with its path, and who uses it."""
     if isinstance(obj, dict):
-        return [(f"{path}[{key!r}]", value) for key, value in obj.items()]
+        keys = [(key, f"{path} (a key)", use) for key in obj]
+        return [*keys, *((value, f"{path}[{_short(key)}]", use) for key, value in obj.items())]
     if isinstance(obj, list | tuple):
-        return [(f"{path}[{i}]", value) for i, value in enumerate(obj)]
+        return [(value, f"{path}[{i}]", use) for i, value in enumerate(obj)]
     if isinstance(obj, set | frozenset):
-        return [(f"{path}{{…}}", value) for value in obj]
-    if isinstance(obj, types.FunctionType | types.MethodType):
-        return [(f"{path}, which uses {name!r}", value) for name, value in _brought(obj).items()]
+        return [(value, f"{path} (a member)", use) for value in obj]
+    if isinstance(obj, types.MethodType):
+        return [(obj.__self__, f"{path}.__self__", use), (obj.__func__, f"{path}.__func__", use)]
+    if isinstance(obj, partial):
+        return [(obj.func, f"{path}.func", use), (obj.args, f"{path}.args", use), (obj.keywords, f"{path}.keywords", use)]
+    if isinstance(obj, types.FunctionType):
+        brought = [(value, name, f", {what} that {path} uses{use}") for name, (value, what) in _brought(obj).items()]
+        defaults = [(value, f"{path} (a default)", use) for value in obj.__defaults__ or ()]
+        return [*brought, *defaults]
+    parts = [(getattr(obj, name), f"{path}.{name}", use) for name in _slots(type(obj)) if hasattr(obj, name)]
+    if isinstance(obj, BaseException):
+        parts.append((obj.args, f"{path}.args", use))
     attributes = getattr(obj, "__dict__", None)
-    if isinstance(attributes, dict):
-        return [(f"{path}.{name}", value) for name, value in attributes.items()]
-    return []
+    if isinstance(attributes, dict | types.MappingProxyType):
+        parts += [(value, f"{path}.{name}", use) for name, value in attributes.items()]
+    return parts
 
+
+def _slots(kind: type) -> list[str]:
+    found: list[str] = []
+    for base in kind.__mro__:
+        slots = vars(base).get("__slots__", ())
+        found += [slots] if isinstance(slots, str) else list(slots)
+    return [name for name in found if name not in ("__dict__", "__weakref__")]
+
+
+def _short(key: Any) -> str:
+    text = repr(key)
+    return text if len(text) <= 40 else text[:37] + "…"
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:
+        return "(its message cannot be shown)"

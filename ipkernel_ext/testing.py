@@ -119,7 +119,8 @@ class _Engine:
         self.core = EngineCore(record)
         self._output = OutputBuffer()
         self._output.engine_id = lambda: self.core.id
-        self._runner = Runner(EngineShell(self._output), self._output, Interrupter())
+        self._shell = EngineShell(self._output)
+        self._runner = Runner(self._shell, self._output, Interrupter())
 
     def say_hello(self) -> None:
         """Both connections."""
@@ -140,7 +141,8 @@ class _Engine:
             return False
         task = claim.task
         self._output.begin(task.id, task.attempt)
-        outcome = self._runner.run(task.work, claim.frames, claim.function, (task.id, task.attempt))
+        with self._shell.being_global():
+            outcome = self._runner.run(task.work, claim.frames, claim.function, (task.id, task.attempt))
         pieces, count = self._output.end()
         self._do(
             self.core.finish(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 THREAD_LIMITS = (
     "OMP_NUM_THREADS",
@@ -14,32 +15,73 @@ THREAD_LIMITS = (
 )
 
 
-def cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """Processors that this process may use: its affinity, and its cgroup's quota rounded up; at least 1."""
+def cores(cgroup: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
+    """Processors that this process may use: its affinity, and its cgroup's quota rounded up; at least 1.
+
+    Parameters
+    ----------
+    cgroup : Path
+        Where the cgroup file system is mounted.
+    own : Path
+        The file that names this process's cgroups.
+    """
     try:
         count = len(os.sched_getaffinity(0))
     except AttributeError:
         count = os.cpu_count() or 1
-    quota = _quota(cgroup)
-    return max(1, count if quota is None else min(count, -int(-quota // 1)))
+    return max(1, min([count, *map(math.ceil, _quotas(cgroup, own))]))
 
 
-def _quota(cgroup: Path) -> float | None:
-    """Processors' worth of time that the cgroup (version 2, then 1) allows, or None for no limit."""
+def _quotas(cgroup: Path, own: Path) -> list[float]:
+    """Processors' worth of time that this process's cgroup and each one above it allow, where they limit it."""
+    found = [_quota(directory) for directory in _directories(cgroup, own)]
+    return [quota for quota in found if quota is not None]
+
+
+def _directories(cgroup: Path, own: Path) -> list[Path]:
+    """Those of this process's cgroup and all above it, in version 2 and in version 1 (`cpu`).
+
+    Inside a container the names may be those of the host; then only the top is there, and is the container's.
+    """
     try:
-        allowed, period = (cgroup / "cpu.max").read_text().split()
+        lines = own.read_text().splitlines()
+    except OSError:
+        lines = []
+    names = {
+        controllers: name for _, controllers, name in (line.split(":", 2) for line in lines if line.count(":") > 1)
+    }
+    tops = [(cgroup, names.get("", "/"))]
+    for controllers, name in names.items():
+        if "cpu" in controllers.split(","):
+            tops.append((cgroup / controllers, name))
+    tops.append((cgroup / "cpu", "/"))
+    found: list[Path] = []
+    for top, name in tops:
+        inside = PurePosixPath(name.lstrip("/"))
+        found += [top / above for above in (inside, *inside.parents) if ".." not in above.parts]
+    return found
+
+
+def _quota(directory: Path) -> float | None:
+    try:
+        allowed, period = (directory / "cpu.max").read_text().split()
     except (OSError, ValueError):
         try:
-            allowed = (cgroup / "cpu/cpu.cfs_quota_us").read_text().strip()
-            period = (cgroup / "cpu/cpu.cfs_period_us").read_text().strip()
+            allowed = (directory / "cpu.cfs_quota_us").read_text().strip()
+            period = (directory / "cpu.cfs_period_us").read_text().strip()
         except OSError:
             return None
-    if allowed in ("max", "-1"):
+    try:
+        return int(allowed) / int(period) if int(allowed) > 0 else None
+    except (ValueError, ZeroDivisionError):  # "max"
         return None
-    return int(allowed) / int(period)
 
 
 def thread_limits(engines: int) -> dict[str, str]:
-    """Environment variables with which ``engines`` engines do not oversubscribe the machine; the user's own stay."""
-    each = str(max(1, cores() // max(1, engines)))
+    """Environment variables with which ``engines`` engines do not oversubscribe the machine; the user's own stay.
+
+    What the user gave OpenMP goes for the other libraries too, which would follow it if we said nothing.
+    """
+    given = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # a list is one number per nesting level
+    each = given if given.isdigit() and int(given) else str(max(1, cores() // max(1, engines)))
     return {name: each for name in THREAD_LIMITS if name not in os.environ}

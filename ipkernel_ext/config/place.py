@@ -99,18 +99,26 @@ class Place:
             Another controller holds it.
         """
         path = self.directory / "lock"
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            pid = int(os.read(file, 20) or b"0")
-            os.close(file)
-            what = f"profile {self.profile!r}" if self.profile else str(self.directory)
-            raise AlreadyRunning(
-                f"a controller of {what} runs already (pid {pid}); `ipcluster stop` ends it", pid
-            ) from None
+        while True:
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.read(file, 20)
+                os.close(file)
+                pid = int(holder) if holder.isdigit() else 0  # it may be about to write its own
+                what = f"profile {self.profile!r}" if self.profile else str(self.directory)
+                raise AlreadyRunning(
+                    f"a controller of {what} runs already (pid {pid}); `ipcluster stop` ends it", pid
+                ) from None
+            except BaseException:
+                os.close(file)
+                raise
+            if _is_at(file, path):
+                break
+            os.close(file)  # an earlier cluster's end removed it between our two calls
         os.ftruncate(file, 0)
-        os.write(file, str(os.getpid()).encode())
+        os.pwrite(file, str(os.getpid()).encode(), 0)
         return file
 
     def sweep(self) -> None:
@@ -125,6 +133,14 @@ def _root() -> Path:
     if len(os.fsencode(temporary)) > SOCKET_PATH:
         temporary = "/tmp"
     return Path(temporary) / f"ipkernel_ext-{os.getuid()}"
+
+
+def _is_at(file: int, path: Path) -> bool:
+    try:
+        there = path.lstat()
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(os.fstat(file), there)
 
 
 def _check_own(directory: Path) -> None:

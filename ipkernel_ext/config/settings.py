@@ -10,7 +10,7 @@ import difflib
 from dataclasses import dataclass
 from typing import TypeVar
 
-from traitlets import Bool, Enum, Float, Integer, Unicode
+from traitlets import Bool, Enum, Float, Integer, TraitError, Unicode
 from traitlets.config import Config, Configurable
 
 from ipkernel_ext.config.cores import cores
@@ -20,34 +20,38 @@ class ParallelController(Configurable):
     """The controller."""
 
     recovery_window = Float(
-        10.0, help="Seconds in which a restarted controller waits for the engines of its earlier life."
+        10.0, min=0, help="Seconds in which a restarted controller waits for the engines of its earlier life."
     ).tag(config=True)
-    engine_grace = Float(60.0, help="Seconds an engine may be silent before it counts as lost.").tag(config=True)
-    result_ttl = Float(86400.0, help="Seconds for which results of a client that is away are kept.").tag(config=True)
+    engine_grace = Float(60.0, min=0, help="Seconds an engine may be silent before it counts as lost.").tag(config=True)
+    result_ttl = Float(86400.0, min=0, help="Seconds for which results of a client that is away are kept.").tag(
+        config=True
+    )
 
 
 class ParallelEngine(Configurable):
     """Engines."""
 
-    max_output = Integer(64 * 2**20, help="Characters of output kept of one task.").tag(config=True)
+    max_output = Integer(64 * 2**20, min=0, help="Characters of output kept of one task.").tag(config=True)
 
 
 class ParallelCluster(Configurable):
     """A cluster on this machine."""
 
-    n = Integer(0, help="Engines to start; 0 is one per core.").tag(config=True)
+    n = Integer(0, min=0, help="Engines to start; 0 is one per core.").tag(config=True)
     restart = Enum(
         ["on-failure", "never"], "on-failure", help="Whether an engine that died gets a successor with the same id."
     ).tag(config=True)
-    restart_limit = Integer(3, help="Restarts within 10 seconds, after which they are given up.").tag(config=True)
-    start_timeout = Float(60.0, help="Seconds in which the engines must be ready.").tag(config=True)
+    restart_limit = Integer(3, min=0, help="Restarts within 10 seconds, after which they are given up.").tag(
+        config=True
+    )
+    start_timeout = Float(60.0, min=0, help="Seconds in which the engines must be ready.").tag(config=True)
 
 
 class ParallelMagics(Configurable):
     """The magics."""
 
     autostart = Bool(True, help="Whether the first magic starts a cluster when none runs.").tag(config=True)
-    n = Integer(0, help="Engines of a cluster that a magic starts; 0 is one per core.").tag(config=True)
+    n = Integer(0, min=0, help="Engines of a cluster that a magic starts; 0 is one per core.").tag(config=True)
     profile = Unicode("default", help="Profile whose cluster the magics use.").tag(config=True)
     targets = Unicode("all", help="Engines that the magics address.").tag(config=True)
 
@@ -119,11 +123,12 @@ def engine_settings(config: Config) -> EngineSettings:
 def cluster_settings(config: Config) -> ClusterSettings:
     """From what the user configured."""
     made = _make(ParallelCluster, config)
-    if made.n < 0:
-        raise ValueError(f"ParallelCluster.n must not be negative, it is {made.n}")
     return ClusterSettings(made.n, made.restart, made.restart_limit, made.start_timeout)
 
 
 def _make(kind: type[T], config: Config) -> T:
     check(config)
-    return kind(config=config)
+    try:
+        return kind(config=config)
+    except TraitError as error:  # names class, option and value
+        raise ValueError(str(error)) from None

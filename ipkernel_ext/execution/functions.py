@@ -1,60 +1,34 @@
 """How a function that came by value meets the engine's namespace.
 
 The names it brings along are its own and never overwrite the engine's. A global name that it does
-not bring is looked up in the engine's namespace when it is called, and ``global x; x = …`` assigns
-there. Both dictionaries involved are exact ``dict``, so that the interpreter's fast paths for
-globals and builtins stay in force: instead of a lookup chain, an engine has one dictionary of
-builtins for all these functions, in which the names a function misses are set before it is called.
+not bring is looked up in the engine's namespace at the moment it is used, and ``global x; x = …``
+assigns there. The interpreter's fast paths must stay in force, so there is no lookup chain:
+
+* Functions that bring nothing have the engine's namespace itself as their globals.
+* All others have a ``dict`` of their own with what they bring and the builtins that they use. Only
+  a name that is in neither goes on, to the engine's dictionary of builtins, whose ``__missing__``
+  is the lookup in the namespace. What they assign is moved there when the task ends.
+
+Helper functions and classes that came along are treated likewise; functions by reference are left
+alone. What a task is must not be known here.
 """
 
 from __future__ import annotations
 
 import builtins
 import dis
-import pickle
 import types
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from ipkernel_ext import payload
 
 KEPT = 512  # functions
 
-
-class LoadedFunction:
-    """A function, with the global names it misses and those it assigns."""
-
-    def __init__(self, function: Callable[..., Any], globals: dict[str, Any] | None) -> None:
-        self.function = function
-        self._globals = globals
-        self._missing: set[str] = set()
-        self._assigned: set[str] = set()
-        if globals is not None:
-            found = _functions(function, globals)
-            names = {name for f in found for code in payload.codes(f.__code__) for name in code.co_names}
-            self._missing = {name for name in names if name not in globals}
-            self._assigned = {name for f in found for name in _assigned(f.__code__)} - set(globals)
-
-    @contextmanager
-    def bound(self, namespace: dict[str, Any], builtin: dict[str, Any]) -> Iterator[Callable[..., Any]]:
-        """The function, with the names it misses looked up now."""
-        if self._globals is None:
-            yield self.function
-            return
-        for name in self._missing:
-            if name in namespace:
-                builtin[name] = namespace[name]
-            elif name in vars(builtins):
-                builtin[name] = vars(builtins)[name]
-            else:
-                builtin.pop(name, None)
-        try:
-            yield self.function
-        finally:
-            for name in self._assigned & self._globals.keys():
-                namespace[name] = self._globals.pop(name)
+_GLOBAL = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "DELETE_GLOBAL"})
+_MODULE = frozenset({"__builtins__", "__name__", "__package__", "__path__", "__file__", "__doc__"})
 
 
 class FunctionCache:
@@ -68,46 +42,136 @@ class FunctionCache:
 
     def __init__(self, namespace: dict[str, Any]) -> None:
         self._namespace = namespace
-        self._builtins = dict(vars(builtins))
-        self._loaded: OrderedDict[str, LoadedFunction] = OrderedDict()
+        self._builtins: dict[str, Any] = type("Names", (dict,), {"__missing__": namespace.__getitem__})()
+        self._builtins.update(vars(builtins))
+        self._loaded: OrderedDict[str, Callable[..., Any]] = OrderedDict()
+        self._groups: WeakKeyDictionary[types.FunctionType, _Group] = WeakKeyDictionary()
+        self._assigning: WeakKeyDictionary[types.FunctionType, _Group] = WeakKeyDictionary()
+        self._used: dict[str, Any] = {}  # names of builtins that some group copied, and what they mean here
 
-    @contextmanager
-    def function(self, digest: str, frames: Sequence[Any]) -> Iterator[Callable[..., Any]]:
-        """The function of this digest, ready to be called."""
-        loaded = self._loaded.get(digest)
-        if loaded is None:
-            loaded = self._loaded[digest] = self._load(frames)
+    def function(self, digest: str, frames: Sequence[Any]) -> Callable[..., Any]:
+        """The function of this digest; its frames are looked at only when it is not known yet.
+
+        Raises
+        ------
+        PayloadError
+            It cannot be rebuilt here.
+        """
+        function = self._loaded.get(digest)
+        if function is None:
+            function = self._loaded[digest] = self.load(frames)
             while len(self._loaded) > KEPT:
                 self._loaded.popitem(last=False)
         self._loaded.move_to_end(digest)
-        with loaded.bound(self._namespace, self._builtins) as function:
-            yield function
+        return function
 
     def load(self, frames: Sequence[Any]) -> Any:
-        """Any object that may bring functions along."""
-        return payload.loads(frames, self._unpickler)
+        """Any object that may bring functions along.
+
+        Raises
+        ------
+        PayloadError
+            It cannot be rebuilt here.
+        """
+        obj, groups = self._load(frames, ())
+        bare = [i for i, group in enumerate(groups) if group.bare(self._namespace)]
+        if bare:
+            obj, groups = self._load(frames, bare)
+        for group in groups:
+            self._adopt(group)
+        return obj
+
+    def begin(self) -> None:
+        """User code is about to run: follow what the namespace does to names of builtins."""
+        for name, value in self._used.items():
+            now = self._meaning(name)
+            if now is not value:
+                self._used[name] = now
+                for group in set(self._groups.values()):
+                    if name in group.copied:
+                        group.globals[name] = now
+
+    def end(self) -> None:
+        """User code has run: what functions assigned to names they did not bring is the engine's."""
+        for group in set(self._assigning.values()) if self._assigning else ():
+            for name in group.assigned & group.globals.keys():
+                self._namespace[name] = group.globals.pop(name)
 
     def clear(self) -> None:
         """Forget all functions."""
         self._loaded.clear()
-        self._builtins.clear()
-        self._builtins.update(vars(builtins))
 
-    def _load(self, frames: Sequence[Any]) -> LoadedFunction:
-        function = self.load(frames)
-        own = getattr(function, "__globals__", {})
-        mine = own.get("__builtins__") is self._builtins
-        return LoadedFunction(function, own if mine else None)
+    def _load(self, frames: Sequence[Any], bare: Collection[int]) -> tuple[Any, list[_Group]]:
+        groups: list[_Group] = []
 
-    def _unpickler(self, *args: Any, **kwargs: Any) -> pickle.Unpickler:
-        return _Unpickler(self._builtins, *args, **kwargs)
+        def unpickler(*args: Any, **kwargs: Any) -> _Unpickler:
+            return _Unpickler(groups, bare, self._namespace, self._builtins, *args, **kwargs)
+
+        return payload.loads(frames, unpickler), groups
+
+    def _adopt(self, group: _Group) -> None:
+        if group.globals is self._namespace:
+            return
+        missing = group.find_missing()
+        group.copied = {name for name in missing - group.assigned if name in vars(builtins)}
+        for name in group.copied:
+            group.globals[name] = self._used[name] = self._meaning(name)
+        for function in group.functions:
+            self._groups[function] = group
+            if group.assigned:
+                self._assigning[function] = group
+
+    def _meaning(self, name: str) -> Any:
+        return self._namespace.get(name, vars(builtins).get(name))
 
 
-class _Unpickler(pickle.Unpickler):
-    """Rebuilds functions that cloudpickle sent by value with the engine's dictionary of builtins."""
+class _Group:
+    """Functions that came along in one object and share their globals."""
 
-    def __init__(self, builtin: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+    def __init__(self, globals: dict[str, Any], sent: dict[str, Any]) -> None:
+        self.globals = globals
+        self.sent = sent  # the dictionary as it was rebuilt, by which the group is known
+        self.functions: list[types.FunctionType] = []
+        self.assigned: set[str] = set()  # names it may assign and did not bring
+        self.copied: set[str] = set()  # names of builtins
+
+    def find_missing(self) -> set[str]:
+        """The global names that were not brought along."""
+        used: set[str] = set()
+        assigned: set[str] = set()
+        for function in self.functions:
+            for code in payload.codes(function.__code__):
+                for instruction in dis.get_instructions(code):
+                    if instruction.opname in _GLOBAL:
+                        used.add(instruction.argval)
+                        if instruction.opname == "STORE_GLOBAL":
+                            assigned.add(instruction.argval)
+        self.assigned = assigned - self.globals.keys()
+        return used - self.globals.keys()
+
+    def bare(self, namespace: dict[str, Any]) -> bool:
+        """Whether the group brings nothing of its own and needs something of the engine's."""
+        if self.globals is namespace or self.globals.keys() - _MODULE or self.globals.get("__name__") != "__main__":
+            return False
+        return bool(self.find_missing() - vars(builtins).keys()) or bool(self.assigned)
+
+
+class _Unpickler(payload.Unpickler):
+    """Rebuilds functions that cloudpickle sent by value with globals of our choice."""
+
+    def __init__(
+        self,
+        groups: list[_Group],
+        bare: Collection[int],
+        namespace: dict[str, Any],
+        builtin: dict[str, Any],
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
+        self._groups = groups
+        self._bare = bare
+        self._namespace = namespace
         self._builtin = builtin
 
     def find_class(self, module: str, name: str) -> Any:
@@ -116,49 +180,26 @@ class _Unpickler(pickle.Unpickler):
             if name == "_make_function":
                 return self._make_function
             if name == "_function_setstate":
-                return self._keep_builtins(found)
+                return _keeping_builtins(found)
         return found
 
-    def _make_function(self, code: Any, globals: dict[str, Any], *rest: Any) -> types.FunctionType:
-        globals["__builtins__"] = self._builtin
-        return types.FunctionType(code, globals, *rest)
-
-    def _keep_builtins(self, setstate: Callable[..., Any]) -> Callable[..., Any]:
-        def keeping(function: Any, state: Any) -> Any:
-            result = setstate(function, state)
-            function.__globals__["__builtins__"] = self._builtin
-            return result
-
-        return keeping
-
-
-def _functions(function: Any, globals: dict[str, Any]) -> list[types.FunctionType]:
-    """The function and all that came along with it: helpers, methods, what it closes over."""
-    found: dict[int, types.FunctionType] = {}
-    todo: list[Any] = [function, *globals.values()]
-    seen: set[int] = set()
-    while todo:
-        item = todo.pop()
-        if id(item) in seen:
-            continue
-        seen.add(id(item))
-        item = getattr(item, "__func__", item)
-        if isinstance(item, types.FunctionType) and item.__globals__ is globals:
-            found[id(item)] = item
-            for cell in item.__closure__ or ():
-                try:
-                    todo.append(cell.cell_contents)
-                except ValueError:
-                    continue  # not bound yet
-        elif isinstance(item, type) and item.__module__ == "__main__":
-            todo.extend(vars(item).values())
-    return list(found.values())
+    def _make_function(self, code: types.CodeType, sent: dict[str, Any], *rest: Any) -> types.FunctionType:
+        group = next((group for group in self._groups if group.sent is sent), None)
+        if group is None:
+            own = self._namespace if len(self._groups) in self._bare else sent
+            sent["__builtins__"] = self._builtin
+            group = _Group(own, sent)
+            self._groups.append(group)
+        function = types.FunctionType(code, group.globals, *rest)
+        group.functions.append(function)
+        return function
 
 
-def _assigned(code: types.CodeType) -> set[str]:
-    return {
-        instruction.argval
-        for part in payload.codes(code)
-        for instruction in dis.get_instructions(part)
-        if instruction.opname == "STORE_GLOBAL"
-    }
+def _keeping_builtins(setstate: Callable[..., Any]) -> Callable[..., Any]:
+    def keeping(function: types.FunctionType, state: Any) -> Any:
+        before = function.__globals__["__builtins__"]
+        result = setstate(function, state)
+        function.__globals__["__builtins__"] = before
+        return result
+
+    return keeping

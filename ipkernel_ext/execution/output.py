@@ -1,22 +1,36 @@
-"""What user code writes and displays, numbered and collected until it is sent.
+"""What user code writes and displays, collected until it is sent.
 
 Pieces are numbered 0, 1, 2 … within one attempt of a task, so that the client can tell when it has
-them all. Adjacent text of one stream is one piece.
+them all. They get their numbers when they are taken, never in the thread that runs user code: an
+interrupt there may lose the text that was being written, but leaves no gap. Adjacent text of one
+stream is one piece. How pieces are sent must not be known here.
 """
 
 from __future__ import annotations
 
+import codecs
 import io
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from ipkernel_ext.core.messages import Display, Stream, TaskId
 
-MAX_OUTPUT = 64 * 2**20  # characters of text kept of one task
+MAX_OUTPUT = 64 * 2**20
+"""Characters of text, and bytes of rich output, kept of one task."""
+
+_CHUNK = 65536  # characters; text beyond the limit is kept in pieces of about this size
+
 StreamName = Literal["stdout", "stderr"]
+
+
+class _Rich(NamedTuple):
+    bundle: dict[str, Any]
+    metadata: dict[str, Any]
+    execution: int | None
 
 
 class OutputBuffer:
@@ -25,12 +39,12 @@ class OutputBuffer:
     Parameters
     ----------
     max_output : int
-        Characters of text that one task may write; of more, the beginning and the end are kept.
+        Characters that one task may write; of more, the beginning and the end are kept.
 
     Attributes
     ----------
     on_pending
-        Called when the first piece waits to be sent.
+        Called, in the thread that writes, when the first piece waits to be sent.
     engine_id
         Says which engine this is.
     """
@@ -38,107 +52,143 @@ class OutputBuffer:
     def __init__(self, max_output: int = MAX_OUTPUT) -> None:
         self.on_pending: Callable[[], None] = lambda: None
         self.engine_id: Callable[[], int] = lambda: -1
-        self._max = max_output
-        self._lock = threading.RLock()  # a signal handler of user code may print while a print holds it
+        self._half = max_output // 2
+        self._lock = threading.RLock()  # a finalizer or signal handler may print while a print holds it
         self._task: TaskId | None = None
         self._attempt = 0
+        self._pending: list[tuple[StreamName, str] | _Rich] = []
         self._sequence = 0
-        self._texts: list[str] = []  # of one stream, not yet a piece
-        self._name: StreamName = "stdout"
-        self._pieces: list[Any] = []
-        self._written = 0
-        self._tail: list[str] = []  # beyond the limit
-        self._tail_size = 0
-        self._dropped = 0
+        self._size = 0
+        self._tail = _Tail(self._half)
 
-    def begin(self, task: TaskId, attempt: int) -> None:
-        """Output belongs to this task from now on."""
+    def begin(self, task: TaskId, attempt: int = 0) -> None:
+        """Output belongs to this task from now on.
+
+        What still waits was written between tasks; take it before, or it counts as the task's.
+        """
         with self._lock:
-            self._close_text()
             self._task, self._attempt = task, attempt
             self._sequence = 0
-            self._written = 0
+            self._size = 0
+            self._tail = _Tail(self._half)
 
     def write(self, name: StreamName, text: str) -> None:
         """Text for a stream."""
         if not text:
             return
         with self._lock:
-            waiting = bool(self._texts or self._pieces)
-            if name != self._name:
-                self._close_text()
-                self._name = name
-            self._written += len(text)
-            if self._written > self._max // 2 and self._task is not None:
-                self._keep_tail(text)
-            else:
-                self._texts.append(text)
-        if not waiting:
+            room = self._half - self._size
+            self._size += len(text)
+            if room < len(text):
+                self._tail.add(name, text[max(room, 0) :])
+                text = text[: max(room, 0)]
+                if not text:
+                    return
+            self._pending.append((name, text))
+            first = len(self._pending) == 1
+        if first:
             self.on_pending()
-
-    def _keep_tail(self, text: str) -> None:
-        """Of what is beyond half the limit, the end is kept."""
-        self._tail.append(text)
-        self._tail_size += len(text)
-        while self._tail_size > self._max // 2:
-            first = self._tail[0]
-            excess = self._tail_size - self._max // 2
-            if len(first) <= excess:
-                del self._tail[0]
-                cut = len(first)
-            else:
-                self._tail[0] = first[excess:]
-                cut = excess
-            self._tail_size -= cut
-            self._dropped += cut
 
     def display(self, bundle: dict[str, Any], metadata: dict[str, Any], execution: int | None = None) -> None:
-        """A rich output."""
+        """A rich output. ``execution``: it is the value of the cell of that number."""
+        rich = _Rich(plain(bundle), plain(metadata), execution)
+        size = sum(len(value) for value in rich.bundle.values() if isinstance(value, str | bytes))
         with self._lock:
-            waiting = bool(self._texts or self._pieces)
-            self._close_text()
-            self._pieces.append(
-                Display(
-                    self._task, self.engine_id(), self._next(), plain(bundle), plain(metadata), execution, self._attempt
-                )
-            )
-        if not waiting:
+            self._size += size
+            if self._size > 2 * self._half:
+                self._tail.dropped += size
+                return
+            self._pending.append(rich)
+            first = len(self._pending) == 1
+        if first:
             self.on_pending()
 
-    def take(self) -> list[Any]:
+    def take(self) -> list[Stream | Display]:
         """The pieces that wait to be sent."""
         with self._lock:
-            self._close_text()
-            pieces, self._pieces = self._pieces, []
-            return pieces
+            waiting, self._pending = self._pending, []
+            if self._task is None:
+                waiting += self._tail.pieces()
+                self._size = 0
+                self._tail = _Tail(self._half)
+            return self._numbered(waiting)
 
-    def end(self) -> tuple[list[Any], int]:
+    def end(self) -> tuple[list[Stream | Display], int]:
         """The task ended: the pieces that wait to be sent, and how many it had in all."""
         with self._lock:
-            self._close_text()
-            if self._tail:
-                left_out = f"\n… {self._dropped} characters left out …\n" if self._dropped else ""
-                self._piece(left_out + "".join(self._tail))
-                self._tail, self._tail_size, self._dropped = [], 0, 0
-            pieces, self._pieces = self._pieces, []
+            waiting = [*self._pending, *self._tail.pieces()]
+            self._pending = []
+            pieces = self._numbered(waiting)
             count = self._sequence
             self._task = None
             self._sequence = 0
+            self._size = 0
+            self._tail = _Tail(self._half)
             return pieces, count
 
-    def _close_text(self) -> None:
-        if self._texts:
-            text = "".join(self._texts)
-            self._texts = []
-            self._piece(text)
+    def _numbered(self, waiting: list[tuple[StreamName, str] | _Rich]) -> list[Stream | Display]:
+        pieces: list[Stream | Display] = []
+        texts: list[str] = []
+        engine = self.engine_id() if waiting else -1
+        for i, piece in enumerate(waiting):
+            number = self._sequence + len(pieces)
+            if isinstance(piece, _Rich):
+                pieces.append(Display(self._task, engine, number, *piece, self._attempt))
+                continue
+            name, text = piece
+            texts.append(text)
+            following = waiting[i + 1] if i + 1 < len(waiting) else None
+            if following is None or isinstance(following, _Rich) or following[0] != name:
+                pieces.append(Stream(self._task, engine, number, name, "".join(texts), self._attempt))
+                texts = []
+        self._sequence += len(pieces)
+        return pieces
 
-    def _piece(self, text: str) -> None:
-        self._pieces.append(Stream(self._task, self.engine_id(), self._next(), self._name, text, self._attempt))
 
-    def _next(self) -> int:
-        sequence = self._sequence
-        self._sequence += 1
-        return sequence
+class _Tail:
+    """The end of a text that is too long, and how much of its middle was left out."""
+
+    def __init__(self, limit: int) -> None:
+        self.dropped = 0
+        self._limit = limit
+        self._kept: deque[tuple[StreamName, str]] = deque()
+        self._small: list[str] = []  # of one stream, not yet a kept chunk
+        self._name: StreamName = "stdout"
+        self._small_size = 0
+        self._size = 0
+
+    def add(self, name: StreamName, text: str) -> None:
+        if name != self._name:
+            self._close_small()
+            self._name = name
+        self._small.append(text)
+        self._small_size += len(text)
+        self._size += len(text)
+        if self._small_size >= _CHUNK:
+            self._close_small()
+
+    def _close_small(self) -> None:
+        if self._small:
+            self._kept.append((self._name, "".join(self._small)))
+            self._small = []
+            self._small_size = 0
+        while self._size > self._limit and self._kept:
+            excess = self._size - self._limit
+            first, text = self._kept.popleft()
+            if len(text) > excess:
+                self._kept.appendleft((first, text[excess:]))
+            cut = min(excess, len(text))
+            self._size -= cut
+            self.dropped += cut
+
+    def pieces(self) -> list[tuple[StreamName, str]]:
+        """What is kept, after a line that counts what is not."""
+        self._close_small()
+        kept = list(self._kept)
+        if self.dropped:
+            name = kept[0][0] if kept else "stdout"
+            kept.insert(0, (name, f"\n… {self.dropped} characters left out …\n"))
+        return kept
 
 
 def plain(value: Any) -> Any:
@@ -147,12 +197,10 @@ def plain(value: Any) -> Any:
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
-    if value is None or isinstance(value, bool | float | bytes):
+    if value is None or type(value) in (bool, float, bytes, str):
         return value
-    if isinstance(value, str):
-        return str(value)
-    if isinstance(value, int):
-        return value if -(2**63) <= value < 2**64 else str(value)
+    if isinstance(value, int) and -(2**63) <= value < 2**64:
+        return int(value)
     return str(value)
 
 
@@ -166,12 +214,36 @@ class CaptureStream(io.TextIOBase):
         self._buffer = buffer
         self.name = f"<{name}>"
         self._name: StreamName = name
+        self.buffer = _Bytes(buffer, name)
 
     def write(self, text: str) -> int:
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         self._buffer.write(self._name, text)
         return len(text)
+
+    def writable(self) -> bool:
+        return True
+
+    def reconfigure(self, **_: Any) -> None:
+        """Nothing: text leaves the engine as text."""
+
+    def close(self) -> None:
+        """Nothing: the next task writes here again."""
+
+
+class _Bytes(io.BufferedIOBase):
+    """``sys.stdout.buffer``: bytes that are text in UTF-8."""
+
+    def __init__(self, buffer: OutputBuffer, name: StreamName) -> None:
+        self._buffer = buffer
+        self._name: StreamName = name
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def write(self, data: Any) -> int:
+        raw = bytes(data)
+        self._buffer.write(self._name, self._decoder.decode(raw))
+        return len(raw)
 
     def writable(self) -> bool:
         return True

@@ -15,6 +15,8 @@ import sys
 import traceback
 import types
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from IPython.core.displayhook import DisplayHook
@@ -105,6 +107,19 @@ class EngineShell(InteractiveShell):
         sys.modules["__main__"] = self.user_module
         builtins.input = self._input
         getpass.getpass = self._input
+
+    @contextmanager
+    def being_global(self) -> Iterator[None]:
+        """The same for a while, where several shells share a process."""
+        shells = {kind: kind._instance for kind in type(self)._walk_mro()}
+        before = sys.modules["__main__"], builtins.input, getpass.getpass
+        self.become_global()
+        try:
+            yield
+        finally:
+            for kind, shell in shells.items():
+                kind._instance = shell
+            sys.modules["__main__"], builtins.input, getpass.getpass = before
 
     # ------------------------------------------------------------ running
 

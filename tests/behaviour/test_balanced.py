@@ -1,0 +1,86 @@
+"""Balanced work."""
+
+import concurrent.futures
+
+import pytest
+
+
+def test_submit_is_a_future(rc):
+    future = rc.submit(pow, 2, 5)
+    assert isinstance(future, concurrent.futures.Future)
+    assert future.result() == 32
+    futures = [rc.submit(abs, -i) for i in range(20)]
+    done, pending = concurrent.futures.wait(futures)
+    assert not pending
+    assert sorted(f.result() for f in concurrent.futures.as_completed(done)) == list(range(20))
+
+
+def test_map_keeps_order_whatever_the_chunks(rc):
+    for chunksize in ("auto", 1, 3, 1000):
+        assert rc.map(abs, range(-20, 20), chunksize=chunksize) == [abs(x) for x in range(-20, 20)]
+    assert sorted(rc.map(abs, range(-5, 5), ordered=False)) == sorted(abs(x) for x in range(-5, 5))
+
+
+def test_map_of_several_sequences_and_of_none(rc):
+    assert rc.map(pow, [2, 3, 4], [3, 2]) == [8, 9]
+    assert rc.map(abs, []) == []
+    with pytest.raises(TypeError, match="at least one"):
+        rc.map(abs)
+    with pytest.raises(ValueError, match="chunksize"):
+        rc.map(abs, [1], chunksize=0)
+
+
+def test_the_first_failing_item_in_order_is_raised_with_its_index(rc):
+    with pytest.raises(ZeroDivisionError) as raised:
+        rc.map(lambda x: 1 / x, [1, 2, 0, 4, 0], chunksize=1)
+    assert "item 2" in "".join(raised.value.__notes__)
+
+
+def test_exceptions_as_values(rc):
+    values = rc.map(lambda x: 1 / x, [1, 0, 2], return_exceptions=True)
+    assert values[::2] == [1, 0.5]
+    assert isinstance(values[1], ZeroDivisionError)
+
+
+def test_a_map_on_a_view_stays_there(rc):
+    rc.execute("import os")
+    there = set(rc[1:3].apply(eval("lambda: id(get_ipython())", {})))
+    assert set(rc[1:3].map(eval("lambda x: id(get_ipython())", {}), range(10))) <= there
+
+
+def test_parallelize(rc):
+    @rc.parallelize
+    def square(x):
+        return x * x
+
+    assert square(range(5)) == [0, 1, 4, 9, 16]
+    assert rc.parallelize(abs)([-1, -2]) == [1, 2]
+
+
+def test_iteration_and_len_are_per_item(rc):
+    result = rc.map(abs, range(-6, 0), chunksize=4, block=False)
+    assert len(result) == 6
+    assert list(result) == [6, 5, 4, 3, 2, 1]
+    assert result.progress == 6
+
+
+def test_non_blocking_results(rc):
+    result = rc.execute("print('x'); 5", block=False)
+    assert result.get() is result.r
+    assert result.ready()
+    assert result.done()
+    assert result.successful()
+    assert result.engine_ids == [0, 1, 2, 3]
+    assert result.stdout == ["x\n"] * 4
+    assert [r["status"] for r in result.metadata] == ["ok"] * 4
+    assert [r.value for r in result] == [5] * 4
+    assert result.elapsed >= 0
+    assert bool(result)
+
+
+def test_a_callback_runs_when_it_is_done(rc):
+    import threading
+
+    called = threading.Event()
+    rc.submit(abs, -1).add_done_callback(lambda f: called.set())
+    assert called.wait(10)

@@ -1,0 +1,42 @@
+"""What every test gets: an IPython directory of its own, and a failure when it leaves anything behind."""
+
+import os
+import tempfile
+import threading
+from pathlib import Path
+
+import psutil
+import pytest
+
+
+def _runtime_directories():
+    root = Path(tempfile.gettempdir()) / f"ipkernel_ext-{os.getuid()}"
+    return set(root.iterdir()) if root.is_dir() else set()
+
+
+def _left():
+    children = {f"process {p.pid} {' '.join(p.cmdline()[-3:])}" for p in psutil.Process().children() if _is_alive(p)}
+    threads = {f"thread {t.name}" for t in threading.enumerate() if not t.daemon}
+    return children | threads | {f"directory {path}" for path in _runtime_directories()}
+
+
+def _is_alive(process):
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.fixture(autouse=True)
+def ipython_dir(tmp_path, monkeypatch):
+    """Profiles and history of the user who runs the tests stay alone."""
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    return tmp_path / "ipython"
+
+
+@pytest.fixture(autouse=True)
+def leaves_nothing(ipython_dir):
+    """A test that leaves a process, thread or runtime directory behind fails."""
+    before = _left()
+    yield
+    assert not _left() - before

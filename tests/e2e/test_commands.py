@@ -1,0 +1,156 @@
+"""The commands, as a user at a terminal meets them."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from ipkernel_ext import RemoteController
+from ipkernel_ext.config.place import Place
+from ipkernel_ext.errors import NotConnected
+
+
+def first_lines(process, count):
+    return [process.stdout.readline().rstrip() for _ in range(count)]
+
+
+def run(program, *arguments):
+    command = [sys.executable, "-m", "ipkernel_ext.commands", program, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("program", ["ipcontroller", "ipengine", "ipcluster"])
+def test_help_and_version(program):
+    assert "--profile" in run(program, "-h").stdout
+    assert "Parallel" in run(program, "--help-all").stdout
+    assert run(program, "--version").stdout.strip() == "0.1.0"
+
+
+def test_a_controller_says_where_it_listens_and_how_to_join(command):
+    controller = command("ipcontroller")
+    listens, engines, clients, _ = first_lines(controller, 4)
+    assert "ipc://" in listens
+    assert "ipengine" in engines
+    assert "RemoteController()" in clients
+    place = Place.of_profile(None)
+    assert place.directory.stat().st_mode & 0o777 == 0o700
+    assert place.connection("client").stat().st_mode & 0o777 == 0o600
+    second = run("ipcontroller")
+    assert second.returncode != 0
+    assert f"pid {controller.pid}" in second.stderr
+    controller.send_signal(signal.SIGINT)
+    assert controller.wait(10) == 0
+    assert not place.connection("client").exists()
+
+
+def test_engines_by_hand_also_before_the_controller(command):
+    early = command("ipengine")
+    waiting = early.stderr.readline()
+    assert "waiting for a controller" in waiting
+    assert "engine.json" in waiting
+    controller = command("ipcontroller")
+    first_lines(controller, 4)
+    late = command("ipengine")
+    with RemoteController() as rc:
+        rc.wait_for_engines(2, 20)
+        pids = set(rc.apply(os.getpid))
+        assert pids == {early.pid, late.pid}
+        late.send_signal(signal.SIGINT)
+        assert late.wait(10) == 0
+        with pytest.raises(TimeoutError):
+            rc.wait_for_engines(2, 0)
+        early.kill()
+        early.wait()
+
+
+def test_nothing_runs_says_which_file_and_what_to_start(ipython_dir):
+    with pytest.raises(NotConnected, match="client.json") as raised:
+        RemoteController(profile="none")
+    assert "ipcluster start --profile=none" in str(raised.value)
+    for action in ("stop", "status"):
+        done = run("ipcluster", action)
+        assert done.returncode != 0
+        assert "no cluster" in done.stderr
+    assert "no cluster runs" in run("ipcluster", "list").stdout
+
+
+def test_start_daemonized_list_status_stop():
+    started = run("ipcluster", "start", "-n", "2", "--daemonize")
+    assert started.returncode == 0, started.stderr
+    assert "2 engines" in started.stdout
+    try:
+        (row,) = json.loads(run("ipcluster", "list", "--json").stdout)
+        assert (row["profile"], row["engines"]) == ("default", 2)
+        assert "[1] pid" in run("ipcluster", "status").stdout
+        again = run("ipcluster", "start", "-n", "1", "--daemonize")
+        assert again.returncode != 0
+        assert "runs already" in again.stderr
+        with RemoteController() as rc:
+            pids = [engine.pid for engine in rc.engines] + [rc.status()["controller"]["pid"]]
+    finally:
+        stopped = run("ipcluster", "stop")
+    assert stopped.returncode == 0, stopped.stderr
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+    assert not Place.of_profile(None).directory.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_the_end_of_ipcluster_ends_all(command, number):
+    cluster = command("ipcluster", "start", "-n", "2")
+    assert "2 engines" in cluster.stdout.readline()
+    with RemoteController() as rc:
+        processes = [psutil.Process(e.pid) for e in rc.engines] + [psutil.Process(rc.status()["controller"]["pid"])]
+    cluster.send_signal(number)
+    cluster.wait(20)
+    _, alive = psutil.wait_procs(processes, timeout=20)
+    assert not alive
+    agent = Place.of_profile(None).agent
+    if agent.exists():
+        psutil.wait_procs([psutil.Process(int(agent.read_text()))], timeout=20)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["start", "--ParallelCluster.restrat=never"], "did you mean restart?"),
+        (["start", "--Cluster.n=3"], "ParallelCluster"),
+        (["start", "--nonsense"], "--nonsense"),
+        (["start", "-n", "x"], "-n"),
+        (["start", "-n", "-1"], "-1"),
+        ([], "start"),
+    ],
+)
+def test_wrong_options_say_what_is_right(arguments, says):
+    done = run("ipcluster", *arguments)
+    assert done.returncode != 0
+    assert says in done.stderr + done.stdout
+
+
+def test_garbage_on_the_socket_is_counted_and_the_controller_goes_on(command):
+    controller = command("ipcontroller")
+    first_lines(controller, 4)
+    path = str(Place.of_profile(None).socket)
+    import zmq
+
+    context = zmq.Context()
+    stranger = context.socket(zmq.DEALER)
+    stranger.linger = 0
+    stranger.connect(f"ipc://{path}")
+    for parts in ([b"garbage"], [b"", b"x"], [b"\x93\x01\x00\x91\x92\xc0\xc0"], [b"\xc1" * 1000, b"y"]):
+        stranger.send_multipart(parts)
+    assert stranger.poll(10_000), "the stranger is told"
+    raw = socket.socket(socket.AF_UNIX)
+    raw.connect(path)
+    raw.sendall(b"GET / HTTP/1.0\r\n\r\n" * 100)
+    raw.close()
+    with RemoteController() as rc:
+        while rc.status()["controller"]["refused"] < 4:
+            pass
+    stranger.close()
+    context.term()
+    assert controller.poll() is None

@@ -1,0 +1,252 @@
+"""Interrupts, deaths and restarts, with real signals."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import psutil
+import pytest
+
+from ipkernel_ext import launch
+from ipkernel_ext.errors import (
+    CompositeError,
+    EngineLost,
+    EngineStartError,
+    ForkedClientError,
+    NotConnected,
+    TaskCancelled,
+    TaskInterrupted,
+)
+
+FOREVER = "print('begun', flush=True)\nwhile True: pass"
+
+
+def begun(result):
+    """Wait until every task of the result has said that it runs."""
+    said = 0
+    for output in result.follow():
+        said += output.text.count("begun")
+        if said == len(result):
+            return
+
+
+def test_output_streams_while_the_code_runs(cluster):
+    result = cluster.execute(FOREVER, block=False)
+    begun(result)
+    assert not result.done()
+    assert result.stdout == ["begun\n"] * 2
+    cluster.interrupt()
+    assert isinstance(result.exception(10), CompositeError)
+
+
+def test_interrupt_reaches_only_its_targets(cluster):
+    cluster.push({"kept": 1})
+    one, other = cluster[0].execute(FOREVER, block=False), cluster[1].execute(FOREVER, block=False)
+    begun(one)
+    begun(other)
+    cluster.interrupt(targets=0)
+    with pytest.raises(TaskInterrupted):
+        one.get(10)
+    assert not other.done()
+    cluster[1].interrupt()
+    with pytest.raises(TaskInterrupted):
+        other.get(10)
+    assert cluster["kept"] == [1, 1]
+
+
+def test_cancel_takes_queued_tasks_away_and_interrupts_running_ones(cluster):
+    running = cluster.execute(FOREVER, block=False)
+    queued = cluster.execute("never = 1", block=False)
+    begun(running)
+    cluster.cancel([queued, running])
+    for result in (queued, running):
+        with pytest.raises(CompositeError) as raised:
+            result.get(10)
+        assert all(isinstance(e, TaskCancelled) for e in raised.value.exceptions)
+    assert "never" not in cluster
+
+
+def test_clear_queue_leaves_what_runs(cluster):
+    running = cluster[0].execute(FOREVER, block=False)
+    begun(running)
+    queued = cluster[0].execute("never = 1", block=False)
+    cluster[0].clear_queue()
+    with pytest.raises(TaskCancelled):
+        queued.get(10)
+    assert not running.done()
+    running.cancel()
+    with pytest.raises(TaskCancelled):
+        running.get(10)
+
+
+def test_ctrl_c_in_a_blocking_call_cancels_it():
+    script = """
+        import _thread, threading
+        from ipkernel_ext import launch
+        with launch(n=1) as rc:
+            rc.execute("a = 1")
+            timer = threading.Timer(0.5, _thread.interrupt_main)
+            timer.start()
+            try:
+                rc.execute("while True: pass")
+            except KeyboardInterrupt:
+                print("here")
+            print(rc["a"])
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=50)
+    assert done.stdout.split("\n")[:2] == ["here", "[1]"], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "exit_code", "number"),
+    [
+        ("import os; os._exit(3)", 3, None),
+        ("import os; os._exit(0)", 0, None),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", None, signal.SIGKILL),
+        ("import os; os.abort()", None, signal.SIGABRT),
+    ],
+)
+def test_a_dead_engine_says_how_it_ended_and_that_the_task_had_begun(cluster, code, exit_code, number):
+    before = time.monotonic()
+    with pytest.raises(EngineLost) as raised:
+        cluster[0].execute(code)
+    assert time.monotonic() - before < 5
+    assert (raised.value.exit_code, raised.value.signal, raised.value.started) == (exit_code, number, True)
+    assert cluster[1].execute("1").value == 1
+
+
+def test_a_restarted_engine_keeps_its_id_and_is_said_once(cluster):
+    cluster.push({"a": 1})
+    with pytest.raises(EngineLost):
+        cluster[0].execute("import os; os._exit(1)")
+    cluster.wait_for_engines(2, 20)
+    with pytest.raises(EngineLost) as raised:
+        cluster[0].execute("b = 1")
+    assert raised.value.restarted
+    assert cluster[0].keys() == []
+    assert cluster[1]["a"] == 1
+
+
+def test_restart_gives_empty_namespaces_without_a_word(cluster):
+    cluster.push({"a": 1})
+    cluster.restart()
+    assert cluster.keys() == [[], []]
+
+
+def test_balanced_tasks_survive_their_engine_when_they_had_not_begun_or_may_be_retried(cluster, tmp_path):
+    marker = tmp_path / "died"
+
+    def die_once(path):
+        import os
+
+        if not os.path.exists(path):
+            open(path, "w").close()
+            os.kill(os.getpid(), 9)
+        return "alive"
+
+    assert cluster.submit(die_once, str(marker), retries=1).result(30) == "alive"
+    marker.unlink()
+    with pytest.raises(EngineLost):
+        cluster.submit(die_once, str(marker)).result(30)
+
+
+def test_a_map_loses_only_what_the_dead_engine_had_begun(cluster, tmp_path):
+    marker = str(tmp_path / "died")
+
+    def work(x):
+        import os
+
+        if x == 50 and not os.path.exists(marker):
+            open(marker, "w").close()
+            os.kill(os.getpid(), 9)
+        return x
+
+    assert cluster.map(work, range(200), chunksize=1, retries=1) == list(range(200))
+
+
+def test_the_controller_dies_and_nothing_is_lost(cluster):
+    cluster.execute("import os; a = os.getpid()")
+    pids = cluster["a"]
+    slow = cluster.map(lambda x: (__import__("time").sleep(0.02), x)[1], range(200), chunksize=1, block=False)
+    for number in range(2):
+        next(value for value in slow if value >= 20 * (number + 1))
+        os.kill(cluster.status()["controller"]["pid"], signal.SIGKILL)
+        cluster.execute(f"b = {number}")
+    assert slow.get(30) == list(range(200))
+    assert cluster["a"] == pids
+    assert cluster["b"] == [1, 1]
+
+
+def test_a_task_runs_once_although_its_controller_died(cluster, tmp_path):
+    log = tmp_path / "starts"
+    code = f"open({str(log)!r}, 'a').write('x'); import time; print('begun', flush=True); time.sleep(1); 7"
+    result = cluster[0].execute(code, block=False)
+    begun(result)
+    os.kill(cluster.status()["controller"]["pid"], signal.SIGKILL)
+    assert result.get(20).value == 7
+    assert log.read_text() == "x"
+
+
+def test_a_fork_of_the_client_says_what_to_do(cluster):
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            cluster.execute("1")
+        except ForkedClientError as error:
+            os.write(writer, str(error).encode())
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    assert b"make a new one" in os.read(reader, 1000)
+    os.close(reader)
+    os.close(writer)
+    assert cluster.execute("1")
+
+
+def test_user_code_that_forks_does_not_run_twice(cluster):
+    results = cluster[0].execute("import os\nif os.fork() == 0: x = 'child'\nelse: x = 'parent'; os.wait()")
+    assert results.engine_id == 0
+    assert cluster[0]["x"] == "parent"
+
+
+def test_launch_leaves_nothing_when_engines_do_not_come(tmp_path):
+    with pytest.raises(EngineStartError, match="of 1 engines"):
+        launch(n=1, env={"PYTHONSTARTUP": "", "IPYTHONDIR": str(tmp_path)}, timeout=0)
+
+
+def test_shutdown_ends_the_cluster_and_says_so():
+    rc = launch(n=1)
+    pid = rc.engines[0].pid
+    unfinished = rc.execute("import time; time.sleep(60)", block=False)
+    rc.shutdown()
+    assert not psutil.pid_exists(pid)
+    assert isinstance(unfinished.exception(5), CompositeError)
+    with pytest.raises(NotConnected, match="ended"):
+        rc.execute("1")
+    rc.close()
+
+
+def test_leaving_launch_cancels_what_is_unfinished():
+    with launch(n=1) as rc:
+        result = rc[0].execute("import time; time.sleep(60)", block=False)
+    with pytest.raises(TaskCancelled):
+        result.get(5)
+
+
+def test_a_killed_client_leaves_nothing():
+    script = """
+        import os, signal
+        from ipkernel_ext import launch
+        rc = launch(n=1)
+        print(rc.engines[0].pid, rc.status()["controller"]["pid"], flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=50)
+    processes = [psutil.Process(int(pid)) for pid in done.stdout.split() if psutil.pid_exists(int(pid))]
+    parents = [p.parent() for p in processes]
+    _, alive = psutil.wait_procs([*processes, *[p for p in parents if p is not None and p.pid != 1]], timeout=20)
+    assert not alive

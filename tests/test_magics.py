@@ -1,0 +1,185 @@
+"""The magics, in a real IPython session of its own process."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+DRIVER = """
+import json, sys, io, contextlib
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell.instance(colors="nocolor")
+shell.run_cell("%load_ext ipkernel_ext")
+for line in sys.stdin:
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        result = shell.run_cell(json.loads(line), store_history=True)
+    error = result.error_before_exec or result.error_in_exec
+    kind = type(error).__name__ if error else None
+    sys.__stdout__.write(json.dumps([out.getvalue(), err.getvalue(), kind, repr(result.result)]) + "\\n")
+    sys.__stdout__.flush()
+"""
+
+
+class Session:
+    """An IPython session with the extension loaded."""
+
+    def __init__(self):
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", DRIVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ
+        )
+
+    def __call__(self, cell):
+        self.process.stdin.write(json.dumps(cell) + "\n")
+        self.process.stdin.flush()
+        self.out, self.err, self.error, self.value = json.loads(self.process.stdout.readline())
+        return self.out
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory):
+    before = os.environ.get("IPYTHONDIR")
+    os.environ["IPYTHONDIR"] = str(tmp_path_factory.mktemp("ipython"))
+    session = Session()
+    session("%config ParallelMagics.n = 3")
+    session.first = session("%px import os")
+    yield session
+    session.close()
+    os.environ.pop("IPYTHONDIR")
+    if before is not None:
+        os.environ["IPYTHONDIR"] = before
+
+
+def test_the_first_magic_starts_a_cluster_and_says_so_once(session):
+    assert session.first.strip() == "started 3 engines on this machine, until this session ends"
+    assert session("%px import os") == ""
+
+
+def test_values_and_output_are_labelled(session):
+    out = session("%px 'a{b}$c'")
+    assert sorted(line.split(":")[0] for line in out.splitlines()) == ["Out[0", "Out[1", "Out[2"]
+    assert "'a{b}$c'" in out
+    out = session("%%px -t 1\nprint('one')\nprint('two', end='')")
+    assert out == "[1] one\n[1] two\n"
+
+
+def test_push_pull_scatter_gather(session):
+    session("x = 3; data = list(range(7))")
+    session("%push x")
+    session("%push -t 0,1 x as y")
+    session("%pull -t 0 y as back")
+    session("%pull x")
+    session("x, back")
+    assert session.value == "([3, 3, 3], 3)"
+    session("%scatter data as piece")
+    session("%px piece = [2 * p for p in piece]")
+    session("%gather piece")
+    session("piece")
+    assert session.value == "[0, 2, 4, 6, 8, 10, 12]"
+    session("%pull --gather piece as again")
+    session("again == piece")
+    assert session.value == "True"
+
+
+def test_map(session):
+    session("f = lambda v: v + 1")
+    session("r = %map f range(4)")
+    session("r")
+    assert session.value == "[1, 2, 3, 4]"
+    session("%map -o s (lambda v: v * (1 + 1)) range(3)")
+    session("s")
+    assert session.value == "[0, 2, 4]"
+    session("%%map -o t range(4)\nx ** 2")
+    session("t")
+    assert session.value == "[0, 1, 4, 9]"
+    session("%%map -o t range(3)\ndef g(x):\n    return -x")
+    session("t")
+    assert session.value == "[0, -1, -2]"
+
+
+def test_a_whole_cell_as_scatter_compute_gather(session):
+    session("data = list(range(5))")
+    session("%%px --scatter data --gather squares\nsquares = [d * d for d in data]")
+    session("squares")
+    assert session.value == "[0, 1, 4, 9, 16]"
+    session("%%px --push data --pull total --local\ntotal = sum(data)")
+    session("total")
+    assert session.value == "10", "run here last"
+
+
+def test_without_waiting(session):
+    session("%px -a -o result print('later'); 5")
+    session("result.get().values")
+    assert session.value == "[5, 5, 5]"
+    session("result.stdout")
+    assert session.value == "['later\\n', 'later\\n', 'later\\n']"
+
+
+def test_an_error_of_all_engines_is_shown_once_and_raised(session):
+    out = session("%px 1 / 0")
+    assert session.error == "CompositeError"
+    assert out.count("ZeroDivisionError: division by zero") == 2, "the traceback, and the count"
+    assert "[0-2] 3 engines" in out
+    assert "3 × ZeroDivisionError" in out
+    out = session("%px x ===")
+    assert out.count("x ===") == 1
+    session("%px -t 1 1 / 0")
+    assert session.error == "ZeroDivisionError"
+
+
+@pytest.mark.parametrize(
+    ("cell", "error", "says"),
+    [
+        ("%px -t 9 1", "NoSuchEngine", "0-2"),
+        ("%px --target 0 1", "UsageError", "--targets"),
+        ("%px", "UsageError", "no code"),
+        ("%push nothing_here", "UsageError", "nothing_here"),
+        ("%pull nothing_here", "CompositeError", "nothing_here"),
+        ("%map f", "UsageError", "F DATA"),
+        ("%map x range(3)", "UsageError", "not a function"),
+        ("%cluster dance", "UsageError", "start"),
+        ("%px -t x 1", "UsageError", "write all"),
+        ("%scatter x", "TypeError", "cannot scatter"),
+    ],
+)
+def test_wrong_input_says_what_is_right(session, cell, error, says):
+    session("x = 3")
+    session(cell)
+    assert session.error == error
+    assert says in session.out + session.err
+
+
+def test_engines_and_cluster_status(session):
+    for cell in ("%engines", "%cluster status"):
+        out = session(cell)
+        assert out.splitlines()[0].split()[:4] == ["id", "host", "pid", "state"]
+        assert len(out.splitlines()) == 4
+
+
+@pytest.mark.parametrize("magic", ["px", "push", "pull", "map", "scatter", "gather", "engines", "cluster"])
+def test_help_texts(session, magic):
+    session(f"get_ipython().find_magic('{magic}').__doc__")
+    assert f"%{magic}" in session.value or magic == "engines"
+
+
+def test_restart_reset_and_stop(session):
+    session("%px kept = 1")
+    session("%pxreset")
+    session("%px kept")
+    assert session.error == "CompositeError"
+    session("%px kept = 1")
+    assert "0-2" in session("%cluster restart")
+    session("%px 1")
+    assert session.error is None
+    assert "ended" in session("%cluster stop")
+    assert "started 2 engines" in session("%cluster start -n 2")
+    session("%unload_ext ipkernel_ext")
+    session("%px 1")
+    assert session.error == "UsageError"
