@@ -215,9 +215,7 @@ def _controller(options: argparse.Namespace, config: Config) -> int:
         print("Ctrl-C ends it.", flush=True)
     server.run()
     server.close()
-    for role in ("client", "engine"):
-        place.connection(role).unlink(missing_ok=True)
-    place.journal.unlink(missing_ok=True)
+    place.sweep()
     os.close(lock)
     return 0
 
@@ -256,6 +254,8 @@ def _engine(options: argparse.Namespace, config: Config) -> int:
     shell.become_global()
     interrupter = Interrupter()
     runner = Runner(shell, output, interrupter)
+    if not options.file and not options.url:
+        place.make()
     begun = place.engines if place.engines.is_dir() else None
     server = EngineServer(record, locate, runner, output, interrupter, begun, log, owner)
     interrupter.install()

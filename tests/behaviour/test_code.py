@@ -108,9 +108,11 @@ def test_exit_and_input_leave_the_engine_alive(rc):
 
 
 def test_an_exception_class_that_cannot_be_rebuilt(rc):
-    code = "class Odd(Exception):\n    def __init__(self, a, b): super().__init__(a)\nraise Odd(1, 2)"
-    with pytest.raises(RemoteError, match="Odd: 1"):
+    code = "import threading\nclass Odd(Exception): pass\nraise Odd('why', threading.Lock())"
+    with pytest.raises(RemoteError, match="Odd: .*why") as raised:
         rc[0].execute(code)
+    assert raised.value.type_name == "Odd"
+    assert "raise Odd" in raised.value.traceback_text
 
 
 def test_pulling_what_is_not_there(rc):

@@ -84,11 +84,11 @@ def test_clear_queue_leaves_what_runs(cluster):
 
 def test_ctrl_c_in_a_blocking_call_cancels_it():
     script = """
-        import _thread, threading
+        import os, signal, threading
         from ipkernel_ext import launch
         with launch(n=1) as rc:
             rc.execute("a = 1")
-            timer = threading.Timer(0.5, _thread.interrupt_main)
+            timer = threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGINT])
             timer.start()
             try:
                 rc.execute("while True: pass")

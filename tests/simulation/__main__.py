@@ -44,8 +44,10 @@ def main() -> int:
         world, failure = live(arguments.seed)
         if failure is not None:
             tell(world, failure, arguments.lines)
-        print(f"seed {world.seed}: {'failed' if failure else 'passed'}, {world.clock.steps} steps, "
-              f"{world.clock.now:.1f} s simulated, trace {world.trace_hash}")
+        print(
+            f"seed {world.seed}: {'failed' if failure else 'passed'}, {world.clock.steps} steps, "
+            f"{world.clock.now:.1f} s simulated, trace {world.trace_hash}"
+        )
         return 1 if failure else 0
     began = time.perf_counter()
     steps = 0

@@ -89,7 +89,9 @@ class SimClient(Actor):
 
     def ask_random(self) -> None:
         """How things are."""
-        self._ask(m.Ask(self._new_request(), "status" if self.world.random.random() < 0.5 else "queue_status"))
+        self._ask(
+            m.Ask(self._new_request(), "status" if self.world.random.random() < 0.5 else "queue_status")
+        )
 
     def restart_random(self) -> None:
         """End an engine, perhaps with a successor."""
@@ -123,7 +125,12 @@ class SimClient(Actor):
         return m.Push([f"name{random.randrange(4)}"])
 
     def _submit(
-        self, count: int, work: m.Work, engines: list[int] | None, retries: int, boots: list[str] | None = None
+        self,
+        count: int,
+        work: m.Work,
+        engines: list[int] | None,
+        retries: int,
+        boots: list[str] | None = None,
     ) -> None:
         numbers = range(self._next, self._next + count)
         self._next += count
@@ -152,7 +159,9 @@ class SimClient(Actor):
             self.connection.given_up = True
             self.connection.cut(self.world.random)
         self.connection = connection = self.world.connect(self, self._take)
-        connection.on_broken.append(lambda: self.later(self.world.delays.notice(), lambda: self._lost(connection)))
+        connection.on_broken.append(
+            lambda: self.later(self.world.delays.notice(), lambda: self._lost(connection))
+        )
         self.world.trace(self.name, f"connection {connection.name}")
         self._do(self.core.connect())
 
@@ -211,7 +220,9 @@ class SimClient(Actor):
         if output.task is not None:
             asked = self.asked[output.task.number]
             assert asked.result is None, f"output of {asked.id} after its result"
-            asked.output.setdefault(output.attempt, []).append(output.sequence)
+            if output.sequence == 0:
+                asked.output[output.attempt] = []
+            asked.output[output.attempt].append(output.sequence)
 
     def _resolve(self, result: m.Result, frames: Sequence[Any]) -> None:
         asked = self.asked[result.task.number]

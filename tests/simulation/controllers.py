@@ -143,6 +143,7 @@ class SimController(Actor):
         match effect:
             case Send(peer, message, frames):
                 self.world.trace(self.name, f"{peer} < {_short(message)}")
+                self.world.note_loss(message)
                 out.setdefault(str(peer), []).append((message, frames))
             case Journal() | Enlist():
                 self.disk.do(effect)

@@ -68,9 +68,13 @@ class SimEngine(Actor):
             self.control.given_up = True
             self.control.cut(self.world.random)
         self.control = connection = self.world.connect(self, self._take_control)
-        connection.on_broken.append(lambda: self.later(self.world.delays.notice(), lambda: self._lost(connection)))
+        connection.on_broken.append(
+            lambda: self.later(self.world.delays.notice(), lambda: self._lost(connection))
+        )
         effects = self.core.connect()
-        self.world.trace(self.name, f"control connection {connection.name}, generation {self.core.generation}")
+        self.world.trace(
+            self.name, f"control connection {connection.name}, generation {self.core.generation}"
+        )
         self._do(effects)
 
     def _lost(self, connection: Connection) -> None:
@@ -86,7 +90,11 @@ class SimEngine(Actor):
                 return
             generation = self.core.generation
             self._do(self.core.receive(Channel.CONTROL, generation, epoch, message, frames))
-            if isinstance(message, m.WelcomeEngine) and connection is self.control and self.core.id == message.id:
+            if (
+                isinstance(message, m.WelcomeEngine)
+                and connection is self.control
+                and self.core.id == message.id
+            ):
                 self._welcomed = generation
                 self._wake()
 
@@ -111,9 +119,13 @@ class SimEngine(Actor):
             self._inbox.clear()
             self._tasks_generation = self._welcomed
             self.tasks = connection = self.world.connect(self, self._take_tasks)
-            connection.on_broken.append(lambda: self.later(self.world.delays.notice(), lambda: self._lost(connection)))
+            connection.on_broken.append(
+                lambda: self.later(self.world.delays.notice(), lambda: self._lost(connection))
+            )
             effects = self.core.connect_tasks()
-            self.world.trace(self.name, f"task connection {connection.name}, generation {self._tasks_generation}")
+            self.world.trace(
+                self.name, f"task connection {connection.name}, generation {self._tasks_generation}"
+            )
             self._do(effects)
         inbox, self._inbox = self._inbox, []
         for generation, parts in inbox:
@@ -136,7 +148,9 @@ class SimEngine(Actor):
         task = claim.task
         digest = m.function_of(task.work)
         if digest is not None:
-            assert claim.function is not None and bytes(claim.function[0]) == digest.encode(), "not this function"
+            assert claim.function is not None and bytes(claim.function[0]) == digest.encode(), (
+                "not this function"
+            )
         self._claim = claim
         self._run += 1
         self._written = 0
@@ -192,6 +206,8 @@ class SimEngine(Actor):
         for effect in effects:
             match effect:
                 case Send(channel, message, frames):
+                    if isinstance(message, m.GivenBack):
+                        self.world.given_back.update(id for id, _ in message.tasks)
                     out[channel].append((message, frames))
                 case Begin(task, attempt):
                     self.world.begun.setdefault(self.boot, set()).add((task, attempt))

@@ -1,0 +1,41 @@
+"""Many seeded worlds; ``SEEDS`` and ``START`` in the environment choose how many and from where.
+
+A failing seed prints the last of its story and how to live it again.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.simulation.__main__ import live, tell
+
+SEEDS = int(os.environ.get("SEEDS", "200"))
+START = int(os.environ.get("START", "0"))
+BUNCH = 20
+
+
+@pytest.mark.parametrize("first", range(START, START + SEEDS, BUNCH))
+def test_worlds(first: int) -> None:
+    for seed in range(first, min(first + BUNCH, START + SEEDS)):
+        world, failure = live(seed)
+        if failure is not None:
+            tell(world, failure, 100)
+        assert failure is None, f"replay: python -m tests.simulation {seed}"
+
+
+def test_a_seed_is_one_story() -> None:
+    assert live(7)[0].trace_hash == live(7)[0].trace_hash
+    assert live(7)[0].trace_hash != live(8)[0].trace_hash
+
+
+@pytest.mark.parametrize("hash_seed", ["1", "2"])
+def test_the_story_does_not_depend_on_the_hash_seed(hash_seed: str) -> None:
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+    command = [sys.executable, "-m", "tests.simulation", "11"]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout
+    assert live(11)[0].trace_hash in run.stdout
