@@ -109,7 +109,7 @@ def describe(error: Exception) -> list[str]:
 
 def engines_table(engines: Sequence[m.EngineRecord], queue: dict[Any, Any]) -> str:
     """The table of ``%engines``."""
-    rows = [("id", "host", "pid", "state", "running", "queued", "done")]
+    rows: list[tuple[str, ...]] = [("id", "host", "pid", "state", "running", "queued", "done")]
     for engine in engines:
         load = queue.get(engine.id, {"running": 0, "queued": 0, "done": 0})
         state = "busy" if engine.state == "ready" and load["running"] else engine.state

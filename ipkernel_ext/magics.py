@@ -74,6 +74,11 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         self._cluster: Cluster | None = None
         settings.check(self.config)
 
+    @property
+    def _ip(self) -> Any:
+        """The session's shell."""
+        return self.shell
+
     # ------------------------------------------------------------ the cluster
 
     @property
@@ -204,7 +209,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         if not code.strip():
             raise UsageError("no code: write %px CODE, or %%px and the code below it")
         if "expand" in found:
-            code = self.shell.var_expand(code, depth=0)
+            code = self._ip.var_expand(code, depth=0)
         spec = self._spec(found)
         after = [key for key in ("pull", "gather", "local") if key in found]
         if "noblock" in found and after:
@@ -232,7 +237,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         for name, here in names_as(found["gather"], "--gather z") if "gather" in found else ():
             self._assign(here, self.rc.gather(name, targets=spec))
         if "local" in found:
-            self.shell.run_cell(code)
+            self._ip.run_cell(code)
 
     def _wait(self, result: AsyncResult, how: Callable[[AsyncResult], None] | None = None) -> None:
         """Show a result until it is done. Ctrl-C cancels it; a second one gives the prompt back at once."""
@@ -319,7 +324,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         found, rest = split(line, (_TARGETS, _NAME))
         if cell is None:
             name, data = function_and_data(rest)
-            function = self.shell.ev(name)
+            function = self._ip.ev(name)
         else:
             data = rest.strip()
             if not data:
@@ -327,7 +332,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
             function = self._cell_function(cell)
         if not callable(function):
             raise UsageError(f"{name} is not a function, it is a {type(function).__name__}")
-        items = self.shell.ev(data)
+        items = self._ip.ev(data)
         result = self.rc.map(function, items, targets=self._spec(found), block=False)
         self._wait(result, AsyncResult.wait_interactive)
         values = result.get()
@@ -338,7 +343,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
 
     def _cell_function(self, cell: str) -> Callable[..., Any]:
         """The function of x that a cell is, or defines."""
-        names = self.shell.user_ns
+        names = self._ip.user_ns
         try:
             code = compile(f"lambda x: (\n{cell.strip()}\n)", "<%%map>", "eval")
         except SyntaxError:
@@ -347,8 +352,8 @@ class ParallelMagics(Magics, settings.ParallelMagics):
             functions = [value for value in local.values() if callable(value)]
             if len(functions) != 1:
                 raise UsageError("the cell is neither an expression of x nor one function") from None
-            return functions[0]  # type: ignore[no-any-return]
-        return eval(code, names)  # type: ignore[no-any-return]
+            return functions[0]
+        return eval(code, names)
 
     # ------------------------------------------------------------ watch and control
 
@@ -384,14 +389,14 @@ class ParallelMagics(Magics, settings.ParallelMagics):
 
     def _local(self, name: str) -> Any:
         try:
-            return self.shell.user_ns[name]
+            return self._ip.user_ns[name]
         except KeyError:
             raise UsageError(f"there is no local variable {name!r}") from None
 
     def _assign(self, name: str, value: Any) -> None:
         if not name.isidentifier():
             raise UsageError(f"{name!r} is not a name")
-        self.shell.user_ns[name] = value
+        self._ip.user_ns[name] = value
 
 
 def _count(text: str | None) -> int:

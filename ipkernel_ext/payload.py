@@ -116,7 +116,7 @@ def _plain(obj: Any, depth: int) -> bool:
     if kind is dict:
         if len(obj) > 32:
             return False
-        for key, value in obj.items():
+        for key, value in obj.items():  # noqa: SIM110
             if type(key) is not str or not _plain(value, depth - 1):
                 return False
         return True
@@ -200,7 +200,7 @@ def own(frames: Iterable[Frame]) -> list[Frame]:
 def _sole(view: memoryview) -> bool:
     """Whether an array's memory is referred to by this view alone."""
     numpy = sys.modules.get("numpy")
-    owner = view.obj
+    owner: Any = view.obj
     if numpy is None or type(owner) is not numpy.ndarray or not owner.flags.owndata:
         return False
     return sys.getrefcount(owner) <= _SOLE_COUNT
@@ -271,7 +271,7 @@ def loads(frames: Sequence[Frame], unpickler: Callable[..., pickle.Unpickler] = 
         if count == 1:
             stream: Any = io.BytesIO(first[4:])
         else:
-            stream = _Reader([first[4:], *map(memoryview, frames[1:count])])
+            stream = _Reader([first[4:], *(memoryview(frame) for frame in frames[1:count])])
         buffers = [_writable(frame) for frame in frames[count:]]
         return unpickler(stream, buffers=buffers).load()
     except (KeyboardInterrupt, PayloadError):
@@ -432,7 +432,7 @@ def dumps_exception(error: BaseException) -> list[Frame] | None:
     try:
         frames = _dump(error)
         rebuilt = loads(frames)
-        same = type(rebuilt) is type(error) and str(rebuilt) == str(error)
+        same = type(rebuilt) is type(error) and _text(rebuilt) == _text(error)
     except KeyboardInterrupt:
         raise
     except BaseException:
@@ -440,18 +440,35 @@ def dumps_exception(error: BaseException) -> list[Frame] | None:
     return own(frames) if same else None
 
 
+_reduce_code = cloudpickle.Pickler.dispatch_table[types.CodeType]
+
+
+def _new_code(build: Callable[..., types.CodeType], args: tuple[Any, ...], filename: str) -> types.CodeType:
+    return build(*args).replace(co_filename=filename)
+
+
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-    """Cloudpickle's, which also gets exceptions across whose ``__init__`` does not take their ``args``."""
+    """Cloudpickle's, and two things more.
+
+    Exceptions get across whose ``__init__`` does not take their ``args``, and code keeps the name
+    of its file, for tracebacks.
+    """
 
     def __init__(
-        self, file: Any, protocol: int, buffer_callback: Any = None, portable: dict[int, Any] | None = None
+        self,
+        file: Any,
+        protocol: int,
+        buffer_callback: Any = None,
+        portable: dict[int, BaseException | None] | None = None,
     ) -> None:
         super().__init__(file, protocol=protocol, buffer_callback=buffer_callback)
-        self._portable: dict[int, Any] = {} if portable is None else portable
+        self._portable: dict[int, BaseException | None] = {} if portable is None else portable
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, BaseException):
             return self._reduce_exception(obj)
+        if type(obj) is types.CodeType:
+            return _new_code, (*_reduce_code(obj), obj.co_filename)
         return super().reducer_override(obj)
 
     def _reduce_exception(self, error: BaseException) -> Any:
@@ -494,7 +511,7 @@ _TRUE_INITS = frozenset({BaseException.__init__, Exception.__init__})
 
 def _new_exception(kind: type[BaseException], args: tuple[Any, ...]) -> BaseException:
     """An exception made without its own ``__init__``, by that of the builtin class it derives from."""
-    builtin = next(base for base in kind.__mro__ if base.__module__ == "builtins")
+    builtin: Any = next(base for base in kind.__mro__ if base.__module__ == "builtins")
     error: BaseException = builtin.__new__(kind, *args)
     builtin.__init__(error, *args)
     error.args = args
@@ -522,7 +539,7 @@ class _Nowhere:
         pass
 
 
-def _pickle_error(obj: Any, portable: dict[int, Any] | None = None) -> BaseException | None:
+def _pickle_error(obj: Any, portable: dict[int, BaseException | None] | None = None) -> BaseException | None:
     try:
         _Pickler(_Nowhere(), 5, lambda buffer: None, portable).dump(obj)
     except KeyboardInterrupt:
@@ -578,7 +595,7 @@ def _parts(obj: Any, path: str, use: str) -> list[Part]:
     if isinstance(obj, types.MethodType):
         return [(obj.__self__, f"{path}.__self__", use), (obj.__func__, f"{path}.__func__", use)]
     if isinstance(obj, partial):
-        return [(obj.func, f"{path}.func", use), (obj.args, f"{path}.args", use), (obj.keywords, f"{path}.keywords", use)]
+        return [(getattr(obj, name), f"{path}.{name}", use) for name in ("func", "args", "keywords")]
     if isinstance(obj, types.FunctionType):
         brought = [(value, name, f", {what} that {path} uses{use}") for name, (value, what) in _brought(obj).items()]
         defaults = [(value, f"{path} (a default)", use) for value in obj.__defaults__ or ()]

@@ -19,7 +19,7 @@ from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.client import Submission
 from ipkernel_ext.core.messages import EngineRecord
 from ipkernel_ext.core.wire import Frame
-from ipkernel_ext.errors import EngineLost, NoEngines, NotConnected
+from ipkernel_ext.errors import NoEngines, NotConnected
 from ipkernel_ext.net.client_channel import Channel, ClientChannel, Roster
 from ipkernel_ext.results import (
     AsyncResult,
@@ -120,12 +120,12 @@ class Engines:
 
     def _run_code(self, work: m.Execute, targets: Spec | None, block: bool | None) -> Any:
         chosen = self._choose(targets)
-        result: AsyncResult
-        if chosen.single:
-            result = self._link.send(_CodeResult, chosen, work, (), fetch=self._fetch)
-        else:
-            result = self._link.send(_CodeResults, chosen, work, (), fetch=self._fetch)
-        return self._give(result, block)
+        kind = SingleResult if chosen.single else _CodeResults
+
+        def decode(piece: Piece) -> ExecuteResult:
+            return ExecuteResult(piece, self._fetch)
+
+        return self._give(self._link.send(kind, chosen, work, (), decode=decode), block)
 
     def _fetch(self, engine: int, execution: int) -> Any:
         chosen = targets.Chosen([engine], True)
@@ -707,18 +707,8 @@ class _Link:
         return self.channel.roster.hosts
 
 
-class _CodeResult(SingleResult):
-    """Of ``execute`` on one engine."""
-
-    def __init__(self, *args: Any, fetch: Callable[[int, int], Any]) -> None:
-        super().__init__(*args, decode=lambda piece: ExecuteResult(piece, fetch))
-
-
 class _CodeResults(ListResult):
     """Of ``execute`` on several engines."""
-
-    def __init__(self, *args: Any, fetch: Callable[[int, int], Any]) -> None:
-        super().__init__(*args, decode=lambda piece: ExecuteResult(piece, fetch))
 
     def _join(self, values: list[Any]) -> ResultList:
         return ResultList(values)
@@ -757,5 +747,3 @@ def _locator(url: str | None, profile: str | None, connection_file: str | Path |
         return lambda: url
     return functools.partial(connection.locate, "client", profile, connection_file)
 
-
-__all__ = ["AsyncResult", "Engines", "EngineLost", "ExecuteResult", "RemoteController", "ResultList", "View"]

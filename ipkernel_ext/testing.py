@@ -61,7 +61,7 @@ class InProcessCluster:
 
     def kill_engine(self, id: int) -> None:
         """An engine's process ends."""
-        boot = self.controller.engines[id].boot
+        boot = next(boot for boot, engine in self._engines.items() if engine.core.id == id)
         del self._engines[boot]
         self._do(self.controller.process_ended(boot, self.now))
         self.pump()
@@ -99,7 +99,8 @@ class InProcessCluster:
     def _do(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
             if isinstance(effect, Send):
-                kind, name, *channel = effect.peer  # type: ignore[misc]
+                peer: Any = effect.peer
+                kind, name, *channel = peer
                 parts = [bytes(part) for part in wire.encode(self.controller.epoch, [(effect.message, effect.frames)])]
                 if kind == "client" and name in self._clients:
                     self._clients[name].take(parts)
@@ -123,15 +124,16 @@ class _Engine:
         self._runner = Runner(self._shell, self._output, Interrupter())
 
     def say_hello(self) -> None:
-        """Both connections."""
+        """Its control connection begins."""
         self._do(self.core.connect())
-        self._do(self.core.connect_tasks())
 
     def take(self, channel: Channel, parts: list[wire.Frame]) -> None:
         """A batch arrived."""
         epoch, entries = self._decode(parts)
         for message, frames in entries:
             self._do(self.core.receive(channel, self.core.generation, epoch, message, frames))
+            if isinstance(message, m.WelcomeEngine):
+                self._do(self.core.connect_tasks())
 
     def run_one(self) -> bool:
         """Run the next task. False if there is none."""

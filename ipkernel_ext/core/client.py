@@ -84,6 +84,7 @@ class ClientCore:
         self._host = host
         self._pid = pid
         self.epoch = 0
+        self.generation = 0  # counts connections
         self.connected = False
         self.engines: dict[int, m.EngineRecord] = {}
         self.lost: dict[str, m.Exit] = {}  # how boots ended, the latest few
@@ -105,10 +106,14 @@ class ClientCore:
     def connect(self) -> list[Effect]:
         """A new connection begins."""
         self.connected = False
+        self.generation += 1
         self._functions.clear()
         self._acknowledge.clear()
         self._acknowledge_at = None
-        hello = m.HelloClient(self.client, m.PROTOCOL, self._python, self._host, self._pid, list(self._pending))
+        unresolved = list(self._pending)
+        hello = m.HelloClient(
+            self.client, m.PROTOCOL, self._python, self._host, self._pid, unresolved, self.generation
+        )
         return [Send(CONTROLLER, hello), RosterChanged()]
 
     def disconnected(self) -> list[Effect]:
@@ -164,7 +169,7 @@ class ClientCore:
                 self.engines[message.engine.id] = message.engine
                 return [RosterChanged()]
             case m.EngineLeft():
-                return self._on_engine_left(message)
+                return self._on_engine_left(message, now)
             case m.EngineTrouble():
                 self.trouble = message.reason
                 return [RosterChanged()]
@@ -181,7 +186,7 @@ class ClientCore:
             case m.HelloWanted():
                 return [Reconnect()]
             case m.Refused():
-                return self._on_refused(message.failure)
+                return self._on_refused(message)
             case m.ClusterEnds():
                 return self.end(message.reason)
 
@@ -237,8 +242,6 @@ class ClientCore:
         if pending is None or output.task.client != self.client:
             return []
         if output.attempt != pending.attempt:
-            if output.attempt < pending.attempt:
-                return []
             pending.attempt = output.attempt
             pending.outputs.clear()
         seen = pending.outputs.get(-1, 0)
@@ -250,8 +253,9 @@ class ClientCore:
             effects.append(Show(pending.outputs.pop(seen)))
             seen += 1
         pending.outputs[-1] = seen
-        if pending.result is not None and pending.result[0].outputs <= seen:
-            effects.extend(self._resolve(*pending.result, now))
+        kept = pending.result
+        if kept is not None and kept[0].attempt == pending.attempt and kept[0].outputs <= seen:
+            effects.extend(self._resolve(*kept, now))
         return effects
 
     def _on_result(self, result: m.Result, frames: Sequence[Frame], now: float) -> list[Effect]:
@@ -259,6 +263,8 @@ class ClientCore:
         pending = self._pending.get(number)
         if pending is None or result.task.client != self.client:
             return self._note_acknowledge(number, now)
+        if pending.result is not None and result.failure is not None and result.failure.kind == "EngineLost":
+            return self._resolve(*pending.result, now)  # its engine died, but had ended the task
         seen = pending.outputs.get(-1, 0) if pending.attempt == result.attempt else 0
         if result.outputs > seen:
             pending.result = (result, frames)
@@ -281,33 +287,42 @@ class ClientCore:
             frames = ()
         return [Resolve(result, frames), *self._note_acknowledge(number, now)]
 
-    def _on_refused(self, failure: Failure) -> list[Effect]:
-        if failure.kind not in FATAL:
-            return []
-        return [*self._fail_all(_error(failure), failure), *self.disconnected()]
+    def _on_refused(self, refused: m.Refused) -> list[Effect]:
+        failure = refused.failure
+        if failure.kind in FATAL:
+            return [*self._fail_all(_error(failure), failure), *self.disconnected()]
+        return [effect for number in refused.numbers for effect in self._fail(number, failure)]
 
-    def _on_engine_left(self, left: m.EngineLeft) -> list[Effect]:
+    def _fail(self, number: int, failure: Failure) -> list[Effect]:
+        if self._pending.pop(number, None) is None:
+            return []
+        return [Resolve(m.Result(TaskId(self.client, number), 0, -1, failure=failure), ())]
+
+    def _on_engine_left(self, left: m.EngineLeft, now: float) -> list[Effect]:
         self.lost[left.boot] = left.exit
         while len(self.lost) > 1024:
             del self.lost[next(iter(self.lost))]
         engine = self.engines.get(left.engine)
         if engine is not None and engine.boot == left.boot:
             del self.engines[left.engine]
-        return [RosterChanged()]
+        effects: list[Effect] = [RosterChanged()]
+        for result, frames in [p.result for p in self._pending.values() if p.result is not None]:
+            if result.engine == left.engine:  # the rest of its output is lost
+                effects.extend(self._resolve(result, frames, now))
+        return effects
 
     def end(self, reason: str) -> list[Effect]:
         """The cluster ended, or this client does: nothing more will come."""
         self.connected = False
         self.engines = {}
         failure = Failure("TaskCancelled", "TaskCancelled", f"the cluster ended: {reason}")
-        return [*self._fail_all(errors.NotConnected(f"the cluster ended: {reason}"), failure), RosterChanged()]
+        return [
+            *self._fail_all(errors.NotConnected(f"the cluster ended: {reason}"), failure),
+            RosterChanged(),
+        ]
 
     def _fail_all(self, error: Exception, failure: Failure) -> list[Effect]:
-        effects: list[Effect] = []
-        for number in list(self._pending):
-            result = m.Result(TaskId(self.client, number), 0, -1, failure=failure)
-            effects.append(Resolve(result, ()))
-        self._pending.clear()
+        effects = [effect for number in list(self._pending) for effect in self._fail(number, failure)]
         effects.extend(Answered(request, None, error) for request in self._unheard)
         self._unheard.clear()
         return effects
@@ -344,6 +359,14 @@ class ClientCore:
         for number, pending in self._pending.items():
             assert pending.submission.numbers[pending.index] == number, f"pending {number}"
         assert len(self._functions) <= FUNCTIONS
+
+    def sizes(self) -> dict[str, int]:
+        """How much is kept that should not last; all 0 when nothing is going on."""
+        return {
+            "pending": len(self._pending),
+            "questions": len(self._unheard),
+            "to acknowledge": len(self._acknowledge),
+        }
 
 
 def _error(failure: Failure) -> Exception:

@@ -9,8 +9,9 @@ call this core under one lock, which the shell (``net.engine_server``) owns.
   that is not claimed: if it has been read it is removed, if it still sits unread in the task
   connection it gets a tombstone that meets it on arrival.
 * A result, with its output, is kept until its client has acknowledged it.
-* A *generation* is one pair of connections. When the control connection is lost both are given
-  up: what the old task connection still held is not ours any more, and the hello says so.
+* A *generation* is one pair of connections. When one of them is lost both are given up: what the
+  old task connection still held is not ours any more, and the hello says so. What ends between
+  that hello and the opening of the new task connection is sent when it opens.
 * The epoch fences off an earlier life of the controller: lower ones are ignored.
 """
 
@@ -51,6 +52,12 @@ class _Finished(NamedTuple):
     frames: Sequence[Frame]
     outputs: list[Any]
 
+    def effects(self, channel: Channel, outputs: Sequence[Any]) -> list[Effect]:
+        """Some of its output, then the result."""
+        effects: list[Effect] = [Send(channel, output) for output in outputs]
+        effects.append(Send(channel, self.result, self.frames))
+        return effects
+
 
 class EngineCore:
     """The engine as a state machine.
@@ -67,8 +74,11 @@ class EngineCore:
         self.generation = 0
         self.id = -1
         self.running: tuple[TaskId, int] | None = None
-        self._claim: Claim | None = None
+        self._welcomed = 0  # generation that the controller knows
+        self._open = 0  # generation of the task connection
         self._outputs: list[Any] = []  # of the running task, those already sent
+        self._claimed_in = 0  # generation in which the running task was claimed
+        self._late: list[TaskId] = []  # ended since the last hello, with no task connection to say so
         self._ahead: dict[TaskId, Entry] = {}  # addressed tasks, in order
         self._balanced: dict[TaskId, Entry] = {}
         self._tombstones: set[tuple[TaskId, int]] = set()
@@ -84,17 +94,34 @@ class EngineCore:
         self.generation += 1
         self._tombstones.clear()
         self._asked.clear()
+        self._late.clear()
         self.id = -1 if self.epoch == 0 else self.id
         hello = m.HelloEngine(m.PROTOCOL, self.record, self.generation, self.inventory())
         return [Send(Channel.CONTROL, hello)]
 
     def connect_tasks(self) -> list[Effect]:
-        """The task connection of this generation is open."""
-        return [Send(Channel.TASKS, m.HelloTasks(self.record.boot, self.generation))]
+        """A task connection is open, now that the controller knows this generation.
+
+        If the generation has been given up meanwhile nothing is said on that connection; another one
+        is to be opened after the next welcome.
+        """
+        if self._welcomed != self.generation:
+            return []
+        self._open = self.generation
+        self._asked.clear()
+        effects: list[Effect] = [Send(Channel.TASKS, m.HelloTasks(self.record.boot, self.generation))]
+        late, self._late = self._late, []
+        for id in late:
+            kept = self._finished.get(id)
+            if kept is not None:
+                effects.extend(kept.effects(Channel.TASKS, kept.outputs))
+        return effects
 
     def inventory(self) -> m.Inventory:
         """What this engine holds."""
-        queued = [(id, entry[0].attempt) for part in (self._ahead, self._balanced) for id, entry in part.items()]
+        queued = [
+            (id, entry[0].attempt) for part in (self._ahead, self._balanced) for id, entry in part.items()
+        ]
         finished = [(id, kept.result.attempt) for id, kept in self._finished.items()]
         return m.Inventory(queued, [self.running] if self.running else [], finished)
 
@@ -117,12 +144,14 @@ class EngineCore:
             case m.InterruptRunning():
                 return [] if self.running is None else [RaiseInterrupt(*self.running)]
             case m.Forget():
-                for id in message.tasks:
-                    self._finished.pop(id, None)
+                for id, attempt in message.tasks:
+                    if self._has_ended(id, attempt):
+                        del self._finished[id]
                 return []
             case m.SendAgain():
                 return [e for id in message.tasks if id in self._finished for e in self._deliver(id)]
             case m.WelcomeEngine():
+                self._welcomed = generation
                 self.id = message.id
                 self.record = msgspec.structs.replace(self.record, id=message.id)
                 return []
@@ -142,16 +171,15 @@ class EngineCore:
         if key in self._tombstones:
             self._tombstones.discard(key)
             return []
-        if id in self._finished:
+        if self._has_ended(id, task.attempt):
             return self._deliver(id)
         if key == self.running or id in self._ahead or id in self._balanced:
             return []
         (self._ahead if task.ahead else self._balanced)[id] = (task, frames)
         digest = m.function_of(task.work)
-        if digest is None or digest in self._functions or digest in self._asked:
+        if digest is None or digest in self._functions:
             return []
-        self._asked.add(digest)
-        return [Send(Channel.CONTROL, m.NeedFunction(digest))]
+        return self._ask(Channel.CONTROL, digest)
 
     def _on_function(self, digest: str, frames: Sequence[Frame]) -> list[Effect]:
         self._asked.discard(digest)
@@ -168,50 +196,69 @@ class EngineCore:
             if self.running == (id, attempt):
                 if recall.interrupt:
                     effects.append(RaiseInterrupt(id, attempt))
-            elif id in self._finished:
-                pass  # its result is on its way
-            else:
-                held = self._ahead.pop(id, None) or self._balanced.pop(id, None)
-                if held is None:
-                    self._tombstones.add((id, attempt))
+            elif not recall.again and not self._has_ended(id, attempt):
                 given.append((id, attempt))
-        effects.append(Send(Channel.CONTROL, m.GivenBack(given)))
+                if not self._remove(id, attempt):
+                    self._tombstones.add((id, attempt))
+        if self._asked:
+            waiting = [task.work for part in (self._ahead, self._balanced) for task, _ in part.values()]
+            self._asked.intersection_update([m.function_of(work) or "" for work in waiting])
+        if given:
+            effects.append(Send(Channel.CONTROL, m.GivenBack(given)))
         return effects
+
+    def _remove(self, id: TaskId, attempt: int) -> bool:
+        """Take a task out of those that wait. False if this attempt of it has not been read yet."""
+        for part in (self._ahead, self._balanced):
+            entry = part.get(id)
+            if entry is not None and entry[0].attempt == attempt:
+                del part[id]
+                return True
+        return False
+
+    def _has_ended(self, id: TaskId, attempt: int) -> bool:
+        kept = self._finished.get(id)
+        return kept is not None and kept.result.attempt == attempt
 
     def _deliver(self, id: TaskId) -> list[Effect]:
         kept = self._finished[id]
-        effects: list[Effect] = [Send(Channel.CONTROL, output) for output in kept.outputs]
-        effects.append(Send(Channel.CONTROL, kept.result, kept.frames))
-        return effects
+        return kept.effects(Channel.CONTROL, kept.outputs)
 
     # ------------------------------------------------------------ the main thread
 
     def claim(self) -> tuple[Claim | None, list[Effect]]:
         """The next task to run, which from now on cannot be taken back."""
         assert self.running is None, "one thing at a time"
+        effects: list[Effect] = []
         if self.stopping:
-            return None, []
+            return None, effects
         for part in (self._ahead, self._balanced):
-            if not part:
-                continue
-            id = next(iter(part))
-            task, frames = part[id]
-            digest = m.function_of(task.work)
-            function = None
-            if digest is not None:
-                function = self._functions.get(digest)
-                if function is None:
-                    if digest in self._asked:
-                        continue
-                    self._asked.add(digest)
-                    return None, [Send(Channel.TASKS, m.NeedFunction(digest))]
-                self._functions.move_to_end(digest)
-            del part[id]
-            self.running = (id, task.attempt)
-            self._outputs = []
-            self._claim = Claim(task, frames, function)
-            return self._claim, [Begin(id, task.attempt)]
-        return None, []
+            waiting: set[str] = set()  # clients whose addressed tasks must not be overtaken
+            for id, (task, frames) in part.items():
+                if waiting and id.client in waiting:
+                    continue
+                digest = m.function_of(task.work)
+                function = None if digest is None else self._functions.get(digest)
+                if digest is not None and function is None:
+                    effects.extend(self._ask(Channel.TASKS, digest))
+                    waiting.add(id.client)
+                    continue
+                if digest is not None:
+                    self._functions.move_to_end(digest)
+                del part[id]
+                self.running = (id, task.attempt)
+                self._outputs = []
+                self._claimed_in = self.generation
+                effects.append(Begin(id, task.attempt))
+                return Claim(task, frames, function), effects
+        return None, effects
+
+    def _ask(self, channel: Channel, digest: str) -> list[Effect]:
+        """Ask for a function, once."""
+        if digest in self._asked:
+            return []
+        self._asked.add(digest)
+        return [Send(channel, m.NeedFunction(digest))]
 
     def output(self, outputs: Sequence[Any]) -> list[Effect]:
         """Output of the running task, or of none, to be sent while user code runs."""
@@ -240,13 +287,14 @@ class EngineCore:
         assert self.running is not None, "nothing runs"
         id, attempt = self.running
         result = m.Result(id, attempt, self.id, count, failure, execution, has_value, seconds)
-        self._finished[id] = _Finished(result, frames, [*self._outputs, *outputs])
+        kept = self._finished[id] = _Finished(result, frames, [*self._outputs, *outputs])
         self.running = None
-        self._claim = None
         self._outputs = []
-        effects: list[Effect] = [Send(Channel.TASKS, output) for output in outputs]
-        effects.append(Send(Channel.TASKS, result, frames))
-        return effects
+        if self._open != self.generation:
+            self._late.append(id)
+            return []
+        same = self._claimed_in == self.generation  # else what was sent may be lost
+        return kept.effects(Channel.TASKS, outputs if same else kept.outputs)
 
     def stop(self, reason: str) -> list[Effect]:
         """End after what runs now."""
@@ -255,7 +303,19 @@ class EngineCore:
 
     def check(self) -> None:
         """Assert what must hold between stimuli."""
-        held = [set(self._ahead), set(self._balanced), set(self._finished)]
-        held.append({self.running[0]} if self.running else set())
-        assert sum(map(len, held)) == len(set().union(*held)), "a task is in two places"
+        inventory = self.inventory()
+        held = [*inventory.queued, *inventory.running, *inventory.finished]
+        assert len(held) == len(set(held)), "an attempt is in two places"
+        assert not self._ahead.keys() & self._balanced.keys(), "a task waits twice"
         assert len(self._functions) <= FUNCTIONS
+        assert not self._late or self._open != self.generation, "a result was not sent"
+
+    def sizes(self) -> dict[str, int]:
+        """How much is kept that should not last; all 0 when nothing is going on."""
+        return {
+            "waiting tasks": len(self._ahead) + len(self._balanced),
+            "results": len(self._finished),
+            "tombstones": len(self._tombstones),
+            "late results": len(self._late),
+            "functions asked for": len(self._asked),
+        }

@@ -7,7 +7,7 @@ limit; whoever misses one asks with ``NeedFunction``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from ipkernel_ext.core.queues import State, Task
 from ipkernel_ext.core.roster import Engine
@@ -26,24 +26,29 @@ class FunctionStore:
         self._idle: dict[str, int] = {}  # digest: bytes, least recently idle first
         self._idle_bytes = 0
         self._waiting: dict[str, list[Task]] = {}
-        self._wanting: dict[str, list[Engine]] = {}
+        self._asked: dict[str, set[str]] = {}  # who was asked for what is missing
+        self._wanting: dict[str, dict[str, Engine]] = {}
 
-    @property
-    def waiting(self) -> int:
-        """How many tasks wait for their function."""
-        return sum(1 for tasks in self._waiting.values() for task in tasks if task.state is State.WAITING)
+    def waiting(self) -> Iterator[Task]:
+        """The tasks that wait for their function."""
+        return (task for tasks in self._waiting.values() for task in tasks if task.state is State.WAITING)
 
     def get(self, digest: str) -> Sequence[Frame] | None:
         """The frames, or None."""
         return self._frames.get(digest)
 
+    def missing(self, task: Task) -> bool:
+        """Whether the task's function is not here."""
+        return task.function is not None and task.function not in self._frames
+
     def add(self, digest: str, frames: Sequence[Frame]) -> list[Task]:
         """A function arrived; the tasks that waited for it."""
+        self._asked.pop(digest, None)
         if digest not in self._frames:
             self._frames[digest] = frames
             if digest not in self._uses:
                 self._retire(digest)
-        return self._waiting.pop(digest, [])
+        return [task for task in self._waiting.pop(digest, ()) if task.state is State.WAITING]
 
     def use(self, digest: str) -> None:
         """One more unfinished task names it."""
@@ -58,29 +63,56 @@ class FunctionStore:
             return
         del self._uses[digest]
         self._waiting.pop(digest, None)
+        self._asked.pop(digest, None)
+        for engine in list(self._wanting.get(digest, {}).values()):
+            if not engine.orphans:  # else it may be one of those that calls it
+                self._unwant(digest, engine)
         if digest in self._frames:
             self._retire(digest)
 
-    def wait(self, task: Task) -> bool:
-        """The task waits for its function; True if it is the first to."""
+    def wait(self, task: Task) -> None:
+        """The task waits for its function."""
         assert task.function is not None
-        waiting = self._waiting.setdefault(task.function, [])
-        waiting.append(task)
-        return len(waiting) == 1
+        self._waiting.setdefault(task.function, []).append(task)
+
+    def ask(self, digest: str, client: str) -> bool:
+        """Note that this client is asked for the function; False if it was before."""
+        asked = self._asked.setdefault(digest, set())
+        if client in asked:
+            return False
+        asked.add(client)
+        return True
 
     def want(self, digest: str, engine: Engine) -> None:
-        """The engine is to get this function when it arrives."""
-        self._wanting.setdefault(digest, []).append(engine)
+        """The engine is to get this function when it arrives, if any task there may call it still."""
+        if digest in self._uses or engine.orphans:
+            self._wanting.setdefault(digest, {})[engine.boot] = engine
 
     def take_wanting(self, digest: str) -> list[Engine]:
         """The engines that are to get it."""
-        return self._wanting.pop(digest, [])
+        return list(self._wanting.pop(digest, {}).values())
+
+    def unwant(self, engine: Engine) -> None:
+        """The engine wants nothing any more, or begins anew."""
+        for digest in [digest for digest, engines in self._wanting.items() if engine.boot in engines]:
+            self._unwant(digest, engine)
+
+    def settle(self, engine: Engine) -> None:
+        """The engine has no orphans any more: what it wants, a task names."""
+        for digest in [digest for digest, engines in self._wanting.items() if engine.boot in engines]:
+            if digest not in self._uses:
+                self._unwant(digest, engine)
+
+    def _unwant(self, digest: str, engine: Engine) -> None:
+        del self._wanting[digest][engine.boot]
+        if not self._wanting[digest]:
+            del self._wanting[digest]
 
     def _retire(self, digest: str) -> None:
         size = sum(len(frame) for frame in self._frames[digest])
         self._idle[digest] = size
         self._idle_bytes += size
-        while len(self._idle) > IDLE or self._idle_bytes > IDLE_BYTES:
+        while self._idle and (len(self._idle) > IDLE or self._idle_bytes > IDLE_BYTES):
             oldest = next(iter(self._idle))
             self._idle_bytes -= self._idle.pop(oldest)
             del self._frames[oldest]
@@ -89,7 +121,17 @@ class FunctionStore:
         """Assert that the counts are those of the unfinished tasks."""
         uses: dict[str, int] = {}
         for task in tasks:
-            if task.function is not None and task.state not in (State.DONE, State.ENDED):
+            if task.function is not None and task.state is not State.DONE and task.state is not State.ENDED:
                 uses[task.function] = uses.get(task.function, 0) + 1
         assert uses == self._uses, f"uses {self._uses} but tasks {uses}"
-        assert not set(self._idle) & set(self._uses), "idle and in use"
+        assert not self._idle.keys() & self._uses.keys(), "idle and in use"
+        assert self._frames.keys() <= self._idle.keys() | self._uses.keys(), "frames that nobody counts"
+        assert self._waiting.keys() | self._asked.keys() <= self._uses.keys(), "waits for what nobody names"
+
+    def sizes(self) -> dict[str, int]:
+        """How much is kept that should not last."""
+        return {
+            "functions in use": len(self._uses),
+            "functions waited for": len(self._waiting) + len(self._asked),
+            "functions wanted": len(self._wanting),
+        }

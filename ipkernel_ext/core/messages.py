@@ -14,19 +14,28 @@ A **boot** names one life of one engine process: the same boot has the same name
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 PROTOCOL = 1
 """Version of this protocol; peers with another one are refused at their hello."""
+
+Name = Annotated[str, Meta(min_length=1, max_length=16, pattern=r"^[\x21-\x7e]*$")]
+"""Of a client or a boot: it has to fit where the journal keeps it."""
+
+Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+"""Of a task."""
+
+Count = Annotated[int, Meta(ge=0, lt=2**31)]
+"""Of attempts, losses, retries."""
 
 
 class TaskId(NamedTuple):
     """(client, number): unique without asking anybody."""
 
     client: str
-    number: int
+    number: Number
 
     def __str__(self) -> str:
         return f"{self.client}:{self.number}"
@@ -106,12 +115,12 @@ def function_of(work: Work) -> str | None:
 class EngineRecord(Struct, frozen=True, array_like=True):
     """What is known of an engine; sent at its hello and shown to clients."""
 
-    boot: str
+    boot: Name
     host: str
     pid: int
     python: str
-    id: int = -1  # given by the controller
-    rank: int | None = None  # of an MPI job; becomes the id
+    id: Annotated[int, Meta(ge=-1, lt=2**31)] = -1  # given by the controller
+    rank: Count | None = None  # of an MPI job; becomes the id
     replaces: str | None = None  # boot of the engine whose id this one takes over
     agent: str | None = None  # the supervisor that started it and will report its exit
     tags: list[str] = []
@@ -123,8 +132,8 @@ class Hint(Struct, frozen=True, array_like=True):
 
     engine: int
     boot: str  # "": nobody has it now
-    attempt: int
-    losses: int = 0  # engines that died with it begun
+    attempt: Count
+    losses: Count = 0  # engines that died with it begun
 
 
 class Failure(Struct, frozen=True, array_like=True):
@@ -147,9 +156,9 @@ class Failure(Struct, frozen=True, array_like=True):
 class Inventory(Struct, frozen=True, array_like=True):
     """What an engine holds, told at each hello."""
 
-    queued: list[tuple[TaskId, int]] = []  # with their attempts
-    running: list[tuple[TaskId, int]] = []
-    finished: list[tuple[TaskId, int]] = []  # result kept until its client has acknowledged it
+    queued: list[tuple[TaskId, Count]] = []  # with their attempts
+    running: list[tuple[TaskId, Count]] = []
+    finished: list[tuple[TaskId, Count]] = []  # result kept until its client has acknowledged it
 
 
 class Exit(Struct, frozen=True, array_like=True):
@@ -164,14 +173,18 @@ class Exit(Struct, frozen=True, array_like=True):
 
 
 class HelloClient(Record, frozen=True):
-    """First on each connection. ``unresolved``: every other task of this client is acknowledged."""
+    """First on each connection. ``unresolved``: every other task of this client is acknowledged.
 
-    client: str
+    ``generation`` counts the client's connections: the hello of an earlier one may come late.
+    """
+
+    client: Name
     protocol: int
     python: str
     host: str
     pid: int
-    unresolved: list[int]
+    unresolved: list[Number]
+    generation: int = 0
 
 
 class Function(Record, frozen=True):
@@ -183,11 +196,11 @@ class Function(Record, frozen=True):
 class Submit(Record, frozen=True):
     """Tasks that share their work: one per engine named, or a single balanced one (engines None)."""
 
-    numbers: list[int]
+    numbers: list[Number]
     work: Work
     engines: list[int] | None = None
     boots: list[str] | None = None  # the lives the client believes in; another one is refused
-    retries: int = 0
+    retries: Count = 0
     hints: list[Hint | None] = []  # on replay only, one per number
 
 
@@ -295,7 +308,7 @@ class Result(Record, frozen=True):
     """A task's end; also engine to controller. Frames: the pickled value or exception."""
 
     task: TaskId
-    attempt: int
+    attempt: Count
     engine: int
     outputs: int = 0  # how many Stream and Display messages belong to it
     failure: Failure | None = None
@@ -419,10 +432,15 @@ class Task(Record, frozen=True):
 
 
 class Recall(Record, frozen=True):
-    """Give back those of these that have not begun; interrupt the others if asked to."""
+    """Give back those of these that have not begun; interrupt the others if asked to.
+
+    ``again``: they were recalled before on this connection; those that have not begun by now are
+    given back already, so nothing is answered.
+    """
 
     tasks: list[tuple[TaskId, int]]
     interrupt: bool = False
+    again: bool = False
 
 
 class InterruptRunning(Record, frozen=True):
@@ -432,7 +450,7 @@ class InterruptRunning(Record, frozen=True):
 class Forget(Record, frozen=True):
     """Their clients have these results."""
 
-    tasks: list[TaskId]
+    tasks: list[tuple[TaskId, int]]
 
 
 class SendAgain(Record, frozen=True):
@@ -468,6 +486,7 @@ class EngineExited(Record, frozen=True):
     boot: str
     exit: Exit
     restarting: bool
+    replaces: str | None = None  # the boot whose id it was to take, in case it never said hello
 
 
 class HelloAgent(Record, frozen=True):
@@ -479,6 +498,7 @@ class HelloAgent(Record, frozen=True):
     pid: int
     expected: int  # engines it is starting or has
     exits: list[EngineExited] = []  # of late, that may not have been heard of; not among those expected
+    generation: int = 0  # counts the agent's connections
 
 
 class AgentTrouble(Record, frozen=True):

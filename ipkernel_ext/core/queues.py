@@ -1,11 +1,11 @@
-"""Tasks as the controller sees them, and the queue of balanced ones.
+"""Tasks as the controller sees them, and queues of them.
 
 Knows nothing of engines' windows (``scheduling``) nor of who may send what (``controller``).
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from enum import Enum, auto
 from typing import TYPE_CHECKING
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 class State(Enum):
     """Where a task is."""
 
-    WAITING = auto()  # for its function to arrive
+    WAITING = auto()  # for its function to arrive (balanced)
     QUEUED = auto()  # here
-    HELD = auto()  # was handed out in the controller's earlier life; its engine may still come back
+    HELD = auto()  # for an engine that may still come, or come back
     SENT = auto()  # handed to an engine
     DONE = auto()  # ended; its engine keeps the result until the client has acknowledged it
     ENDED = auto()  # cancelled or failed here, or acknowledged: nothing more will happen
@@ -33,8 +33,11 @@ class Task:
 
     __slots__ = (
         "attempt",
+        "attempts",
+        "awaited",
         "boot",
         "cancelled",
+        "cleared",
         "engine",
         "failure",
         "frames",
@@ -42,11 +45,15 @@ class Task:
         "hint",
         "holder",
         "id",
+        "lacking",
         "losses",
+        "outputs",
         "queue",
+        "recalled",
         "retries",
         "state",
         "work",
+        "written",
     )
 
     def __init__(
@@ -65,69 +72,64 @@ class Task:
         self.boot = boot  # the life of that engine the client believes in
         self.retries = retries
         self.losses = 0  # engines that died with it begun
-        self.attempt = 0
+        self.attempt = 0  # the one its holder has, or the last one
+        self.attempts = 0  # how many there were
         self.queue: Queue | None = None  # the one it is in, when QUEUED
         self.holder: Engine | None = None  # who has it, when SENT or DONE
         self.state = State.QUEUED
-        self.cancelled = False
+        self.cancelled = False  # it is to end
+        self.cleared = False  # it is to end if it has not begun
+        self.recalled = 0  # the attempt that its engine was asked to give back
+        self.outputs = 0  # how many belong to its result, when DONE
+        self.lacking = False  # its client may have missed some of its output, or the result
+        self.written = False  # the journal has an entry of it
         self.function = function_of(work)
-        self.hint: Hint | None = None  # what is waited for, when HELD
+        self.hint: Hint | None = None  # where an earlier life of the controller handed it out
+        self.awaited = ""  # the boot it waits for, when HELD
         self.failure: Failure | None = None  # how it ended here, when ENDED
-
-    @property
-    def addressed(self) -> bool:
-        """Whether the client named the engine."""
-        return self.engine is not None
 
 
 class Queue:
-    """Tasks in order. Taking one out of the middle costs nothing here: it is skipped later."""
+    """Tasks in order, each of them in one queue at most."""
 
     def __init__(self) -> None:
-        self._tasks: deque[Task] = deque()
-        self._skipped = 0
+        self._tasks: OrderedDict[Task, None] = OrderedDict()
 
     def __bool__(self) -> bool:
-        return len(self._tasks) > self._skipped
+        return bool(self._tasks)
 
     def __len__(self) -> int:
-        return len(self._tasks) - self._skipped
+        return len(self._tasks)
 
     def __iter__(self) -> Iterator[Task]:
-        return (task for task in self._tasks if task.queue is self)
+        return iter(self._tasks)
 
     def append(self, task: Task) -> None:
         """Add at the end."""
         task.queue = self
-        self._tasks.append(task)
+        self._tasks[task] = None
 
     def appendleft(self, task: Task) -> None:
         """Put back at the front."""
         task.queue = self
-        self._tasks.appendleft(task)
+        self._tasks[task] = None
+        self._tasks.move_to_end(task, last=False)
 
     def pop(self) -> Task:
-        """The first task. IndexError when there is none."""
-        while True:
-            task = self._tasks.popleft()
-            if task.queue is self:
-                task.queue = None
-                return task
-            self._skipped -= 1
+        """The first task. KeyError when there is none."""
+        task, _ = self._tasks.popitem(last=False)
+        task.queue = None
+        return task
 
     def discard(self, task: Task) -> None:
-        """Take a task out. It must be in this queue, and may not come back to it."""
+        """Take a task out, wherever it stands. It must be in this queue."""
         task.queue = None
-        self._skipped += 1
-        if self._skipped > 64 and self._skipped * 2 > len(self._tasks):
-            self._tasks = deque(self)
-            self._skipped = 0
+        del self._tasks[task]
 
     def clear(self) -> list[Task]:
         """Empty the queue; its tasks in order."""
-        tasks = list(self)
+        tasks = list(self._tasks)
         for task in tasks:
             task.queue = None
         self._tasks.clear()
-        self._skipped = 0
         return tasks

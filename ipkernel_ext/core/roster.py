@@ -1,20 +1,48 @@
-"""Who is connected to the controller: engines, clients, agents, as the core sees them."""
+"""Who is connected to the controller, who may come, who is dead: engines, clients, agents.
+
+Tables and plain questions about them. What follows from a coming or going is decided elsewhere
+(``lives``, ``recovery``, ``dispatch``).
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Container, Iterable
+from typing import Any, NamedTuple
+
+from msgspec.structs import replace
 
 from ipkernel_ext.core.effects import Peer
-from ipkernel_ext.core.messages import EngineRecord, TaskId
+from ipkernel_ext.core.messages import EngineRecord, Exit, TaskId
+from ipkernel_ext.core.outbox import Outbox
 from ipkernel_ext.core.queues import Queue, Task
+
+REMEMBERED = 1024  # dead engines and departed clients that are remembered
+
+Begun = Callable[[str], Container[tuple[TaskId, int]] | None]
+"""What an engine's record says: the (task, attempt) pairs that had begun; None where unknowable."""
 
 
 class Orphan(NamedTuple):
-    """A task known only from its engine's inventory, until its client replays it."""
+    """A task known only from its engine, until its client replays it."""
 
     attempt: int
     finished: bool
     since: float
+
+
+class Death(NamedTuple):
+    """How an engine ended."""
+
+    exit: Exit
+    id: int  # it had; -1: never known here
+    certain: bool  # its process ended; else it counts as dead, and may still run
+
+
+class Vacancy(NamedTuple):
+    """An engine id that somebody is expected to take."""
+
+    id: int
+    agent: str | None = None  # who starts the successor; None: the earlier holder is to come back
 
 
 class Engine:
@@ -28,11 +56,12 @@ class Engine:
         self.tasks: Peer | None = None  # its task connection; None: nothing can be handed out
         self.generation = -1
         self.queue = Queue()  # addressed tasks not yet handed out
+        self.blocked: dict[str, Queue] = {}  # by client: those that wait for a function, and those behind
         self.sent: dict[TaskId, Task] = {}  # handed out, in order
         self.done: dict[TaskId, Task] = {}  # ended; the engine keeps the result
         self.orphans: dict[TaskId, Orphan] = {}  # tasks that no client has claimed
-        self.functions: set[str] = set()  # digests it was sent
-        self.forget: list[TaskId] = []  # acknowledged results it does not know to be so
+        self.functions: dict[str, None] = {}  # digests it was sent, the latest
+        self.forget: list[tuple[TaskId, int]] = []  # acknowledged results it does not know to be so
         self.completed = 0
         self.seconds: float | None = None  # moving average of a balanced task's duration
         self.progress = 0.0  # when it last began or ended something
@@ -48,26 +77,156 @@ class Engine:
         """Whether tasks can be handed to it now."""
         return self.tasks is not None and not self.gone
 
+    @property
+    def load(self) -> tuple[int, int]:
+        """Queued and running tasks (it runs one thing at a time)."""
+        running = min(1, len(self.sent))
+        waiting = len(self.queue) + sum(map(len, self.blocked.values()))
+        return waiting + len(self.sent) - running, running
+
+    def has(self, digest: str) -> bool:
+        """Whether it was sent this function of late; from now on it was."""
+        if digest in self.functions:
+            return True
+        self.functions[digest] = None
+        if len(self.functions) > REMEMBERED:
+            del self.functions[next(iter(self.functions))]
+        return False
+
 
 class Client:
     """One client, by its own id; it survives its connections."""
 
-    def __init__(self, id: str) -> None:
+    def __init__(self, id: str, expired: int) -> None:
         self.id = id
         self.peer: Peer | None = None
+        self.generation = 0
         self.host = ""
         self.pid = 0
         self.tasks: dict[int, Task] = {}  # not yet acknowledged
+        self.expected: set[int] = set()  # it said at its hello that it will replay these
+        self.highest = expired  # number it has used
+        self.expired = expired  # up to this number, what is not known any more was dropped
         self.away_since: float | None = None
-        self.left = False  # said goodbye: nobody will fetch its results
+        self.left = False  # said goodbye, or away too long: nobody will fetch its results
 
 
 class Agent:
     """The supervisor of one host's engines."""
 
-    def __init__(self, id: str, peer: Peer, host: str, pid: int, expected: int) -> None:
+    def __init__(self, id: str) -> None:
         self.id = id
-        self.peer: Peer | None = peer
-        self.host = host
-        self.pid = pid
-        self.expected = expected
+        self.peer: Peer | None = None
+        self.generation = 0
+        self.host = ""
+        self.pid = 0
+        self.expected = 0
+        self.exited: dict[str, None] = {}  # boots whose end it has told, the latest
+        self.away_since: float | None = None
+
+
+class Roster:
+    """The tables."""
+
+    def __init__(self, out: Outbox, begun: Begun, enlisted: dict[int, str], recovery_until: float) -> None:
+        self._out = out
+        self._begun = begun
+        self.peers: dict[Peer, Client | Engine | Agent] = {}
+        self.engines: dict[int, Engine] = {}
+        self.boots: dict[str, Engine] = {}
+        self.clients: dict[str, Client] = {}
+        self.agents: dict[str, Agent] = {}
+        self.dead: dict[str, Death] = {}
+        self.departed: dict[str, int] = {}  # clients that are gone: the highest number they had used
+        self.vacant: dict[str, Vacancy] = {boot: Vacancy(id) for id, boot in enlisted.items()}
+        self.next_id = 1 + max(enlisted, default=-1)
+        self.recovery_until = recovery_until  # 0.0: over
+        self.trouble = ""  # the last reason why engines did not come
+
+    def in_order(self) -> list[Engine]:
+        """All engines by id."""
+        return [self.engines[id] for id in sorted(self.engines)]
+
+    def named(self, ids: Iterable[int]) -> list[Engine]:
+        """Those of these that exist."""
+        return [self.engines[id] for id in ids if id in self.engines]
+
+    def vacancy(self, id: int) -> str | None:
+        """The boot whose id this is, or was until somebody takes it."""
+        return next((boot for boot, vacancy in self.vacant.items() if vacancy.id == id), None)
+
+    def expecting(self, now: float) -> bool:
+        """Whether an engine may still come without anybody's doing."""
+        return (
+            now < self.recovery_until
+            or any(agent.expected > 0 for agent in self.agents.values())
+            or any(vacancy.agent in self.agents for vacancy in self.vacant.values())
+        )
+
+    def bury(self, boot: str, death: Death) -> None:
+        """Remember how a boot ended; a certain death stays one, and a known id stays known."""
+        before = self.dead.pop(boot, None)
+        if before is not None:
+            death = Death(
+                death.exit if death.certain else before.exit,
+                death.id if death.id >= 0 else before.id,
+                death.certain or before.certain,
+            )
+        self.dead[boot] = death
+        if len(self.dead) > REMEMBERED:
+            del self.dead[next(iter(self.dead))]
+
+    def started(self, boot: str, tasks: Iterable[tuple[TaskId, int]]) -> list[bool | None]:
+        """Whether these attempts had begun there when it died: True, False, or None (unknowable)."""
+        begun = self._begun(boot)
+        if begun is None:
+            return [None for _ in tasks]
+        death = self.dead.get(boot)
+        otherwise = False if death is not None and death.certain else None
+        return [True if task in begun else otherwise for task in tasks]
+
+    def exit_of(self, boot: str, otherwise: str = "") -> Exit:
+        """How it ended, as far as known."""
+        death = self.dead.get(boot)
+        return death.exit if death is not None else Exit(detail=otherwise)
+
+    def record(self, engine: Engine) -> EngineRecord:
+        """What clients are told of an engine."""
+        state = "away" if engine.away_since is not None else "ready"
+        return engine.record if engine.record.state == state else replace(engine.record, state=state)
+
+    def tell_clients(self, message: Any) -> None:
+        """Tell every connected client."""
+        for client in self.clients.values():
+            if client.peer is not None:
+                self._out.send(client.peer, message)
+
+    def tell_owner(self, client: str, message: Any) -> bool:
+        """Tell one client, if it is here."""
+        owner = self.clients.get(client)
+        if owner is None or owner.peer is None:
+            return False
+        self._out.send(owner.peer, message)
+        return True
+
+    def depart(self, client: str, highest: int) -> None:
+        """A client is gone for good, with all numbers up to this one."""
+        self.departed[client] = max(highest, self.departed.pop(client, -1))
+        if len(self.departed) > REMEMBERED:
+            del self.departed[next(iter(self.departed))]
+
+    def check(self) -> None:
+        """Assert that the tables agree."""
+        for number, engine in self.engines.items():
+            assert engine.id == number and not engine.gone, f"engine {number}"
+            assert self.boots[engine.boot] is engine, f"boot of engine {number}"
+            assert engine.boot not in self.dead, f"engine {number} is dead and here"
+            assert engine.boot not in self.vacant, f"engine {number} is here and awaited"
+        assert len(self.boots) == len(self.engines), "boots and engines"
+        for peer, member in self.peers.items():
+            if isinstance(member, Engine):
+                assert peer in (member.control, member.tasks), f"peer {peer} of {member.boot}"
+            else:
+                assert peer == member.peer, f"peer {peer} of {member.id}"
+        ids = [vacancy.id for vacancy in self.vacant.values()]
+        assert len(ids) == len(set(ids)) and not set(ids) & self.engines.keys(), f"vacant {self.vacant}"

@@ -61,9 +61,9 @@ class Pool:
             self._idle.setdefault(boot, engine)
 
     @property
-    def any_idle(self) -> bool:
-        """Whether some engine holds nothing."""
-        return bool(self._idle)
+    def any_free(self) -> bool:
+        """Whether some engine can take a balanced task."""
+        return bool(self._idle or self._partial)
 
     @property
     def lopsided(self) -> bool:

@@ -73,10 +73,14 @@ class FunctionCache:
         PayloadError
             It cannot be rebuilt here.
         """
-        obj, groups = self._load(frames, ())
+        groups: list[_Group] = []
+        obj = self._load(frames, (), groups)
+        if not groups:
+            return obj
         bare = [i for i, group in enumerate(groups) if group.bare(self._namespace)]
         if bare:
-            obj, groups = self._load(frames, bare)
+            groups = []
+            obj = self._load(frames, bare, groups)
         for group in groups:
             self._adopt(group)
         return obj
@@ -93,7 +97,9 @@ class FunctionCache:
 
     def end(self) -> None:
         """User code has run: what functions assigned to names they did not bring is the engine's."""
-        for group in set(self._assigning.values()) if self._assigning else ():
+        if not self._assigning:
+            return
+        for group in set(self._assigning.values()):
             for name in group.assigned & group.globals.keys():
                 self._namespace[name] = group.globals.pop(name)
 
@@ -101,13 +107,11 @@ class FunctionCache:
         """Forget all functions."""
         self._loaded.clear()
 
-    def _load(self, frames: Sequence[Any], bare: Collection[int]) -> tuple[Any, list[_Group]]:
-        groups: list[_Group] = []
-
+    def _load(self, frames: Sequence[Any], bare: Collection[int], groups: list[_Group]) -> Any:
         def unpickler(*args: Any, **kwargs: Any) -> _Unpickler:
             return _Unpickler(groups, bare, self._namespace, self._builtins, *args, **kwargs)
 
-        return payload.loads(frames, unpickler), groups
+        return payload.loads(frames, unpickler)
 
     def _adopt(self, group: _Group) -> None:
         if group.globals is self._namespace:

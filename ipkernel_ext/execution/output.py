@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import codecs
 import io
+import os
 import sys
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -56,21 +58,21 @@ class OutputBuffer:
         self._lock = threading.RLock()  # a finalizer or signal handler may print while a print holds it
         self._task: TaskId | None = None
         self._attempt = 0
+        self._earlier: list[Stream | Display] = []  # written between tasks
         self._pending: list[tuple[StreamName, str] | _Rich] = []
         self._sequence = 0
         self._size = 0
         self._tail = _Tail(self._half)
+        forked = weakref.WeakMethod(self._after_fork)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=lambda: (method := forked()) and method())
 
     def begin(self, task: TaskId, attempt: int = 0) -> None:
-        """Output belongs to this task from now on.
-
-        What still waits was written between tasks; take it before, or it counts as the task's.
-        """
+        """Output belongs to this task from now on."""
         with self._lock:
+            self._earlier = self._take()
             self._task, self._attempt = task, attempt
-            self._sequence = 0
-            self._size = 0
-            self._tail = _Tail(self._half)
+            self._restart()
 
     def write(self, name: StreamName, text: str) -> None:
         """Text for a stream."""
@@ -106,25 +108,36 @@ class OutputBuffer:
     def take(self) -> list[Stream | Display]:
         """The pieces that wait to be sent."""
         with self._lock:
-            waiting, self._pending = self._pending, []
-            if self._task is None:
-                waiting += self._tail.pieces()
-                self._size = 0
-                self._tail = _Tail(self._half)
-            return self._numbered(waiting)
+            return self._take()
 
     def end(self) -> tuple[list[Stream | Display], int]:
         """The task ended: the pieces that wait to be sent, and how many it had in all."""
         with self._lock:
-            waiting = [*self._pending, *self._tail.pieces()]
-            self._pending = []
-            pieces = self._numbered(waiting)
+            self._pending += self._tail.pieces()
+            pieces = self._take()
             count = self._sequence
-            self._task = None
-            self._sequence = 0
-            self._size = 0
-            self._tail = _Tail(self._half)
+            self._task, self._attempt = None, 0
+            self._restart()
             return pieces, count
+
+    def _take(self) -> list[Stream | Display]:
+        waiting, self._pending = self._pending, []
+        earlier, self._earlier = self._earlier, []
+        if self._task is None:
+            waiting += self._tail.pieces()
+            pieces = self._numbered(waiting)
+            self._restart()
+        else:
+            pieces = self._numbered(waiting)
+        return [*earlier, *pieces]
+
+    def _restart(self) -> None:
+        self._sequence = 0
+        self._size = 0
+        self._tail = _Tail(self._half)
+
+    def _after_fork(self) -> None:
+        self._lock = threading.RLock()  # the thread that may have held it does not exist here
 
     def _numbered(self, waiting: list[tuple[StreamName, str] | _Rich]) -> list[Stream | Display]:
         pieces: list[Stream | Display] = []

@@ -1,15 +1,19 @@
 """Does the work of a task, whatever user code makes of it. Never raises.
 
-What user code can do to us is here in one place: raise anything at any moment, be interrupted,
-give results that cannot be pickled.
+What user code can do to us is met here, in one place: it raises anything at any moment, is
+interrupted, takes our streams and builtins away, gives results that cannot be pickled. User code
+runs, and is asked about its objects and errors, only while the interrupter is armed. Where a task
+comes from, and where its result goes, must not be known here.
 """
 
 from __future__ import annotations
 
+import builtins
 import difflib
+import keyword
 import sys
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, assert_never
 
 import msgspec
@@ -18,15 +22,28 @@ from ipkernel_ext import payload
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.messages import Failure
 from ipkernel_ext.core.wire import Frame
-from ipkernel_ext.errors import NameNotFound, ParallelError, PayloadError, RemoteError, ResultExpired
+from ipkernel_ext.errors import NameNotFound, ParallelError, PayloadError, RemoteError, RemoteExit, ResultExpired
 from ipkernel_ext.execution.functions import FunctionCache
 from ipkernel_ext.execution.interrupt import Interrupter
 from ipkernel_ext.execution.output import CaptureStream, OutputBuffer
-from ipkernel_ext.execution.shell import EngineShell, format_traceback
+from ipkernel_ext.execution.shell import EngineShell
+from ipkernel_ext.execution.traces import format_traceback
 
 
 class Outcome(msgspec.Struct):
-    """How a task ended."""
+    """How a task ended.
+
+    Attributes
+    ----------
+    frames
+        The pickled value; of a failure of kind "user", the pickled exception.
+    execution : int or None
+        Number of the cell.
+    has_value : bool
+        The cell ended in a value, which is kept in ``Out``.
+    seconds : float
+        In user code, including what its objects do when they are rebuilt and pickled.
+    """
 
     failure: Failure | None = None
     frames: Sequence[Frame] = ()
@@ -35,17 +52,22 @@ class Outcome(msgspec.Struct):
     seconds: float = 0.0
 
 
-class _ItemFailed(Exception):
-    """An item of a map raised; the exception is the cause."""
+class _Stop(Exception):
+    """What ended the work, with what is known of it where it was raised.
 
-    def __init__(self, index: int, error: BaseException) -> None:
-        super().__init__(index)
-        self.index = index
+    ``ours``: the error is this package's own, not one that user code raised.
+    """
+
+    def __init__(self, error: BaseException, item: int | None = None, trace: str = "", *, ours: bool = False) -> None:
+        super().__init__(error)
         self.error = error
+        self.item = item
+        self.trace = trace
+        self.ours = ours
 
 
 class Runner:
-    """Runs tasks in a shell.
+    """Runs tasks in a shell. To be used in the process's main thread.
 
     Parameters
     ----------
@@ -59,6 +81,7 @@ class Runner:
         self._functions = FunctionCache(shell.user_ns)
         self._stdout = CaptureStream(output, "stdout")
         self._stderr = CaptureStream(output, "stderr")
+        self._builtins = dict(vars(builtins))
 
     def run(
         self, work: m.Work, frames: Sequence[Frame], function: Sequence[Frame] | None, task: Hashable = None
@@ -76,49 +99,56 @@ class Runner:
         before = sys.stdout, sys.stderr
         sys.stdout, sys.stderr = self._stdout, self._stderr
         begun = time.perf_counter()
-        try:
-            try:
-                self._interrupter.arm(task)
-                self._do(work, frames, function or (), outcome)
-            finally:
-                self._interrupter.disarm()
-        except BaseException as error:
-            outcome.failure, outcome.frames = _failed(error)
+        raised = self._guarded(task, self._do, work, frames, function or (), outcome)
         outcome.seconds = time.perf_counter() - begun
+        self._mend_builtins()
+        self._functions.end()
+        if raised is not None and self._guarded(task, _describe, raised, outcome) is not None:
+            outcome.failure, outcome.frames = _indescribable(raised), ()
         sys.stdout, sys.stderr = before
         return outcome
 
+    def _guarded(self, task: Hashable, do: Callable[..., None], *args: Any) -> BaseException | None:
+        """Do something that user code takes part in; what it raised."""
+        try:
+            try:
+                self._interrupter.arm(task)
+                do(*args)
+            finally:
+                self._interrupter.disarm()
+        except BaseException as error:
+            return error
+        return None
+
+    def _mend_builtins(self) -> None:
+        """Put back the builtins that user code has deleted: this package needs them too."""
+        if len(vars(builtins)) < len(self._builtins):
+            for name, value in self._builtins.items():
+                vars(builtins).setdefault(name, value)
+
+    # ------------------------------------------------------------ the kinds of work
+
     def _do(self, work: m.Work, frames: Sequence[Frame], function: Sequence[Frame], outcome: Outcome) -> None:
-        names = self._shell.user_ns
+        self._functions.begin()
         match work:
             case m.Execute():
                 self._execute(work, outcome)
             case m.Apply():
-                args, kwargs = self._functions.load(frames)
-                args = [self._resolve(arg) for arg in args]
-                kwargs = {name: self._resolve(arg) for name, arg in kwargs.items()}
-                with self._functions.function(work.function, function) as f:
-                    value = f(*args, **kwargs)
-                outcome.frames = payload.dumps(value, name="result")
+                outcome.frames = self._apply(work, frames, function)
             case m.Map():
-                outcome.frames = payload.dumps(self._map(work, frames, function), name="results")
+                outcome.frames = self._map(work, frames, function)
             case m.Push():
-                names.update(self._functions.load(frames))
+                self._push(work.names, self._load(frames))
             case m.Pull():
                 self._need(work.names)
-                values = [names[name] for name in work.names]
-                outcome.frames = _dump_named(work.names, values)
+                outcome.frames = self._pull(work.names)
             case m.Delete():
                 self._need(work.names)
-                for name in work.names:
-                    del names[name]
+                self._delete(work.names)
             case m.Keys():
                 outcome.frames = payload.dumps(self._shell.keys())
             case m.Value():
-                kept = names["_oh"]
-                if work.execution not in kept:
-                    raise ResultExpired(f"Out[{work.execution}] is no longer kept")
-                outcome.frames = payload.dumps(kept[work.execution], name=f"Out[{work.execution}]")
+                outcome.frames = self._value(work.execution)
             case m.Reset():
                 self._shell.empty()
                 self._functions.clear()
@@ -131,25 +161,93 @@ class Runner:
         error = shell.run(work.code, work.filename)
         outcome.has_value = shell.has_value
         if error is not None:
-            outcome.failure, outcome.frames = _failed(error, shell.problem_text)
+            raise _Stop(error, trace=shell.problem_text)
 
-    def _map(self, work: m.Map, frames: Sequence[Frame], function: Sequence[Frame]) -> list[Any]:
-        items = self._functions.load(frames)
+    def _apply(self, work: m.Apply, frames: Sequence[Frame], function: Sequence[Frame]) -> list[Frame]:
+        args, kwargs = self._load(frames)
+        f = self._function(work.function, function)
+        args = [self._resolve(arg) for arg in args]
+        if kwargs:
+            kwargs = {name: self._resolve(arg) for name, arg in kwargs.items()}
+        value = f(*args, **kwargs)
+        del args, kwargs
+        result = _dump(value, "result")
+        del value
+        return payload.own(result)
+
+    def _map(self, work: m.Map, frames: Sequence[Frame], function: Sequence[Frame]) -> list[Frame]:
+        items = self._load(frames)
+        f = self._function(work.function, function)
         values: list[Any] = []
-        with self._functions.function(work.function, function) as f:
-            for index, item in enumerate(items, work.start):
-                try:
-                    values.append(f(*item))
-                except Exception as error:
-                    if not work.return_exceptions:
-                        raise _ItemFailed(index, error) from None
-                    values.append(_portable(error))
-                except BaseException as error:
-                    raise _ItemFailed(index, error) from None
-        return values
+        for index, item in enumerate(items, work.start):
+            try:
+                values.append(f(*item))
+            except KeyboardInterrupt as error:
+                raise _Stop(error, index) from None
+            except BaseException as error:
+                if not work.return_exceptions:
+                    raise _Stop(error, index) from None
+                values.append(_portable(error))
+        del items
+        result = _dump(values, "results")
+        del values
+        return payload.own(result)
+
+    def _push(self, names: Sequence[str], values: Any) -> None:
+        if not isinstance(values, dict) or set(values) != set(names):
+            raise _Stop(PayloadError(f"what arrived are not values for {', '.join(names)}"), ours=True)
+        for name in names:
+            if not name.isidentifier() or keyword.iskeyword(name):
+                raise _Stop(PayloadError(f"cannot push {name!r}: that is not a name for a variable"), ours=True)
+        self._shell.user_ns.update(values)
+
+    def _pull(self, names: Sequence[str]) -> list[Frame]:
+        values = [self._shell.user_ns[name] for name in names]
+        try:
+            result = payload.dumps(values)
+        except PayloadError as error:
+            for name, value in zip(names, values, strict=True):
+                _dump(value, name)
+            raise _Stop(error, ours=True) from None
+        del values
+        return payload.own(result)
+
+    def _delete(self, names: Sequence[str]) -> None:
+        namespace = self._shell.user_ns
+        taken: dict[str, Any] = {}
+        try:
+            for name in dict.fromkeys(names):
+                taken[name] = namespace[name]
+                del namespace[name]
+        except BaseException:
+            namespace.update(taken)
+            raise
+
+    def _value(self, execution: int) -> list[Frame]:
+        kept = self._shell.kept()
+        if execution not in kept:
+            raise _Stop(
+                ResultExpired(f"Out[{execution}] of engine {self._engine()} is no longer kept; it keeps the last few"),
+                ours=True,
+            )
+        return payload.own(_dump(kept[execution], f"Out[{execution}]"))
+
+    # ------------------------------------------------------------ parts of them
+
+    def _load(self, frames: Sequence[Frame]) -> Any:
+        try:
+            return self._functions.load(frames)
+        except PayloadError as error:
+            raise _Stop(error, ours=True) from None
+
+    def _function(self, digest: str, frames: Sequence[Frame]) -> Callable[..., Any]:
+        try:
+            return self._functions.function(digest, frames)
+        except PayloadError as error:
+            raise _Stop(error, ours=True) from None
 
     def _resolve(self, argument: Any) -> Any:
-        if isinstance(argument, payload.Ref):
+        if type(argument) is payload.Ref:
             self._need([argument.name])
             return self._shell.user_ns[argument.name]
         return argument
@@ -160,54 +258,71 @@ class Runner:
             if name not in names:
                 near = difflib.get_close_matches(name, self._shell.keys(), 3)
                 hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-                raise NameNotFound(f"there is no variable {name!r} on engine {self._engine()}{hint}")
+                raise _Stop(NameNotFound(f"there is no variable {name!r} on engine {self._engine()}{hint}"), ours=True)
 
     def _engine(self) -> int:
         return self._shell.output.engine_id()
 
 
-def _dump_named(names: Sequence[str], values: list[Any]) -> list[Frame]:
+def _dump(value: Any, name: str) -> list[Frame]:
     try:
-        return payload.dumps(values)
-    except PayloadError:
-        for name, value in zip(names, values, strict=True):
-            payload.dumps(value, name=name)
-        raise
+        return payload.dumps(value, name)
+    except PayloadError as error:
+        raise _Stop(error, ours=True) from None
 
 
-def _portable(error: Exception) -> Exception:
-    if payload.dumps_exception(error) is not None:
-        return error
-    return RemoteError(f"{type(error).__name__}: {_text(error)}", type(error).__name__, format_traceback(error))
+# ---------------------------------------------------------------- what was raised
+
+
+def _portable(error: BaseException) -> BaseException:
+    """What stands for an item that failed, in the list of values."""
+    if isinstance(error, SystemExit):
+        return RemoteExit(_exit_text(error))
+    if isinstance(error, Exception) and payload.dumps_exception(error) is not None:
+        return error.with_traceback(None)
+    name = type(error).__name__
+    return RemoteError(f"{name}: {_text(error)}", name, format_traceback(error))
+
+
+def _describe(raised: BaseException, outcome: Outcome) -> None:
+    """A failure from what was raised, and the exception itself where it can travel."""
+    stop = raised if isinstance(raised, _Stop) else _Stop(raised)
+    error = stop.error
+    name = type(error).__name__
+    trace = stop.trace or format_traceback(error)
+    outcome.frames = ()
+    if stop.ours and isinstance(error, ParallelError):
+        trace = trace if error.__cause__ is not None else ""
+        outcome.failure = Failure(name, name, str(error), trace, stop.item)
+    elif isinstance(error, KeyboardInterrupt):
+        text = "the task was interrupted (KeyboardInterrupt)"
+        outcome.failure = Failure("TaskInterrupted", name, text, trace, stop.item)
+    elif isinstance(error, SystemExit):
+        outcome.failure = Failure("RemoteExit", name, _exit_text(error), trace, stop.item)
+    else:
+        frames = payload.dumps_exception(error) if isinstance(error, Exception) else None
+        kind, text = ("RemoteError", f"{name}: {_text(error)}") if frames is None else ("user", _text(error))
+        outcome.failure = Failure(kind, name, text, trace, stop.item)
+        outcome.frames = frames or ()
+
+
+def _indescribable(raised: BaseException) -> Failure:
+    """A failure without asking user code anything."""
+    item = None
+    if isinstance(raised, _Stop):
+        item, raised = raised.item, raised.error
+    name = type(raised).__name__
+    kinds = {KeyboardInterrupt: "TaskInterrupted", SystemExit: "RemoteExit"}
+    kind = next((kinds[base] for base in type(raised).__mro__ if base in kinds), "RemoteError")
+    return Failure(kind, name, f"{name}; it could not be asked for more", "", item)
+
+
+def _exit_text(error: SystemExit) -> str:
+    return f"engine code raised SystemExit({error.code!r}); the engine lives on with its namespace"
 
 
 def _text(error: BaseException) -> str:
     try:
         return str(error)
-    except BaseException:
+    except Exception:
         return "(its message cannot be shown)"
-
-
-def _failed(error: BaseException, trace: str = "") -> tuple[Failure, Sequence[Frame]]:
-    """A failure from what was raised, and the exception itself where it can travel."""
-    try:
-        item = None
-        if isinstance(error, _ItemFailed):
-            item, error = error.index, error.error
-        name = type(error).__name__
-        trace = trace or format_traceback(error)
-        if isinstance(error, ParallelError) and type(error).__module__ == ParallelError.__module__:
-            return Failure(name, name, _text(error), trace if isinstance(error, PayloadError) else "", item), ()
-        if isinstance(error, KeyboardInterrupt):
-            return Failure("TaskInterrupted", name, "the task was interrupted (KeyboardInterrupt)", trace, item), ()
-        if isinstance(error, SystemExit):
-            text = f"engine code raised SystemExit({error.code!r}); the engine lives on with its namespace"
-            return Failure("RemoteExit", name, text, trace, item), ()
-        frames = payload.dumps_exception(error) if isinstance(error, Exception) else None
-        if frames is None:
-            return Failure("RemoteError", name, f"{name}: {_text(error)}", trace, item), ()
-        return Failure("user", name, _text(error), trace, item), frames
-    except BaseException as second:
-        text = f"{type(error).__name__}, which cannot be described: {type(second).__name__}"
-        return Failure("RemoteError", type(error).__name__, text), ()
-

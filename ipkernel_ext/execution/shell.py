@@ -2,33 +2,39 @@
 
 Errors are kept for the runner instead of being printed; what is displayed goes into the output
 buffer. Several shells may live in one process; ``become_global`` makes one the process's own.
+Tasks, and how they are asked for, must not be known here.
 """
 
 from __future__ import annotations
 
-import builtins
 import getpass
-import os
-import signal
-import subprocess
+import linecache
 import sys
-import traceback
 import types
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from IPython.core import page
+from IPython.core.compilerop import CachingCompiler
 from IPython.core.displayhook import DisplayHook
 from IPython.core.displaypub import DisplayPublisher
+from IPython.core.error import UsageError
+from IPython.core.history import HistoryManager
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets import Type
 from traitlets.config import Config
 
-from ipkernel_ext.execution.output import OutputBuffer
+from ipkernel_ext.execution import child
+from ipkernel_ext.execution.output import CaptureStream, OutputBuffer
+from ipkernel_ext.execution.traces import format_traceback
 
 KEPT = 20
-"""How many values stay in ``Out``."""
+"""How many values stay in ``Out``, and how many cells in ``In``."""
+
+SOURCES = 1000
+"""How many cells keep their source lines for tracebacks."""
 
 _OWN = frozenset({"In", "Out", "exit", "quit", "get_ipython", "open"})
 
@@ -44,15 +50,19 @@ class _Hook(DisplayHook):
             return
         bundle, metadata = self.compute_format_data(result)
         self.update_user_ns(result)
+        self.fill_exec_result(result)
         self.shell.has_value = True
-        self.shell.output.display(bundle, metadata or {}, self.shell.cell)
+        if bundle:
+            self.shell.output.display(bundle, metadata or {}, self.shell.cell)
 
     def update_user_ns(self, result: Any) -> None:
         super().update_user_ns(result)
         names = self.shell.user_ns
-        for old in [n for n in names["_oh"] if n <= self.shell.cell - KEPT]:
-            del names["_oh"][old]
-            names.pop(f"_{old}", None)
+        kept = names.get("_oh")
+        if isinstance(kept, dict):
+            for old in sorted(kept)[:-KEPT]:
+                del kept[old]
+                names.pop(f"_{old}", None)
 
 
 class _Publisher(DisplayPublisher):
@@ -60,11 +70,47 @@ class _Publisher(DisplayPublisher):
 
     shell: EngineShell
 
-    def publish(self, data: Any, metadata: Any = None, **_: Any) -> None:
+    def publish(self, data: Any, metadata: Any = None, *_: Any, **__: Any) -> None:
         self.shell.output.display(dict(data), dict(metadata or {}))
 
     def clear_output(self, wait: bool = False) -> None:
         """Nothing: what was shown stays."""
+
+
+class _Compiler(CachingCompiler):
+    """Names a cell, or the file that its code came from, and forgets the lines of old ones."""
+
+    filename = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._names: dict[str, None] = {}  # in order of use
+
+    def get_code_name(self, raw_code: str, transformed_code: str, number: int) -> str:
+        return self.filename or super().get_code_name(raw_code, transformed_code, number)
+
+    def cache(self, *args: Any, **kwargs: Any) -> str:
+        name: str = super().cache(*args, **kwargs)
+        self._names.pop(name, None)
+        self._names[name] = None
+        if len(self._names) > SOURCES:
+            old = next(iter(self._names))
+            del self._names[old]
+            linecache.cache.pop(old, None)
+            self._filename_map.pop(old, None)
+        return name
+
+
+class _History(HistoryManager):
+    """Keeps the latest cells in memory and nothing on disk."""
+
+    def store_inputs(self, line_num: int, *args: Any, **kwargs: Any) -> None:
+        super().store_inputs(line_num, *args, **kwargs)
+        self.db_input_cache.clear()
+        for lines in (self.input_hist_parsed, self.input_hist_raw):
+            if len(lines) > KEPT:
+                lines[-KEPT - 1] = ""
+        self.shell.user_ns.pop(f"_i{line_num - KEPT}", None)
 
 
 class EngineShell(InteractiveShell):
@@ -74,88 +120,136 @@ class EngineShell(InteractiveShell):
     ----------
     output : OutputBuffer
         Where displayed objects go.
+
+    Attributes
+    ----------
+    cell : int
+        Number of the cell that runs, or ran last.
+    has_value : bool
+        It ended in a value, which is in ``Out``.
+    problem_text : str
+        Traceback of what it raised.
     """
 
+    compiler_class = Type(_Compiler)
     displayhook_class = Type(_Hook)
     display_pub_class = Type(_Publisher)
 
-    cell = 0  # number of the running cell
-    has_value = False  # the running cell ended in a value
-    problem_text = ""  # traceback of what the running cell raised
+    cell = 0
+    compile: _Compiler
+    history_manager: _History
+    has_value = False
+    problem_text = ""
+    _untransformed: Exception | None = None
 
     def __init__(self, output: OutputBuffer) -> None:
         self.output = output
         config = Config()
         config.HistoryManager.enabled = False
-        config.HistoryManager.hist_file = ":memory:"
         config.InteractiveShell.colors = "nocolor"
         config.InteractiveShell.autoindent = False
-        config.InteractiveShell.cache_size = 1000
-        names = types.ModuleType("__main__", "The engine's namespace.")
+        config.InteractiveShell.cache_size = 10 * KEPT
+        config.Completer.use_jedi = False
         before = sys.modules.get("__main__")
-        super().__init__(config=config, user_module=names)
+        super().__init__(config=config, user_module=types.ModuleType("__main__", "The engine's namespace."))
         if before is not None:
             sys.modules["__main__"] = before
-        self._input = self._no_input
-        self.user_ns["input"] = self.user_ns_hidden["input"] = self._input
+        self.builtin_trap.auto_builtins["input"] = self._input = self._no_input
+        self.set_hook("show_in_pager", page.as_hook(page.display_page), 90)
         warnings.filterwarnings("ignore", "To exit: use")
 
     def become_global(self) -> None:
-        """Make this the shell of the process: ``get_ipython()`` gives it everywhere, its namespace is ``__main__``."""
-        for kind in type(self)._walk_mro():
-            kind._instance = self
+        """Make this the shell of the process, in all its modules and threads.
+
+        ``get_ipython()`` gives it everywhere, its namespace is ``__main__``, nothing reads from the
+        keyboard, and what is printed between tasks goes into the output buffer too.
+        """
+        self._set_global(dict.fromkeys(type(self)._walk_mro(), self))
         sys.modules["__main__"] = self.user_module
-        builtins.input = self._input
         getpass.getpass = self._input
+        sys.stdout, sys.stderr = CaptureStream(self.output, "stdout"), CaptureStream(self.output, "stderr")
+        self.builtin_trap.__enter__()
 
     @contextmanager
     def being_global(self) -> Iterator[None]:
         """The same for a while, where several shells share a process."""
-        shells = {kind: kind._instance for kind in type(self)._walk_mro()}
-        before = sys.modules["__main__"], builtins.input, getpass.getpass
+        shells: dict[Any, Any] = {kind: kind._instance for kind in type(self)._walk_mro()}
+        before = sys.modules["__main__"], getpass.getpass, sys.stdout, sys.stderr
         self.become_global()
         try:
             yield
         finally:
-            for kind, shell in shells.items():
-                kind._instance = shell
-            sys.modules["__main__"], builtins.input, getpass.getpass = before
+            self.builtin_trap.__exit__(None, None, None)
+            self._set_global(shells)
+            sys.modules["__main__"], getpass.getpass, sys.stdout, sys.stderr = before
+
+    @staticmethod
+    def _set_global(shells: dict[Any, Any]) -> None:
+        for kind, shell in shells.items():
+            kind._instance = shell
 
     # ------------------------------------------------------------ running
 
     def run(self, code: str, filename: str = "") -> BaseException | None:
-        """Run a cell; what it raised, or None. The text of the traceback is in ``problem_text``."""
+        """Run a cell; what it raised, or None. The text of the traceback is in ``problem_text``.
+
+        Parameters
+        ----------
+        filename : str
+            Of the script that the code is, for ``__file__`` and tracebacks; "" for a cell.
+        """
         self.cell = self.execution_count
         self.has_value = False
         self.problem_text = ""
-        self.user_ns.pop("__file__", None)
         if filename:
             self.user_ns["__file__"] = filename
-        result = self.run_cell(code, store_history=True)
-        self._forget_input()
+        else:
+            self.user_ns.pop("__file__", None)
+        self.compile.filename = filename
+        try:
+            result = self.run_cell(code, store_history=True)
+        finally:
+            self.compile.filename = ""
+            self._untransformed = self.last_execution_result = self.displayhook.exec_result = None
+            self.history_manager.exceptions.clear()
         error: BaseException | None = result.error_before_exec or result.error_in_exec
         if error is not None and not self.problem_text:
-            self.problem_text = "".join(traceback.format_exception_only(error))
+            self.problem_text = format_traceback(error)
         return error
 
-    def _forget_input(self) -> None:
-        old = self.cell - KEPT
-        for inputs in (self.user_ns["In"], self.history_manager.input_hist_raw):
-            if 0 < old < len(inputs):
-                inputs[old] = ""
-        self.user_ns.pop(f"_i{old}", None)
+    def transform_cell(self, raw_cell: str) -> str:
+        """Python code from a cell, in which magics are calls and lines have the numbers they had."""
+        try:
+            transformed: str = super().transform_cell(raw_cell)
+        except Exception as error:
+            self._untransformed = error
+            raise
+        begins = len(raw_cell) - len(raw_cell.lstrip())
+        return "\n" * raw_cell.count("\n", 0, begins) + transformed  # IPython drops empty lines at the top
 
-    def showtraceback(self, *args: Any, **kwargs: Any) -> None:
-        """Keep the traceback instead of printing it."""
-        kind, value, trace = sys.exc_info()
-        if value is not None and kind is not None:
-            self.problem_text = format_traceback(value)
+    def showtraceback(self, exc_tuple: Any = None, *args: Any, **kwargs: Any) -> None:
+        """Keep the cell's traceback instead of printing it; print that of a failed ``__repr__``."""
+        error = exc_tuple[1] if exc_tuple else sys.exc_info()[1]
+        if error is None:
+            return
+        text = f"UsageError: {error}\n" if isinstance(error, UsageError) else format_traceback(error)
+        if exc_tuple and error is not self._untransformed:
+            self.output.write("stderr", text)
+        else:
+            self.problem_text = text
 
-    showsyntaxerror = showtraceback
-
-    def showindentationerror(self) -> None:
+    def showsyntaxerror(self, *args: Any, **kwargs: Any) -> None:
         """Keep the error instead of printing it."""
         self.showtraceback()
+
+    def _format_exception_for_storage(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Nothing: the runner has the traceback, and rendering it once more is slow."""
+        return {}
+
+    @contextmanager
+    def _tee(self, channel: str) -> Iterator[None]:
+        """Nothing: output is the output buffer's, no second copy of it is kept."""
+        yield
 
     def ask_exit(self) -> None:
         """``exit`` and ``quit`` end the cell; the engine lives on."""
@@ -164,8 +258,13 @@ class EngineShell(InteractiveShell):
     def enable_gui(self, gui: Any = None) -> None:
         """Nothing: there is no event loop to hook into."""
 
-    def init_io(self) -> None:
-        """Nothing: streams are installed around each task."""
+    def init_history(self) -> None:
+        self.history_manager = _History(shell=self, parent=self)
+        configurables: list[Any] = self.configurables
+        configurables.append(self.history_manager)
+
+    def init_virtualenv(self) -> None:
+        """Nothing: ``sys.path`` is what the launcher has made it."""
 
     def atexit_operations(self) -> None:
         """Nothing: there is no history to close."""
@@ -183,35 +282,21 @@ class EngineShell(InteractiveShell):
             if not name.startswith("_") and name not in _OWN and hidden.get(name, missing) is not names[name]
         )
 
+    def kept(self) -> dict[int, Any]:
+        """``Out``: the latest values, by the number of their cell."""
+        kept = self.user_ns.get("_oh")
+        return kept if isinstance(kept, dict) else {}
+
     def empty(self) -> None:
         """Empty the namespace."""
         self.reset(new_session=False)
-        self.user_ns["input"] = self.user_ns_hidden["input"] = self._input
 
     # ------------------------------------------------------------ child processes and input
 
     def system(self, command: str) -> None:
         """Run a shell command; its output streams, an interrupt ends it."""
-        child = subprocess.Popen(
-            self.var_expand(command, depth=1),
-            shell=True,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        assert child.stdout is not None
-        try:
-            while chunk := os.read(child.stdout.fileno(), 65536):
-                self.output.write("stdout", chunk.decode(errors="replace"))
-            code = child.wait()
-        except BaseException:
-            os.killpg(child.pid, signal.SIGTERM)
-            child.wait()
-            raise
-        finally:
-            child.stdout.close()
-        self.user_ns["_exit_code"] = code
+        expanded = self.var_expand(command, depth=1)
+        self.user_ns["_exit_code"] = child.run(expanded, lambda text: self.output.write("stdout", text))
 
     system_piped = system_raw = system
 
@@ -221,22 +306,3 @@ class EngineShell(InteractiveShell):
             f"engine {self.output.engine_id()} has no keyboard: line {frame.f_lineno} of "
             f"{frame.f_code.co_filename} asks for input; push the value instead"
         )
-
-
-def format_traceback(error: BaseException) -> str:
-    """The traceback with source lines, without the frames that belong to the engine and to IPython."""
-    described = traceback.TracebackException.from_exception(error)
-    todo: list[traceback.TracebackException | None] = [described]
-    while todo:
-        part = todo.pop()
-        if part is not None:
-            kept = [frame for frame in part.stack if not _ours(frame.filename)]
-            part.stack = traceback.StackSummary.from_list(kept)
-            todo += [part.__cause__, part.__context__]
-    text = "".join(described.format())
-    return text if described.stack else text.removeprefix("Traceback (most recent call last):\n")
-
-
-def _ours(filename: str) -> bool:
-    parts = filename.replace("\\", "/").split("/")
-    return "IPython" in parts or "ipkernel_ext" in parts or filename.endswith("contextlib.py")

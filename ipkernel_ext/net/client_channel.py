@@ -29,7 +29,7 @@ from ipkernel_ext.core.effects import Answered, Effect, Reconnect, Resolve, Rost
 from ipkernel_ext.core.wire import Frame
 from ipkernel_ext.errors import ForkedClientError, NotConnected, ProtocolError
 from ipkernel_ext.net.edge import Edge, Locate
-from ipkernel_ext.net.sockets import Wake
+from ipkernel_ext.net.sockets import Wake, until
 
 log = logging.getLogger("ipkernel_ext")
 
@@ -231,7 +231,7 @@ class ClientChannel:
         try:
             self._reconnect(poller)
             while not self._closing:
-                poller.poll(self._timeout())
+                poller.poll(until(self._deadline(), time.monotonic()))
                 self._turn(poller)
         except Exception:
             log.exception("the client's I/O thread failed; this RemoteController is closed")
@@ -257,9 +257,8 @@ class ClientChannel:
             self._do(self._core.tick(time.monotonic()))
         self._flush()
 
-    def _timeout(self) -> float | None:
-        deadlines = [d for d in (self._core.next_deadline(), self._edge.retry_at) if d is not None]
-        return max(0.0, (min(deadlines) - time.monotonic()) * 1000) if deadlines else None
+    def _deadline(self) -> float | None:
+        return min((d for d in (self._core.next_deadline(), self._edge.retry_at) if d is not None), default=None)
 
     def _reconnect(self, poller: zmq.Poller) -> None:
         self._edge.unregister(poller)

@@ -24,7 +24,7 @@ from ipkernel_ext.core.effects import Drop, Effect, Enlist, Journal, Log, Peer, 
 from ipkernel_ext.errors import ProtocolError
 from ipkernel_ext.net.begun import read_begun
 from ipkernel_ext.net.journal import JournalFile
-from ipkernel_ext.net.sockets import Monitor, Wake, new_socket, receive, send
+from ipkernel_ext.net.sockets import Monitor, Wake, new_socket, receive, send, until
 
 BATCH = 512  # batches taken in one turn of the loop
 GRUMBLE = 60.0  # seconds between two log lines about garbage
@@ -114,7 +114,7 @@ class ControllerServer:
         if self._owner is not None:
             self._poller.register(self._owner, zmq.POLLIN)
         while self._stop is None:
-            ready = self._poller.poll(self._timeout())
+            ready = self._poller.poll(until(self._core.next_deadline(), time.monotonic()))
             for source, _ in ready:
                 if source == self._owner:
                     self._asked_to_stop = "its owner has ended"
@@ -145,10 +145,6 @@ class ControllerServer:
 
     # ------------------------------------------------------------ in
 
-    def _timeout(self) -> float | None:
-        deadline = self._core.next_deadline()
-        return None if deadline is None else max(0.0, (deadline - time.monotonic()) * 1000)
-
     def _take(self) -> None:
         for _ in range(BATCH):
             try:
@@ -156,7 +152,7 @@ class ControllerServer:
             except zmq.Again:
                 return
             if peer in self._descriptors:
-                parts = receive(self._socket)
+                parts: Sequence[wire.Frame] | None = receive(self._socket)
             else:
                 parts = self._receive_from_stranger(peer)
             try:

@@ -30,7 +30,7 @@ from ipkernel_ext.execution.output import OutputBuffer
 from ipkernel_ext.execution.runner import Runner
 from ipkernel_ext.net.begun import BegunFile
 from ipkernel_ext.net.edge import Edge, Locate
-from ipkernel_ext.net.sockets import Wake, new_socket, receive, send
+from ipkernel_ext.net.sockets import Wake, new_socket, receive, send, until
 
 FLUSH_AFTER = 0.02  # seconds for which output of running code is collected before it is sent
 GRACE = 3.0  # seconds that user code has to end after it was told to
@@ -208,7 +208,7 @@ class EngineServer:
             poller.register(self._owner, zmq.POLLIN)
         self._reconnect(poller)
         while self._stopping is None:
-            ready = dict(poller.poll(self._timeout()))
+            ready = dict(poller.poll(until(self._deadline(), time.monotonic())))
             if self._owner in ready:
                 self.stop("its owner has ended")
             self._control_wake.clear()
@@ -223,9 +223,8 @@ class EngineServer:
                 self._flush_output()
         self._end(poller)
 
-    def _timeout(self) -> float | None:
-        deadlines = [d for d in (self._edge.retry_at, self._flush_at) if d is not None]
-        return max(0.0, (min(deadlines) - time.monotonic()) * 1000) if deadlines else None
+    def _deadline(self) -> float | None:
+        return min((d for d in (self._edge.retry_at, self._flush_at) if d is not None), default=None)
 
     def _reconnect(self, poller: zmq.Poller) -> None:
         self._edge.unregister(poller)

@@ -5,6 +5,7 @@ High-water marks are off and sends never block: how much is under way is the cor
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 
@@ -79,6 +80,11 @@ def receive(socket: zmq.Socket[bytes]) -> list[Frame] | None:
     return parts
 
 
+def until(deadline: float | None, now: float) -> int | None:
+    """Milliseconds that a poll may wait, rounded up; None for ever. Deadline and now in seconds."""
+    return None if deadline is None else max(0, math.ceil((deadline - now) * 1000))
+
+
 class Monitor:
     """What happens to a socket's connections."""
 
@@ -89,7 +95,7 @@ class Monitor:
     def events(self) -> list[tuple[int, int]]:
         """(event, value) of all that happened since the last call."""
         happened = []
-        while self.pair.get(zmq.EVENTS) & zmq.POLLIN:
+        while int(self.pair.get(zmq.EVENTS)) & zmq.POLLIN:
             message = recv_monitor_message(self.pair, zmq.DONTWAIT)
             happened.append((int(message["event"]), int(message["value"])))
         return happened

@@ -29,7 +29,7 @@ from ipkernel_ext.core import messages as m
 from ipkernel_ext.core import wire
 from ipkernel_ext.core.messages import Exit
 from ipkernel_ext.net.edge import Edge
-from ipkernel_ext.net.sockets import Wake
+from ipkernel_ext.net.sockets import Wake, until
 from ipkernel_ext.nursery.children import Child
 
 GRACE = 3.0  # seconds that children have to end
@@ -100,7 +100,7 @@ class Agent:
             self._poller.register(0, zmq.POLLIN)
         self._reconnect()
         while self._stop is None:
-            ready = dict(self._poller.poll(self._timeout()))
+            ready = dict(self._poller.poll(until(self._edge.retry_at, time.monotonic())))
             if 0 in ready:
                 self._stop = "its owner has ended"
             self._wake.clear()
@@ -248,11 +248,6 @@ class Agent:
             self._edge.register(self._poller)
             hello = m.HelloAgent(m.PROTOCOL, self._id, socket.gethostname(), os.getpid(), len(self._engines))
             self._edge.send(self._epoch, [(hello, ())])
-
-    def _timeout(self) -> float | None:
-        if self._edge.retry_at is None:
-            return None
-        return max(0.0, (self._edge.retry_at - time.monotonic()) * 1000)
 
     def _take(self) -> None:
         while (batch := self._edge.receive()) is not None:

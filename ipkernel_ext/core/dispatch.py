@@ -1,0 +1,373 @@
+"""Tasks on their way: queued, handed out, taken back, done.
+
+* Addressed tasks of one client start on an engine in order of submission. One that waits for its
+  function holds back those behind it, but only its own client's.
+* A balanced task goes to whoever can take it; what an engine has not begun can be recalled.
+* Nothing waits for ever: whatever is queued has an engine, or one that is expected, or fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ipkernel_ext.core import failures
+from ipkernel_ext.core import messages as m
+from ipkernel_ext.core.functions import FunctionStore
+from ipkernel_ext.core.ledger import Ledger
+from ipkernel_ext.core.messages import Exit, TaskId
+from ipkernel_ext.core.outbox import Outbox
+from ipkernel_ext.core.queues import Queue, State, Task
+from ipkernel_ext.core.roster import Engine, Roster
+from ipkernel_ext.core.scheduling import RECALL_AFTER, WINDOW, Pool, learn
+from ipkernel_ext.core.wire import Frame
+
+
+class Dispatch:
+    """The balanced queue, the engines' queues, and what moves between them."""
+
+    def __init__(self, out: Outbox, roster: Roster, ledger: Ledger, functions: FunctionStore) -> None:
+        self._out = out
+        self._roster = roster
+        self._ledger = ledger
+        self._functions = functions
+        self.balanced = Queue()
+        self.pool = Pool()
+        self.rebalance_at: float | None = None
+        self._blocked: dict[str, Engine] = {}  # engines on which a client waits for a function
+
+    # ------------------------------------------------------------ placing
+
+    def place(self, task: Task, now: float, first: bool = False) -> None:
+        """Queue a task where it belongs, or fail it if it belongs nowhere.
+
+        Whoever places tasks calls ``pump`` afterwards.
+        """
+        if task.cancelled:
+            self._ledger.fail_cancelled(task)
+        elif task.engine is not None:
+            self._place_addressed(task, task.engine, now, first)
+        elif self._functions.missing(task):
+            task.state = State.WAITING
+            self._functions.wait(task)
+            self._ask_function(task)
+        elif not self._roster.engines and not self._roster.expecting(now):
+            self._ledger.fail(task, failures.no_engines(self._roster.trouble))
+        else:
+            task.state = State.QUEUED
+            if first:
+                self.balanced.appendleft(task)
+            else:
+                self.balanced.append(task)
+
+    def _place_addressed(self, task: Task, id: int, now: float, first: bool) -> None:
+        roster = self._roster
+        engine = roster.engines.get(id)
+        if engine is None:
+            boot = roster.vacancy(id)
+            if boot is not None and (task.boot is None or (task.boot == boot and boot not in roster.dead)):
+                self._ledger.hold(task, boot, None)
+            elif task.boot is not None:
+                self._ledger.fail_lost(task, id, roster.exit_of(task.boot, "it is not here any more"), False)
+            else:
+                self._ledger.fail(task, failures.no_such_engine(id, roster.engines))
+        elif task.boot is not None and task.boot != engine.boot:
+            death = roster.dead.get(task.boot)
+            self._ledger.fail(task, failures.restarted(id, death.exit if death else None))
+        else:
+            task.state = State.QUEUED
+            if first:
+                engine.queue.appendleft(task)
+            else:
+                engine.queue.append(task)
+                self.fill(engine, now)
+
+    def fail_unservable(self, now: float) -> None:
+        """With no engine here or to come, balanced tasks must not wait."""
+        if not self._roster.engines and not self._roster.expecting(now):
+            for task in self.balanced.clear():
+                self._ledger.fail(task, failures.no_engines(self._roster.trouble))
+
+    # ------------------------------------------------------------ handing out
+
+    def fill(self, engine: Engine, now: float) -> None:
+        """Hand out addressed tasks, as far as the window allows."""
+        while engine.queue and engine.present and len(engine.sent) < WINDOW:
+            task = engine.queue.pop()
+            if task.id.client in engine.blocked or self._functions.missing(task):
+                self._block(task, engine)
+            else:
+                self._hand_out(task, engine, now)
+        self.pool.file(engine)
+
+    def pump(self, now: float) -> None:
+        """Hand out balanced tasks while somebody can take one."""
+        while self.balanced:
+            engine = self.pool.choose()
+            if engine is None:
+                break
+            self._hand_out(self.balanced.pop(), engine, now)
+            self.pool.file(engine)
+        if not self.pool.lopsided:
+            self.rebalance_at = None
+        elif self.rebalance_at is None:
+            self.rebalance_at = now + RECALL_AFTER
+
+    def _hand_out(self, task: Task, engine: Engine, now: float) -> None:
+        assert engine.tasks is not None
+        if not engine.sent:
+            engine.progress = now
+        task.attempts += 1
+        task.attempt = task.attempts
+        engine.last_client = task.id.client
+        self._ledger.sent(task, engine)
+        if task.function is not None and not engine.has(task.function):
+            function = self._functions.get(task.function)
+            assert function is not None
+            self._out.send(engine.tasks, m.Function(task.function), function)
+        message = m.Task(task.id, task.attempt, task.work, task.engine is not None)
+        self._out.send(engine.tasks, message, task.frames)
+        self._ledger.note_hint(task, now)
+        self._ledger.tell_story(now, "handed to", task, engine.boot)
+
+    def rebalance(self, now: float) -> None:
+        """Take unstarted work back from engines that make no progress, for those that have none."""
+        for engine in self.pool.stuck(now):
+            engine.stuck = True
+            self.pool.file(engine)
+            self.recall(engine, [task for task in engine.sent.values() if task.engine is None])
+        self.rebalance_at = now + RECALL_AFTER if self.pool.lopsided else None
+
+    # ------------------------------------------------------------ taking back
+
+    def recall(self, engine: Engine, tasks: Iterable[Task], interrupt: bool = False) -> None:
+        """Ask the engine to give back those that have not begun, and perhaps to interrupt the others."""
+        if engine.control is None:
+            return  # its next hello is answered with what is still wanted
+        fresh: list[tuple[TaskId, int]] = []
+        again: list[tuple[TaskId, int]] = []
+        for task in tasks:
+            (again if task.recalled == task.attempt else fresh).append((task.id, task.attempt))
+            task.recalled = task.attempt
+        if fresh:
+            self._out.send(engine.control, m.Recall(fresh, interrupt))
+        if again and interrupt:
+            self._out.send(engine.control, m.Recall(again, interrupt, again=True))
+
+    def given_back(self, engine: Engine, given: Iterable[tuple[TaskId, int]], now: float) -> None:
+        """The engine will not run these."""
+        back = [task for id, attempt in given if (task := engine.sent.get(id)) and task.attempt == attempt]
+        self.take_back(engine, back, now)
+        self.fill(engine, now)
+        self.pump(now)
+
+    def take_back(self, engine: Engine, tasks: Sequence[Task], now: float) -> None:
+        """The engine does not have these, and never began them; given in the order they were sent."""
+        self._unblock(engine)
+        for task in reversed(tasks):
+            self._ledger.unsent(task, engine)
+            self._ledger.tell_story(now, "given back by", task, engine.boot)
+            if task.cancelled or task.cleared:
+                self._ledger.fail_cancelled(task)
+            else:
+                self._ledger.unassigned(task)
+                self.place(task, now, first=True)
+
+    def lose(self, task: Task, engine: int, exit: Exit, started: bool | None, now: float) -> None:
+        """The engine that had this task is dead."""
+        task.losses += started is not False
+        task.cleared = task.cleared and started is False
+        if task.cancelled or task.cleared:
+            self._ledger.fail_cancelled(task, started)
+        elif task.engine is None and (started is False or task.losses <= task.retries):
+            self._ledger.unassigned(task)
+            self.place(task, now, first=True)
+        else:
+            self._ledger.fail_lost(task, engine, exit, started)
+
+    def abandon(self, engine: Engine, exit: Exit, now: float) -> None:
+        """The engine is dead: what it had goes elsewhere or is lost."""
+        self._unblock(engine)
+        self.pool.file(engine)
+        self._functions.unwant(engine)
+        for task in engine.queue.clear():
+            self._ledger.fail_lost(task, engine.id, exit, False)
+        tasks = list(engine.sent.values())
+        begun = self._roster.started(engine.boot, [(task.id, task.attempt) for task in tasks])
+        for task, started in zip(reversed(tasks), reversed(begun), strict=True):
+            self._ledger.unsent(task, engine)
+            self._ledger.tell_story(now, "lost with", task, engine.boot)
+            self.lose(task, engine.id, exit, started, now)
+        for task in [task for task in engine.done.values() if task.lacking]:
+            self._ledger.fail_lost(task, engine.id, exit, True)  # its client waits for the result again
+
+    # ------------------------------------------------------------ what clients want
+
+    def cancel(self, tasks: Iterable[Task], now: float) -> None:
+        """These are to end."""
+        recalls: dict[str, list[Task]] = {}
+        for task in tasks:
+            if task.state is State.DONE or task.state is State.ENDED:
+                continue
+            task.cancelled = True
+            if task.state is State.SENT:
+                assert task.holder is not None
+                recalls.setdefault(task.holder.boot, []).append(task)
+            elif task.state is not State.HELD or task.hint is None:
+                self._ledger.fail_cancelled(task)
+        for boot, recalled in recalls.items():
+            self.recall(self._roster.boots[boot], recalled, interrupt=True)
+        self._retry_blocked(now)
+        self.pump(now)
+
+    def clear(self, engines: Iterable[Engine], everything: bool, now: float) -> int:
+        """Take away what has not begun; about how many that were."""
+        cleared = 0
+        for engine in engines:
+            cleared += sum(engine.load) - min(1, len(engine.sent))
+            self._unblock(engine)
+            for task in engine.queue.clear():
+                self._ledger.fail_cancelled(task)
+            for task in engine.sent.values():
+                task.cleared = True
+            self.recall(engine, engine.sent.values())
+            self.pool.file(engine)
+        if everything:
+            waiting = [*self.balanced.clear(), *self._functions.waiting()]
+            for task in waiting:
+                self._ledger.fail_cancelled(task)
+            for task in [
+                task for tasks in self._ledger.held.values() for task in tasks if task.state is State.HELD
+            ]:
+                if task.hint is None:
+                    self._ledger.fail_cancelled(task)
+                else:
+                    task.cleared = True
+                cleared += 1
+            cleared += len(waiting)
+        self.pump(now)
+        return cleared
+
+    # ------------------------------------------------------------ done
+
+    def result(
+        self, engine: Engine, task: Task, result: m.Result, frames: Sequence[Frame], now: float
+    ) -> None:
+        """The engine ended a task that it has."""
+        new = task.state is State.SENT
+        if new:
+            self._ledger.done(task, engine, result.outputs)
+            engine.completed += 1
+            engine.progress = now
+            engine.stuck = False
+            if task.engine is None:
+                learn(engine, result.seconds)
+            self._ledger.tell_story(now, "done", task, engine.boot)
+        client = self._roster.clients.get(task.id.client)
+        if client is None or client.left:
+            self._ledger.end(task)
+            self._ledger.forget(engine, task.id, task.attempt, now)
+        elif client.peer is not None:
+            self._out.send(client.peer, result, frames)
+            if new and task.lacking and task.outputs:
+                self.send_again(engine, [task])
+            task.lacking = False
+        if new:
+            if engine.queue:
+                self.fill(engine, now)
+            else:
+                self.pool.file(engine)
+            self.pump(now)
+
+    def send_again(self, engine: Engine, tasks: Sequence[Task]) -> None:
+        """Have the engine repeat these results and their output."""
+        if tasks and engine.control is not None:
+            self._out.send(engine.control, m.SendAgain([task.id for task in tasks]))
+
+    # ------------------------------------------------------------ functions
+
+    def function(self, digest: str, frames: Sequence[Frame], now: float) -> None:
+        """A function arrived."""
+        for task in self._functions.add(digest, frames):
+            self.place(task, now)
+        for engine in self._functions.take_wanting(digest):
+            if engine.tasks is not None and not engine.has(digest):
+                self._out.send(engine.tasks, m.Function(digest), frames)
+        self._retry_blocked(now)
+        self.pump(now)
+
+    def unwant(self, engine: Engine) -> None:
+        """The engine begins anew, and will ask again."""
+        self._functions.unwant(engine)
+
+    def need_function(self, engine: Engine, digest: str) -> None:
+        """The engine misses a function."""
+        engine.functions.pop(digest, None)
+        frames = self._functions.get(digest)
+        if frames is None:
+            self._functions.want(digest, engine)
+            for task in engine.sent.values():
+                if task.function == digest:
+                    self._ask_function(task)
+        elif engine.tasks is not None:
+            engine.has(digest)
+            self._out.send(engine.tasks, m.Function(digest), frames)
+
+    def _ask_function(self, task: Task) -> None:
+        assert task.function is not None
+        if self._functions.ask(task.function, task.id.client):
+            self._roster.tell_owner(task.id.client, m.NeedFunction(task.function))
+
+    def _block(self, task: Task, engine: Engine) -> None:
+        """Its function is missing, or that of one before it."""
+        engine.blocked.setdefault(task.id.client, Queue()).append(task)
+        self._blocked[engine.boot] = engine
+        if self._functions.missing(task):
+            self._ask_function(task)
+
+    def _unblock(self, engine: Engine) -> None:
+        """Blocked tasks return to the front of the queue, to be tried again."""
+        if not engine.blocked:
+            return
+        for queue in engine.blocked.values():
+            for task in reversed(queue.clear()):
+                engine.queue.appendleft(task)
+        engine.blocked.clear()
+        self._blocked.pop(engine.boot, None)
+
+    def _retry_blocked(self, now: float) -> None:
+        for engine in list(self._blocked.values()):
+            self._unblock(engine)
+            self.fill(engine, now)
+
+    def retry_blocked(self, now: float) -> None:
+        """What was waited for may not be wanted any more."""
+        self._retry_blocked(now)
+        self.pump(now)
+
+    def check(self) -> None:
+        """Assert that queues and engines hold what they should."""
+        for task in self.balanced:
+            assert task.queue is self.balanced, f"{task.id} in a wrong queue"
+            assert task.state is State.QUEUED and task.engine is None, f"balanced {task.id} {task.state}"
+            assert not self._functions.missing(task), f"queued without its function {task.id}"
+        for engine in self._roster.engines.values():
+            assert engine.balanced == sum(t.engine is None for t in engine.sent.values()), (
+                f"balanced on {engine.id}"
+            )
+            for task in engine.sent.values():
+                assert task.state is State.SENT and task.holder is engine, f"sent {task.id} {task.state}"
+                assert self._ledger.tasks.get(task.id) is task, f"sent but unknown {task.id}"
+            for task in engine.done.values():
+                assert task.state is State.DONE and task.holder is engine, f"done {task.id} {task.state}"
+            for queue in (engine.queue, *engine.blocked.values()):
+                for task in queue:
+                    assert task.queue is queue, f"{task.id} in a wrong queue"
+                    assert task.state is State.QUEUED and task.engine == engine.id, (
+                        f"{task.id} in a wrong queue"
+                    )
+            if engine.queue:
+                assert not engine.present or len(engine.sent) >= WINDOW, (
+                    f"engine {engine.id} could take a task"
+                )
+        if self.balanced:
+            assert not self.pool.any_free, "a balanced task waits though an engine could take it"

@@ -1,0 +1,94 @@
+"""Why a task has no value, in words for its user. Decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ipkernel_ext.core.messages import Exit, Failure, TaskId
+
+_BEGAN = {
+    True: "the task had begun",
+    False: "the task had not begun",
+    None: "whether the task had begun is not known",
+}
+
+_CANCELLED = {
+    True: "the task was cancelled while it ran",
+    False: "the task was cancelled before it began",
+    None: "the task was cancelled",
+}
+
+
+def how(exit: Exit) -> str:
+    """How a process ended."""
+    if exit.signal is not None:
+        text = f"killed by signal {exit.signal}"
+    elif exit.exit_code is not None:
+        text = f"exited with code {exit.exit_code}"
+    else:
+        return exit.detail or "its process ended"
+    return f"{text} ({exit.detail})" if exit.detail else text
+
+
+def lost(task: TaskId, engine: int, exit: Exit, started: bool | None) -> Failure:
+    """The engine that had the task, or was to have it, is dead."""
+    where = f"engine {engine}" if engine >= 0 else "the engine"
+    return Failure(
+        "EngineLost",
+        "EngineLost",
+        f"{where} is lost: {how(exit)}; {_BEGAN[started]} (task {task})",
+        exit_code=exit.exit_code,
+        signal=exit.signal,
+        started=started,
+    )
+
+
+def restarted(engine: int, exit: Exit | None) -> Failure:
+    """The client meant an earlier life of the engine."""
+    text = f" ({how(exit)})" if exit is not None else ""
+    return Failure(
+        "EngineLost",
+        "EngineLost",
+        f"engine {engine} was restarted{text} and its namespace is empty; "
+        "nothing was run, the next call reaches the new one",
+        exit_code=exit.exit_code if exit else None,
+        signal=exit.signal if exit else None,
+        started=False,
+        restarted=True,
+    )
+
+
+def cancelled(started: bool | None) -> Failure:
+    """Somebody wanted it so."""
+    return Failure("TaskCancelled", "TaskCancelled", _CANCELLED[started], started=started)
+
+
+def no_engines(trouble: str) -> Failure:
+    """Nobody is here to run it, and nobody is expected."""
+    text = trouble or "no engines: start some with `ipengine` or `ipcluster start`"
+    return Failure("NoEngines", "NoEngines", text)
+
+
+def no_such_engine(id: int, engines: Iterable[int]) -> Failure:
+    """There is no engine of this id."""
+    text = f"engine {id} does not exist; there are {sorted(engines)}"
+    return Failure("NoSuchEngine", "NoSuchEngine", text)
+
+
+def expired(task: TaskId) -> Failure:
+    """Its result was dropped while its client was away."""
+    text = f"what came of task {task} was dropped while its client was away"
+    return Failure("ResultExpired", "ResultExpired", text)
+
+
+def protocol(text: str) -> Failure:
+    """The peer's mistake."""
+    return Failure("ProtocolError", "ProtocolError", text)
+
+
+def version(theirs: int, ours: int) -> Failure:
+    """The two cannot work together."""
+    text = (
+        f"this peer speaks protocol {theirs}, the controller {ours}: install the same version on both sides"
+    )
+    return Failure("VersionMismatch", "VersionMismatch", text)

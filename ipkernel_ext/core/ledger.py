@@ -1,0 +1,272 @@
+"""Tasks, from their submission to their acknowledgement: who ends them, and who is told.
+
+Knows nothing of where tasks run (``dispatch``) nor of earlier lives of the controller (``recovery``).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from ipkernel_ext.core import failures
+from ipkernel_ext.core import messages as m
+from ipkernel_ext.core.effects import Journal
+from ipkernel_ext.core.functions import FunctionStore
+from ipkernel_ext.core.messages import Failure, Hint, TaskId
+from ipkernel_ext.core.outbox import Outbox
+from ipkernel_ext.core.queues import State, Task
+from ipkernel_ext.core.roster import Client, Engine, Roster
+
+HINT_AFTER = 0.05  # seconds with an engine, after which the client is told where a task is
+FORGET_AFTER = 0.2  # seconds an acknowledgement may wait for company on its way to the engine
+FORGET_AT = 64  # acknowledgements that travel at once
+
+CANCELLED = "cancelled"
+"""In the journal, instead of a boot: the task ended so, though its client may not know."""
+
+
+class Ledger:
+    """All tasks that are not over."""
+
+    def __init__(self, out: Outbox, roster: Roster, functions: FunctionStore) -> None:
+        self._out = out
+        self._roster = roster
+        self._functions = functions
+        self.tasks: dict[TaskId, Task] = {}
+        self.held: dict[str, list[Task]] = {}  # by the boot they wait for
+        self.hints: deque[tuple[float, Task, int]] = deque()
+        self.forgetful: dict[str, Engine] = {}
+        self.forget_at: float | None = None
+        self._stories: deque[tuple[float, str, TaskId, str]] = deque(maxlen=4096)
+
+    def enter(self, client: Client, task: Task) -> None:
+        """A new task."""
+        number = task.id.number
+        self.tasks[task.id] = client.tasks[number] = task
+        if number > client.highest:
+            client.highest = number
+        if client.expected:
+            client.expected.discard(number)
+        if task.function is not None:
+            self._functions.use(task.function)
+
+    # ------------------------------------------------------------ where they are
+
+    def sent(self, task: Task, engine: Engine) -> None:
+        """This attempt is at the engine; written down before anything that follows from it."""
+        task.state = State.SENT
+        task.holder = engine
+        engine.sent[task.id] = task
+        if task.engine is None:
+            engine.balanced += 1
+        self._write(task, engine.id, engine.boot)
+
+    def unsent(self, task: Task, engine: Engine) -> None:
+        """It is at that engine no more."""
+        del engine.sent[task.id]
+        if task.engine is None:
+            engine.balanced -= 1
+        task.holder = None
+
+    def unassigned(self, task: Task) -> None:
+        """Nobody has it now. Its attempts stay counted, so that none is used twice."""
+        self._write(task, -1, "")
+
+    def _write(self, task: Task, engine: int, boot: str) -> None:
+        task.written = True
+        self._out.add(Journal(task.id, Hint(engine, boot, task.attempts, task.losses)))
+
+    def hold(self, task: Task, boot: str, hint: Hint | None) -> None:
+        """Keep it until the engine of this boot is here, or surely will not be."""
+        task.state = State.HELD
+        task.awaited = boot
+        task.hint = hint
+        self.held.setdefault(boot, []).append(task)
+
+    def release(self, boot: str) -> list[Task]:
+        """The tasks that were held for this boot, in order."""
+        return [task for task in self.held.pop(boot, ()) if task.state is State.HELD]
+
+    def done(self, task: Task, engine: Engine, outputs: int) -> None:
+        """Its engine has sent the result, and keeps it."""
+        self.unsent(task, engine)
+        engine.done[task.id] = task
+        task.state = State.DONE
+        task.holder = engine
+        task.frames = ()
+        task.outputs = outputs
+        if task.function is not None:
+            self._functions.release(task.function)
+        hints = self.hints
+        while hints and (hints[0][1].state is not State.SENT or hints[0][1].attempt != hints[0][2]):
+            hints.popleft()
+
+    # ------------------------------------------------------------ how they end
+
+    def fail(self, task: Task, failure: Failure) -> None:
+        """It ends here without a result of any engine; kept until its client has heard."""
+        self._leave(task)
+        if task.holder is not None:
+            task.holder.done.pop(task.id, None)
+            task.holder = None
+        task.state = State.ENDED
+        task.failure = failure
+        task.frames = ()
+        client = self._roster.clients.get(task.id.client)
+        if client is None or client.left:
+            self.end(task)
+        else:
+            self.send_failure(task)
+
+    def fail_lost(self, task: Task, engine: int, exit: m.Exit, started: bool | None) -> None:
+        """Its engine is dead."""
+        self.fail(task, failures.lost(task.id, engine, exit, self._ever(task, started)))
+
+    def fail_cancelled(self, task: Task, started: bool | None = False) -> None:
+        """Somebody wanted it so; ``started`` speaks of its latest attempt.
+
+        Written down, or a later life of the controller, not knowing it, would run it after all.
+        """
+        self._write(task, -1, CANCELLED)
+        self.fail(task, failures.cancelled(self._ever(task, started)))
+
+    @staticmethod
+    def _ever(task: Task, started: bool | None) -> bool | None:
+        return None if started is False and task.losses else started
+
+    def send_failure(self, task: Task) -> None:
+        """Tell its client how it ended."""
+        assert task.failure is not None
+        engine = -1 if task.engine is None else task.engine
+        result = m.Result(task.id, task.attempt, engine, failure=task.failure)
+        self._roster.tell_owner(task.id.client, result)
+
+    def acknowledge(self, client: Client, numbers: Iterable[int], now: float) -> None:
+        """The client has these results, or does not want them."""
+        for number in numbers:
+            task = client.tasks.get(number)
+            if task is None:
+                continue
+            if task.state is State.DONE:
+                holder = task.holder
+                self.end(task)
+                if holder is not None and not holder.gone:
+                    self.forget(holder, task.id, task.attempt, now)
+            elif task.state is State.SENT or task.state is State.HELD:
+                task.cancelled = True  # whatever it still does is nobody's
+            else:
+                self.end(task)
+
+    def end(self, task: Task) -> None:
+        """Nothing of it needs to be known any more."""
+        self._leave(task)
+        if task.holder is not None:
+            task.holder.done.pop(task.id, None)
+        task.state = State.ENDED
+        self.tasks.pop(task.id, None)
+        if task.written:
+            self._out.add(Journal(task.id, None))
+        client = self._roster.clients.get(task.id.client)
+        if client is not None:
+            client.tasks.pop(task.id.number, None)
+            if client.left and not client.tasks:
+                del self._roster.clients[client.id]
+                self._roster.depart(client.id, client.highest)
+
+    def _leave(self, task: Task) -> None:
+        """It is in no queue and names no function any more."""
+        if task.queue is not None:
+            task.queue.discard(task)
+        if task.function is not None and task.state is not State.DONE and task.state is not State.ENDED:
+            self._functions.release(task.function)
+
+    def dismiss(self, client: Client, now: float) -> None:
+        """The client has left, or been away too long: what is queued still runs, results are dropped."""
+        client.left = True
+        client.away_since = None
+        client.expired = client.highest
+        for task in list(client.tasks.values()):
+            if task.state is State.DONE or task.state is State.ENDED:
+                self.acknowledge(client, (task.id.number,), now)
+            elif task.state in (State.WAITING, State.QUEUED) and self._functions.missing(task):
+                self.end(task)  # nobody can send it any more
+        if not client.tasks and self._roster.clients.pop(client.id, None) is not None:
+            self._roster.depart(client.id, client.highest)
+
+    # ------------------------------------------------------------ who is told
+
+    def forget(self, engine: Engine, id: TaskId, attempt: int, now: float) -> None:
+        """The engine need not keep this result."""
+        engine.forget.append((id, attempt))
+        self.forgetful[engine.boot] = engine
+        if self.forget_at is None:
+            self.forget_at = now + FORGET_AFTER
+        if len(engine.forget) >= FORGET_AT:
+            self._send_forget(engine)
+
+    def flush_forget(self) -> None:
+        """Tell all engines what they need not keep."""
+        for engine in list(self.forgetful.values()):
+            self._send_forget(engine)
+        self.forget_at = None
+
+    def _send_forget(self, engine: Engine) -> None:
+        if engine.control is not None and engine.forget:
+            self._out.send(engine.control, m.Forget(engine.forget))
+            engine.forget = []
+        if not engine.forget or engine.control is None:
+            self.forgetful.pop(engine.boot, None)
+
+    def note_hint(self, task: Task, now: float) -> None:
+        """Its client is to hear where it is, unless it ends before."""
+        self.hints.append((now + HINT_AFTER, task, task.attempt))
+
+    def send_hints(self, now: float) -> None:
+        """Tell clients where their longer tasks are, so that a replay can say so."""
+        told: dict[tuple[str, str], m.Assigned] = {}
+        while self.hints and self.hints[0][0] <= now:
+            _, task, attempt = self.hints.popleft()
+            engine = task.holder
+            if task.state is State.SENT and task.attempt == attempt and engine is not None:
+                assigned = told.setdefault((task.id.client, engine.boot), m.Assigned([], []))
+                assigned.numbers.append(task.id.number)
+                assigned.hints.append(Hint(engine.id, engine.boot, attempt, task.losses))
+        for (owner, _), assigned in told.items():
+            self._roster.tell_owner(owner, assigned)
+
+    def tell_story(self, now: float, event: str, task: Task, boot: str) -> None:
+        """Something happened to a task."""
+        self._stories.append((now, event, task.id, boot))
+
+    def story(self, task: TaskId) -> list[str]:
+        """What happened to a task, as far as remembered, one line an event."""
+        return [f"{now:.6f} {event} {boot}" for now, event, id, boot in self._stories if id == task]
+
+    def check(self) -> None:
+        """Assert that every task is where it says it is."""
+        for client in self._roster.clients.values():
+            for number, task in client.tasks.items():
+                assert self.tasks.get(TaskId(client.id, number)) is task, f"client's task {number}"
+        for task in self.tasks.values():
+            match task.state:
+                case State.SENT:
+                    assert task.holder is not None and task.holder.sent.get(task.id) is task, (
+                        f"sent nowhere {task.id}"
+                    )
+                    assert not task.holder.gone, f"sent to the dead {task.id}"
+                case State.DONE:
+                    assert task.holder is not None and task.holder.done.get(task.id) is task, (
+                        f"done {task.id}"
+                    )
+                case State.HELD:
+                    assert task in self.held.get(task.awaited, ()), f"held nowhere {task.id}"
+                    assert task.awaited not in self._roster.boots, f"held for one who is here {task.id}"
+                case State.QUEUED:
+                    assert task.queue is not None, f"queued nowhere {task.id}"
+                case State.ENDED:
+                    assert task.failure is not None and task.id.client in self._roster.clients, (
+                        f"ended {task.id}"
+                    )
+                case State.WAITING:
+                    assert self._functions.missing(task), f"waits for what is here {task.id}"
+        self._functions.check(self.tasks.values())
