@@ -4,11 +4,13 @@ import dataclasses
 import enum
 import functools
 import json
+import os
 import subprocess
 import sys
 import textwrap
 import threading
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +19,9 @@ from hypothesis import strategies as st
 
 from ipkernel_ext import payload
 from ipkernel_ext.errors import PayloadError
+
+
+HERE = {**os.environ, "PYTHONPATH": str(Path(payload.__file__).parents[1])}
 
 
 def travelled(obj):
@@ -400,7 +405,7 @@ def test_classes_and_functions_of_a_script_go_by_value(tmp_path):
     )
     path = tmp_path / "script.py"
     path.write_text(script)
-    done = subprocess.run([sys.executable, path], capture_output=True, check=True, text=True, cwd=".")
+    done = subprocess.run([sys.executable, path], capture_output=True, check=True, text=True, env=HERE)
     point, helper, error = map(payload.loads, eval(done.stdout))
     assert (point.scaled(), point.colour.name, helper(5)) == (8, "RED", 10)
     assert (type(error).__name__, error.args) == ("Error", (3,))
@@ -408,4 +413,4 @@ def test_classes_and_functions_of_a_script_go_by_value(tmp_path):
 
 def test_numpy_is_not_needed():
     code = "import sys; from ipkernel_ext import payload; payload.dumps([object]); assert 'numpy' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], check=True, env=HERE)

@@ -111,9 +111,7 @@ class ClientCore:
         self._acknowledge.clear()
         self._acknowledge_at = None
         unresolved = list(self._pending)
-        hello = m.HelloClient(
-            self.client, m.PROTOCOL, self._python, self._host, self._pid, unresolved, self.generation
-        )
+        hello = m.HelloClient(self.client, m.PROTOCOL, self._python, self._host, self._pid, unresolved, self.generation)
         return [Send(CONTROLLER, hello), RosterChanged()]
 
     def disconnected(self) -> list[Effect]:

@@ -104,9 +104,7 @@ class ControllerCore:
         self._functions = FunctionStore()
         self._ledger = ledger = Ledger(out, roster, self._functions)
         self._dispatch = dispatch = Dispatch(out, roster, ledger, self._functions)
-        self._recovery = Recovery(
-            out, roster, ledger, dispatch, self._functions, journal or {}, now, result_ttl
-        )
+        self._recovery = Recovery(out, roster, ledger, dispatch, self._functions, journal or {}, now, result_ttl)
         self._lives = Lives(out, roster, dispatch, self._recovery, host, engine_grace)
 
     # ------------------------------------------------------------ stimuli
@@ -210,18 +208,14 @@ class ControllerCore:
         roster.peers[peer] = client
         self._ledger.acknowledge(client, [n for n in client.tasks if n not in client.expected], now)
         self._recovery.client_is_here(client, now)
-        self._out.send(
-            peer, m.WelcomeClient([roster.record(e) for e in roster.in_order()], self.pid, self.host)
-        )
+        self._out.send(peer, m.WelcomeClient([roster.record(e) for e in roster.in_order()], self.pid, self.host))
         if roster.trouble and not roster.engines:
             self._out.send(peer, m.EngineTrouble(roster.trouble))
         self._dispatch.retry_blocked(now)
 
     # ------------------------------------------------------------ from clients
 
-    def _from_client(
-        self, client: Client, message: m.FromClient, frames: Sequence[Frame], now: float
-    ) -> None:
+    def _from_client(self, client: Client, message: m.FromClient, frames: Sequence[Frame], now: float) -> None:
         match message:
             case m.Submit():
                 self._on_submit(client, message, frames, now)
@@ -377,9 +371,7 @@ class ControllerCore:
 
     # ------------------------------------------------------------ from engines and agents
 
-    def _from_engine(
-        self, engine: Engine, message: m.FromEngine, frames: Sequence[Frame], now: float
-    ) -> None:
+    def _from_engine(self, engine: Engine, message: m.FromEngine, frames: Sequence[Frame], now: float) -> None:
         match message:
             case m.Result():
                 self._on_result(engine, message, frames, now)

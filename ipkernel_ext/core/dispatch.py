@@ -235,9 +235,7 @@ class Dispatch:
             waiting = [*self.balanced.clear(), *self._functions.waiting()]
             for task in waiting:
                 self._ledger.fail_cancelled(task)
-            for task in [
-                task for tasks in self._ledger.held.values() for task in tasks if task.state is State.HELD
-            ]:
+            for task in [task for tasks in self._ledger.held.values() for task in tasks if task.state is State.HELD]:
                 if task.hint is None:
                     self._ledger.fail_cancelled(task)
                 else:
@@ -249,9 +247,7 @@ class Dispatch:
 
     # ------------------------------------------------------------ done
 
-    def result(
-        self, engine: Engine, task: Task, result: m.Result, frames: Sequence[Frame], now: float
-    ) -> None:
+    def result(self, engine: Engine, task: Task, result: m.Result, frames: Sequence[Frame], now: float) -> None:
         """The engine ended a task that it has."""
         new = task.state is State.SENT
         if new:
@@ -351,9 +347,7 @@ class Dispatch:
             assert task.state is State.QUEUED and task.engine is None, f"balanced {task.id} {task.state}"
             assert not self._functions.missing(task), f"queued without its function {task.id}"
         for engine in self._roster.engines.values():
-            assert engine.balanced == sum(t.engine is None for t in engine.sent.values()), (
-                f"balanced on {engine.id}"
-            )
+            assert engine.balanced == sum(t.engine is None for t in engine.sent.values()), f"balanced on {engine.id}"
             for task in engine.sent.values():
                 assert task.state is State.SENT and task.holder is engine, f"sent {task.id} {task.state}"
                 assert self._ledger.tasks.get(task.id) is task, f"sent but unknown {task.id}"
@@ -362,12 +356,8 @@ class Dispatch:
             for queue in (engine.queue, *engine.blocked.values()):
                 for task in queue:
                     assert task.queue is queue, f"{task.id} in a wrong queue"
-                    assert task.state is State.QUEUED and task.engine == engine.id, (
-                        f"{task.id} in a wrong queue"
-                    )
+                    assert task.state is State.QUEUED and task.engine == engine.id, f"{task.id} in a wrong queue"
             if engine.queue:
-                assert not engine.present or len(engine.sent) >= WINDOW, (
-                    f"engine {engine.id} could take a task"
-                )
+                assert not engine.present or len(engine.sent) >= WINDOW, f"engine {engine.id} could take a task"
         if self.balanced:
             assert not self.pool.any_free, "a balanced task waits though an engine could take it"

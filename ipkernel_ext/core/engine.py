@@ -119,9 +119,7 @@ class EngineCore:
 
     def inventory(self) -> m.Inventory:
         """What this engine holds."""
-        queued = [
-            (id, entry[0].attempt) for part in (self._ahead, self._balanced) for id, entry in part.items()
-        ]
+        queued = [(id, entry[0].attempt) for part in (self._ahead, self._balanced) for id, entry in part.items()]
         finished = [(id, kept.result.attempt) for id, kept in self._finished.items()]
         return m.Inventory(queued, [self.running] if self.running else [], finished)
 

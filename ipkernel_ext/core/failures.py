@@ -88,7 +88,5 @@ def protocol(text: str) -> Failure:
 
 def version(theirs: int, ours: int) -> Failure:
     """The two cannot work together."""
-    text = (
-        f"this peer speaks protocol {theirs}, the controller {ours}: install the same version on both sides"
-    )
+    text = f"this peer speaks protocol {theirs}, the controller {ours}: install the same version on both sides"
     return Failure("VersionMismatch", "VersionMismatch", text)

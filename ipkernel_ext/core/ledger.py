@@ -250,23 +250,17 @@ class Ledger:
         for task in self.tasks.values():
             match task.state:
                 case State.SENT:
-                    assert task.holder is not None and task.holder.sent.get(task.id) is task, (
-                        f"sent nowhere {task.id}"
-                    )
+                    assert task.holder is not None and task.holder.sent.get(task.id) is task, f"sent nowhere {task.id}"
                     assert not task.holder.gone, f"sent to the dead {task.id}"
                 case State.DONE:
-                    assert task.holder is not None and task.holder.done.get(task.id) is task, (
-                        f"done {task.id}"
-                    )
+                    assert task.holder is not None and task.holder.done.get(task.id) is task, f"done {task.id}"
                 case State.HELD:
                     assert task in self.held.get(task.awaited, ()), f"held nowhere {task.id}"
                     assert task.awaited not in self._roster.boots, f"held for one who is here {task.id}"
                 case State.QUEUED:
                     assert task.queue is not None, f"queued nowhere {task.id}"
                 case State.ENDED:
-                    assert task.failure is not None and task.id.client in self._roster.clients, (
-                        f"ended {task.id}"
-                    )
+                    assert task.failure is not None and task.id.client in self._roster.clients, f"ended {task.id}"
                 case State.WAITING:
                     assert self._functions.missing(task), f"waits for what is here {task.id}"
         self._functions.check(self.tasks.values())

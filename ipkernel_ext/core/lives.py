@@ -175,9 +175,7 @@ class Lives:
         else:
             self.lost(engine, exit, now)
 
-    def lost(
-        self, engine: Engine, exit: Exit, now: float, restarting: str | None = None, certain: bool = True
-    ) -> None:
+    def lost(self, engine: Engine, exit: Exit, now: float, restarting: str | None = None, certain: bool = True) -> None:
         """It is dead, or counts as dead.
 
         Parameters

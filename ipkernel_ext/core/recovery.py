@@ -195,9 +195,7 @@ class Recovery:
     def boot_is_dead(self, boot: str, now: float) -> None:
         """Whatever waits for this boot waits in vain, except for its successor."""
         tasks = self._ledger.release(boot)
-        keep = [
-            task for task in tasks if task.hint is None and task.boot is None and boot in self._roster.vacant
-        ]
+        keep = [task for task in tasks if task.hint is None and task.boot is None and boot in self._roster.vacant]
         if keep:
             self._ledger.held[boot] = keep
         self._resolve(boot, [task for task in tasks if task not in keep], self._roster.exit_of(boot), now)
@@ -260,9 +258,7 @@ class Recovery:
     def _add(self, engine: Engine, id: TaskId, attempt: int, finished: bool, now: float) -> None:
         known = self._orphans.get(id.client, {}).get(id.number)
         if known is not None:
-            if known.orphans[id].attempt > attempt or (
-                known is not engine and known.orphans[id].attempt == attempt
-            ):
+            if known.orphans[id].attempt > attempt or (known is not engine and known.orphans[id].attempt == attempt):
                 self._refuse(engine, id, attempt, finished, now)
                 return
             if known is engine and known.orphans[id].attempt == attempt:

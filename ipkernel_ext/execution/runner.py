@@ -30,6 +30,9 @@ from ipkernel_ext.execution.shell import EngineShell
 from ipkernel_ext.execution.traces import format_traceback
 
 
+_ANYTHING = BaseException  # under a name that user code cannot delete
+
+
 class Outcome(msgspec.Struct):
     """How a task ended.
 
@@ -116,15 +119,16 @@ class Runner:
                 do(*args)
             finally:
                 self._interrupter.disarm()
-        except BaseException as error:
+        except _ANYTHING as error:
             return error
         return None
 
     def _mend_builtins(self) -> None:
         """Put back the builtins that user code has deleted: this package needs them too."""
-        if len(vars(builtins)) < len(self._builtins):
+        names = builtins.__dict__
+        if names.__len__() < self._builtins.__len__():
             for name, value in self._builtins.items():
-                vars(builtins).setdefault(name, value)
+                names.setdefault(name, value)
 
     # ------------------------------------------------------------ the kinds of work
 

@@ -57,12 +57,10 @@ class _Hook(DisplayHook):
 
     def update_user_ns(self, result: Any) -> None:
         super().update_user_ns(result)
-        names = self.shell.user_ns
-        kept = names.get("_oh")
-        if isinstance(kept, dict):
-            for old in sorted(kept)[:-KEPT]:
-                del kept[old]
-                names.pop(f"_{old}", None)
+        kept = self.shell.kept()
+        for old in sorted(kept)[:-KEPT]:
+            del kept[old]
+            self.shell.forget(f"_{old}")
 
 
 class _Publisher(DisplayPublisher):
@@ -110,7 +108,7 @@ class _History(HistoryManager):
         for lines in (self.input_hist_parsed, self.input_hist_raw):
             if len(lines) > KEPT:
                 lines[-KEPT - 1] = ""
-        self.shell.user_ns.pop(f"_i{line_num - KEPT}", None)
+        self.shell.forget(f"_i{line_num - KEPT}")
 
 
 class EngineShell(InteractiveShell):
@@ -286,6 +284,11 @@ class EngineShell(InteractiveShell):
         """``Out``: the latest values, by the number of their cell."""
         kept = self.user_ns.get("_oh")
         return kept if isinstance(kept, dict) else {}
+
+    def forget(self, name: str) -> None:
+        """Unbind a name of IPython's own, if it is bound."""
+        self.user_ns.pop(name, None)
+        self.user_ns_hidden.pop(name, None)
 
     def empty(self) -> None:
         """Empty the namespace."""

@@ -7,6 +7,7 @@ says anything to the user. Frames further down are left as they are, whoever the
 from __future__ import annotations
 
 import asyncio
+import codeop
 import concurrent.futures
 import os
 import traceback
@@ -21,7 +22,7 @@ def _directory(module: ModuleType) -> str:
     return os.path.dirname(str(module.__file__)) + os.sep
 
 
-_ABOVE = (*map(_directory, (ipkernel_ext, IPython, asyncio, concurrent.futures)), "<frozen ")
+_ABOVE = (*map(_directory, (ipkernel_ext, IPython, asyncio, concurrent.futures)), codeop.__file__, "<frozen ")
 
 
 def format_traceback(error: BaseException) -> str:

@@ -135,7 +135,8 @@ class ClientChannel:
         self._changed = threading.Condition()
         self._wake = Wake()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._edge = Edge(self._context, locate, wire.Decoder(m.ToClient))
+        self._poller = zmq.Poller()
+        self._edge = Edge(self._context, locate, wire.Decoder(m.ToClient), self._poller)
         self._out: list[wire.Entry] = []
         self._closing = False
         self._ended: str | None = None
@@ -226,29 +227,28 @@ class ClientChannel:
     # ------------------------------------------------------------ I/O thread
 
     def _loop(self) -> None:
-        poller = zmq.Poller()
-        poller.register(self._wake.fileno(), zmq.POLLIN)
+        self._poller.register(self._wake.fileno(), zmq.POLLIN)
         try:
-            self._reconnect(poller)
+            self._reconnect()
             while not self._closing:
-                poller.poll(until(self._deadline(), time.monotonic()))
-                self._turn(poller)
+                self._poller.poll(until(self._deadline(), time.monotonic()))
+                self._turn()
         except Exception:
             log.exception("the client's I/O thread failed; this RemoteController is closed")
         finally:
             self._closing = True
-            self._leave(poller)
+            self._leave()
             self._wake.close()
 
-    def _turn(self, poller: zmq.Poller) -> None:
+    def _turn(self) -> None:
         """One turn of the loop, after the poll."""
         self._wake.clear()
         now = time.monotonic()
         if self._edge.lost():
             self._do(self._core.disconnected())
-            self._reconnect(poller)
+            self._reconnect()
         elif self._edge.retry_at is not None and now >= self._edge.retry_at:
-            self._reconnect(poller)
+            self._reconnect()
         while self._commands:
             self._do(self._commands.popleft()())
         self._take()
@@ -260,11 +260,10 @@ class ClientChannel:
     def _deadline(self) -> float | None:
         return min((d for d in (self._core.next_deadline(), self._edge.retry_at) if d is not None), default=None)
 
-    def _reconnect(self, poller: zmq.Poller) -> None:
-        self._edge.unregister(poller)
+    def _reconnect(self) -> None:
         self._out.clear()
+        self._edge.close()
         if self._ended is None and self._edge.open(time.monotonic()):
-            self._edge.register(poller)
             self._do(self._core.connect())
             self._flush()
         self._publish()
@@ -340,13 +339,12 @@ class ClientChannel:
             entries, self._out = self._out, []
             self._edge.send(self._core.epoch, entries)
 
-    def _leave(self, poller: zmq.Poller) -> None:
+    def _leave(self) -> None:
         """Order: what user threads enqueued, then goodbye, then whoever still waits hears why."""
         while self._commands:
             self._do(self._commands.popleft()())
         self._do(self._core.leave())
         self._flush()
-        self._edge.unregister(poller)
         self._edge.close(linger=1000)
         self._do(self._core.end("this RemoteController was closed"))
         self._context.term()

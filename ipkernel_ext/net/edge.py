@@ -30,10 +30,15 @@ class Edge:
         Says where the controller is, each time anew.
     decoder
         Of what the controller may send here.
+    poller
+        Watches the connection while it is open.
     """
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], locate: Locate, decoder: Decoder) -> None:
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], locate: Locate, decoder: Decoder, poller: zmq.Poller
+    ) -> None:
         self._context = context
+        self._poller = poller
         self._locate = locate
         self._decode = decoder.decode
         self._monitor: Monitor | None = None
@@ -56,28 +61,19 @@ class Edge:
         self.socket = new_socket(self._context, zmq.DEALER)
         self._monitor = Monitor(self.socket, zmq.EVENT_DISCONNECTED)
         self.socket.connect(self.url)
+        self._poller.register(self.socket, zmq.POLLIN)
+        self._poller.register(self._monitor.pair, zmq.POLLIN)
         return True
 
     def close(self, linger: int = 0) -> None:
         """Give the socket up; what it still held is dropped after ``linger`` milliseconds."""
-        if self._monitor is not None:
-            self._monitor.close()
-            self._monitor = None
-        if self.socket is not None:
-            self.socket.close(linger)
-            self.socket = None
-
-    def register(self, poller: zmq.Poller) -> None:
-        """Have the poller watch this connection."""
-        if self.socket is not None and self._monitor is not None:
-            poller.register(self.socket, zmq.POLLIN)
-            poller.register(self._monitor.pair, zmq.POLLIN)
-
-    def unregister(self, poller: zmq.Poller) -> None:
-        """The opposite; to be called before the connection is given up."""
-        if self.socket is not None and self._monitor is not None:
-            poller.unregister(self.socket)
-            poller.unregister(self._monitor.pair)
+        if self.socket is None or self._monitor is None:
+            return
+        self._poller.unregister(self.socket)
+        self._poller.unregister(self._monitor.pair)
+        self._monitor.close()
+        self.socket.close(linger)
+        self.socket = self._monitor = None
 
     def lost(self) -> bool:
         """Whether the connection broke since it was opened."""

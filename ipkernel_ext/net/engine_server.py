@@ -74,7 +74,8 @@ class EngineServer:
         self._lock = threading.Lock()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._locate = locate
-        self._edge = Edge(self._context, locate, _decoder)
+        self._control_poller = zmq.Poller()
+        self._edge = Edge(self._context, locate, _decoder, self._control_poller)
         self._control_wake = Wake()
         self._main_wake = Wake()
         self._for_control: deque[wire.Entry] = deque()
@@ -202,11 +203,11 @@ class EngineServer:
     # ------------------------------------------------------------ control thread
 
     def _control_loop(self) -> None:
-        poller = zmq.Poller()
+        poller = self._control_poller
         poller.register(self._control_wake.fileno(), zmq.POLLIN)
         if self._owner is not None:
             poller.register(self._owner, zmq.POLLIN)
-        self._reconnect(poller)
+        self._reconnect()
         while self._stopping is None:
             ready = dict(poller.poll(until(self._deadline(), time.monotonic())))
             if self._owner in ready:
@@ -214,20 +215,19 @@ class EngineServer:
             self._control_wake.clear()
             now = time.monotonic()
             if self._edge.lost() or (self._edge.retry_at is not None and now >= self._edge.retry_at):
-                self._reconnect(poller)
-            self._take_control(poller)
+                self._reconnect()
+            self._take_control()
             self._send_waiting()
             if self._pending and self._flush_at is None:
                 self._flush_at = now + FLUSH_AFTER
             if self._flush_at is not None and now >= self._flush_at:
                 self._flush_output()
-        self._end(poller)
+        self._end()
 
     def _deadline(self) -> float | None:
         return min((d for d in (self._edge.retry_at, self._flush_at) if d is not None), default=None)
 
-    def _reconnect(self, poller: zmq.Poller) -> None:
-        self._edge.unregister(poller)
+    def _reconnect(self) -> None:
         opened = self._edge.open(time.monotonic())
         if not opened:
             if not self._waiting_said:
@@ -235,12 +235,11 @@ class EngineServer:
                 self._log.warning("waiting for a controller: %s", self._edge.why)
             return
         self._waiting_said = False
-        self._edge.register(poller)
         with self._lock:
             effects = self._core.connect()
-        self._do_control(effects, poller)
+        self._do_control(effects)
 
-    def _take_control(self, poller: zmq.Poller) -> None:
+    def _take_control(self) -> None:
         while True:
             try:
                 batch = self._edge.receive()
@@ -254,13 +253,13 @@ class EngineServer:
                 with self._lock:
                     generation = self._core.generation
                     effects = self._core.receive(Channel.CONTROL, generation, epoch, message, frames)
-                    self._do_control(effects, poller)
+                    self._do_control(effects)
                     if isinstance(message, m.WelcomeEngine) and self._core.id == message.id:
                         self._log.info("this is engine %d", message.id)
                         self._welcomed = generation
                         self._main_wake.set()
 
-    def _do_control(self, effects: Iterable[Effect], poller: zmq.Poller) -> None:
+    def _do_control(self, effects: Iterable[Effect]) -> None:
         entries: list[wire.Entry] = []
         for effect in effects:
             match effect:
@@ -296,7 +295,7 @@ class EngineServer:
             effects = self._core.output(pieces)
         self._edge.send(self._core.epoch, [(e.message, e.frames) for e in effects if isinstance(e, Send)])
 
-    def _end(self, poller: zmq.Poller) -> None:
+    def _end(self) -> None:
         """User code gets an interrupt and a while to end; then the process ends without asking it."""
         last = threading.Timer(GRACE, os._exit, [1])
         last.daemon = True
@@ -307,7 +306,6 @@ class EngineServer:
             self._interrupter.interrupt(running)
         self._flush_output()
         self._edge.send(self._core.epoch, [(m.Goodbye(), ())])
-        self._edge.unregister(poller)
         self._edge.close(linger=500)
 
 

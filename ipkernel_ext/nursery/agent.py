@@ -71,8 +71,8 @@ class Agent:
         self._unsent: list[Any] = []
         self._wake = Wake()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._edge = Edge(self._context, self._locate, wire.Decoder(m.ToAgent))
         self._poller = zmq.Poller()
+        self._edge = Edge(self._context, self._locate, wire.Decoder(m.ToAgent), self._poller)
         self._environment = {**os.environ, **thread_limits(orders.engines)}
 
     # ------------------------------------------------------------ life
@@ -122,7 +122,6 @@ class Agent:
         self._end_children(list(self._engines.values()))
         if self._controller is not None:
             self._end_children([self._controller])
-        self._edge.unregister(self._poller)
         self._edge.close(linger=200)
         self._context.term()
         self._wake.close()
@@ -242,10 +241,8 @@ class Agent:
         return connection.read(self.place.connection("engine")).url
 
     def _reconnect(self) -> None:
-        self._edge.unregister(self._poller)
         self._known = False
         if self._edge.open(time.monotonic()):
-            self._edge.register(self._poller)
             hello = m.HelloAgent(m.PROTOCOL, self._id, socket.gethostname(), os.getpid(), len(self._engines))
             self._edge.send(self._epoch, [(hello, ())])
 

@@ -6,6 +6,7 @@ import argparse
 import cProfile
 import pstats
 import time
+from typing import Any
 
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.controller import ControllerCore
@@ -28,11 +29,11 @@ def microseconds(engines: int, tasks: int, backlog: int = 0) -> float:
     core.receive("client", m.Submit(list(range(10**6, 10**6 + backlog)), WORK, [0] * backlog), (), 0.0)
     submits = [m.Submit([n], WORK) for n in range(tasks)]
     acknowledges = [m.Acknowledge(list(range(n, min(n + 64, tasks)))) for n in range(0, tasks, 64)]
-    waiting: list[tuple[str, m.Result]] = []
+    waiting: list[tuple[Any, m.Result]] = []
     now = 1.0
     began = time.perf_counter()
 
-    def take(effects: list) -> None:  # type: ignore[type-arg]
+    def take(effects: list[Any]) -> None:
         for effect in effects:
             if type(effect) is Send and type(effect.message) is m.Task:
                 message = effect.message

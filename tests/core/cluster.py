@@ -22,7 +22,7 @@ class Controller:
         self.journal: dict[TaskId, Hint] = before.journal if before else {}
         self.enlisted: dict[int, str] = before.enlisted if before else {}
         self.begun: dict[str, set[tuple[TaskId, int]]] = before.begun if before else {}
-        self.now = before.now if before else 0.0
+        self.now: float = before.now if before else 0.0
         self.sent: list[tuple[Any, Any]] = []  # (peer, message) of the last stimulus
         self.effects: list[Effect] = []
         self.core = ControllerCore(
@@ -41,14 +41,17 @@ class Controller:
         self.effects = effects
         self.sent = [(effect.peer, effect.message) for effect in effects if isinstance(effect, Send)]
         for effect in effects:
-            if isinstance(effect, Journal) and effect.hint is None:
-                self.journal.pop(effect.task, None)
-            elif isinstance(effect, Journal):
-                self.journal[effect.task] = effect.hint
-            elif isinstance(effect, Enlist) and effect.boot is None:
-                self.enlisted.pop(effect.engine, None)
-            elif isinstance(effect, Enlist):
-                self.enlisted[effect.engine] = effect.boot
+            match effect:
+                case Journal(task, None):
+                    self.journal.pop(task, None)
+                case Journal(task, hint) if hint is not None:
+                    self.journal[task] = hint
+                case Enlist(engine, None):
+                    self.enlisted.pop(engine, None)
+                case Enlist(engine, boot) if boot is not None:
+                    self.enlisted[engine] = boot
+                case _:
+                    pass
         self.core.check()
 
     def receive(self, peer: str, message: Any, frames: Sequence[Frame] = ()) -> None:

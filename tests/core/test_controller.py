@@ -12,7 +12,7 @@ from ipkernel_ext.core.messages import Hint
 from tests.core.cluster import CODE, Controller, ann
 
 
-@pytest.fixture()
+@pytest.fixture
 def one() -> Controller:
     """One engine, one client."""
     controller = Controller()
@@ -21,7 +21,7 @@ def one() -> Controller:
     return controller
 
 
-@pytest.fixture()
+@pytest.fixture
 def two() -> Controller:
     """Two engines, one client."""
     controller = Controller()

@@ -289,3 +289,172 @@ def test_pending_output_is_announced_once_until_it_is_taken():
     assert [p.text for p in output.take()] == ["x" * 10]
     output.write("stdout", "y")
     assert len(announced) == 2
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_no_mischief_of_a_result_or_an_error_stops_the_engine(bench):
+    bench.execute(
+        "class Exits:\n"
+        "    def __reduce__(self): raise SystemExit(3)\n"
+        "class Evil(Exception):\n"
+        "    def __reduce__(self): raise KeyboardInterrupt\n"
+        "    def __str__(self): raise SystemExit\n"
+        "    def __repr__(self): raise MemoryError\n"
+        "class Loud:\n"
+        "    def __del__(self): raise ValueError\n"
+        "    def __repr__(self): raise SystemExit\n"
+        "def deep(): return deep()\n"
+    )
+    assert bench.execute("Loud()").failure.kind in ("RemoteExit", "RemoteError")
+    assert bench.work(m.Push(["x"]), payload.dumps({"x": 1})).failure is None
+    bench.execute("exits = Exits()")
+    assert bench.work(m.Pull(["exits"])).failure.message.startswith("cannot pickle exits: SystemExit: 3")
+    assert bench.execute("raise Evil").failure.kind == "RemoteError"
+    assert bench.call(eval("lambda: deep()", {})).type_name == "RecursionError"
+    assert bench.execute("l = []\nfor i in range(100000): l = [l]").failure is None
+    assert bench.work(m.Pull(["l"])).failure.kind == "PayloadError"
+    bench.execute("del l")
+    assert bench.execute("1").failure is None
+
+
+@pytest.mark.parametrize("name", ["print", "len", "isinstance", "str", "BaseException", "__import__"])
+def test_a_deleted_builtin_is_put_back(bench, name):
+    import builtins
+
+    kept = vars(builtins)[name]
+    try:
+        bench.execute(f"import builtins; del builtins.{name}; 1/0")
+        assert vars(builtins)[name] is kept
+        assert bench.execute("1").failure is None
+    finally:
+        setattr(builtins, name, kept)
+
+
+def test_an_interrupt_anywhere_leaves_an_outcome(bench):
+    """A signal that lands at any line of ours, while user code may run, ends in an outcome."""
+    import sys
+
+    function = payload.dumps_function(lambda x: x)
+    args = payload.dumps(((3,), {}))
+    bench.interrupter.install()
+    for line in range(1, 400):
+        seen = 0
+
+        def trace(frame, event, arg, line=line):
+            nonlocal seen
+            if event == "line" and bench.interrupter._armed is not None:
+                seen += 1
+                if seen == line:
+                    bench.interrupter.interrupt(1)
+            return trace
+
+        sys.settrace(trace)
+        try:
+            outcome = bench.runner.run(m.Apply(function[0]), args, function[1], 1)
+        finally:
+            sys.settrace(None)
+        assert outcome.failure is None or outcome.failure.kind in ("TaskInterrupted", "PayloadError")
+        assert bench.interrupter._armed is None
+        if seen < line:
+            break
+    assert line > 10
+    assert bench.call(abs, -1) == 1
+
+
+def test_an_interrupt_while_the_error_is_asked_for_its_message(bench):
+    bench.names["interrupt"] = lambda: bench.interrupter.interrupt(1)
+    bench.interrupter.install()
+    code = "class Slow(Exception):\n    def __str__(self):\n        interrupt()\n        while True: pass\nraise Slow"
+    assert bench.execute(code).failure.type_name in ("Slow", "KeyboardInterrupt")
+    assert bench.execute("1").failure is None
+
+
+def test_exits_and_odd_exceptions_stand_in_the_list_of_a_map(bench):
+    import builtins
+
+    bench.names["LOCK"] = threading.Lock()
+    source = "def f(x):\n    if x == 1: raise SystemExit(1)\n    if x == 2: raise ValueError(LOCK)\n    return x"
+    names = {"__builtins__": builtins, "__name__": "__main__"}
+    exec(source, names)
+    digest, function = payload.dumps_function(names["f"])
+    outcome = bench.work(m.Map(digest, 0, True), payload.dumps([(0,), (1,), (2,)]), function)
+    zero, left, odd = payload.loads(outcome.frames)
+    assert zero == 0
+    assert (type(left).__name__, type(odd).__name__, odd.type_name) == ("RemoteExit", "RemoteError", "ValueError")
+    assert "SystemExit(1)" in str(left)
+    failure = bench.work(m.Map(digest, 5), payload.dumps([(0,), (1,)]), function).failure
+    assert (failure.kind, failure.item) == ("RemoteExit", 6)
+
+
+def test_the_traceback_of_a_function_names_its_source(bench):
+    def fails(x):
+        return 1 / x
+
+    failure = bench.call(fails, 0)
+    assert failure.traceback.startswith(f'Traceback (most recent call last):\n  File "{__file__}"')
+    assert "return 1 / x" in failure.traceback
+
+
+def test_what_cannot_be_rebuilt_here_is_no_error_of_user_code(bench):
+    missing = [b"\x01\x00\x00\x00cno_such_module\nx\n."]
+    failure = bench.work(m.Apply("0"), payload.dumps(((), {})), missing).failure
+    assert failure.kind == "PayloadError"
+    assert "no module 'no_such_module'" in failure.message
+    failure = bench.work(m.Apply("1"), missing, payload.dumps_function(abs)[1]).failure
+    assert failure.kind == "PayloadError"
+
+
+def test_errors_of_ours_that_user_code_raises_are_its_own(bench):
+    failure = bench.execute(
+        "from ipkernel_ext.errors import EngineLost\nraise EngineLost('of another cluster')"
+    ).failure
+    assert (failure.kind, failure.type_name) == ("user", "EngineLost")
+
+
+@pytest.mark.parametrize("name", ["a b", "class", "1x", ""])
+def test_only_names_are_pushed(bench, name):
+    outcome = bench.work(m.Push(["ok", name]), payload.dumps({"ok": 1, name: 2}))
+    assert outcome.failure.kind == "PayloadError"
+    assert "ok" not in bench.names
+
+
+def test_a_result_that_stays_on_the_engine_is_copied(bench):
+    np = pytest.importorskip("numpy")
+    bench.names["a"] = np.zeros(100_000)
+    frames = bench.work(m.Pull(["a"])).frames
+    bench.execute("a += 1")
+    assert payload.loads(frames)[0].sum() == 0
+    frames = bench.work(m.Value(bench.execute("a").execution)).frames
+    bench.execute("a += 1")
+    assert payload.loads(frames).sum() == 100_000
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_delete_is_all_or_nothing_under_an_interrupt(bench):
+    class Interrupts:
+        def __del__(self):
+            bench.interrupter.interrupt(1)
+
+    bench.names.update(one=Interrupts(), two=2)
+    assert bench.work(m.Delete(["one", "two", "one"])).failure is None
+    assert {"one", "two"} & bench.names.keys() == set()
+
+
+def test_a_fork_of_user_code_prints_nothing_of_ours(bench):
+    code = (
+        "import os\npid = os.fork()\nif pid == 0:\n    print('child'); os._exit(0)\nos.waitpid(pid, 0)\nprint('parent')"
+    )
+    assert bench.execute(code).failure is None
+    assert bench.text() == "parent\n"
+
+
+def test_reset_empties_and_functions_go_on(bench):
+    bench.execute("x = 1\n5")
+    names = {"__name__": "__main__"}
+    exec("def f(): return x", names)
+    assert bench.call(names["f"]) == 1
+    assert bench.work(m.Reset()).failure is None
+    assert payload.loads(bench.work(m.Keys()).frames) == []
+    assert bench.call(names["f"]).type_name == "NameError"
+    bench.execute("x = 2")
+    assert bench.call(names["f"]) == 2

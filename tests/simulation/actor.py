@@ -18,6 +18,7 @@ class Actor:
         self.name = name
         self.alive = True
         self.paused = False
+        self.isolated = False  # no connection of it reaches the controller
         self._backlog: deque[Callable[[], None]] = deque()
 
     def perform(self, action: Callable[[], None]) -> None:

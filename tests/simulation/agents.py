@@ -55,18 +55,14 @@ class SimAgent(Actor):
             self.later(self.world.random.uniform(0.0, 0.5), lambda: self.start(engine.boot))
 
     def _hello(self) -> m.HelloAgent:
-        return m.HelloAgent(
-            m.PROTOCOL, self.name, self.host, 1, self.expected, list(self.exits), self._generation
-        )
+        return m.HelloAgent(m.PROTOCOL, self.name, self.host, 1, self.expected, list(self.exits), self._generation)
 
     def _reconnect(self) -> None:
         if self.connection is not None:
             self.connection.given_up = True
             self.connection.cut(self.world.random)
         self.connection = connection = self.world.connect(self, self._take)
-        connection.on_broken.append(
-            lambda: self.later(self.world.delays.notice(), lambda: self._lost(connection))
-        )
+        connection.on_broken.append(lambda: self.later(self.world.delays.notice(), lambda: self._lost(connection)))
         self._generation += 1
         self._send(self._hello())
 

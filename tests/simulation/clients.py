@@ -28,7 +28,7 @@ class Asked:
         self.engine = None if submission.engines is None else submission.engines[index]
         self.result: m.Result | None = None
         self.value: str | None = None
-        self.output: dict[int, list[int]] = {}  # sequence numbers shown, by attempt
+        self.output: dict[int, list[tuple[int, str]]] = {}  # shown (sequence, boot), by attempt
         self.cancelled = False
 
 
@@ -89,9 +89,7 @@ class SimClient(Actor):
 
     def ask_random(self) -> None:
         """How things are."""
-        self._ask(
-            m.Ask(self._new_request(), "status" if self.world.random.random() < 0.5 else "queue_status")
-        )
+        self._ask(m.Ask(self._new_request(), "status" if self.world.random.random() < 0.5 else "queue_status"))
 
     def restart_random(self) -> None:
         """End an engine, perhaps with a successor."""
@@ -159,9 +157,7 @@ class SimClient(Actor):
             self.connection.given_up = True
             self.connection.cut(self.world.random)
         self.connection = connection = self.world.connect(self, self._take)
-        connection.on_broken.append(
-            lambda: self.later(self.world.delays.notice(), lambda: self._lost(connection))
-        )
+        connection.on_broken.append(lambda: self.later(self.world.delays.notice(), lambda: self._lost(connection)))
         self.world.trace(self.name, f"connection {connection.name}")
         self._do(self.core.connect())
 
@@ -222,7 +218,8 @@ class SimClient(Actor):
             assert asked.result is None, f"output of {asked.id} after its result"
             if output.sequence == 0:
                 asked.output[output.attempt] = []
-            asked.output[output.attempt].append(output.sequence)
+            assert isinstance(output, m.Stream)
+            asked.output[output.attempt].append((output.sequence, output.text.split("/")[0]))
 
     def _resolve(self, result: m.Result, frames: Sequence[Any]) -> None:
         asked = self.asked[result.task.number]

@@ -68,19 +68,17 @@ class SimEngine(Actor):
             self.control.given_up = True
             self.control.cut(self.world.random)
         self.control = connection = self.world.connect(self, self._take_control)
-        connection.on_broken.append(
-            lambda: self.later(self.world.delays.notice(), lambda: self._lost(connection))
-        )
+        connection.on_broken.append(lambda: self.later(self.world.delays.notice(), lambda: self._lost(connection)))
         effects = self.core.connect()
-        self.world.trace(
-            self.name, f"control connection {connection.name}, generation {self.core.generation}"
-        )
+        self.world.trace(self.name, f"control connection {connection.name}, generation {self.core.generation}")
         self._do(effects)
 
+    def _reconnect_soon(self, connection: Connection | None) -> None:
+        self.later(0.0, lambda: self._reconnect() if connection is self.control else None)
+
     def _lost(self, connection: Connection) -> None:
-        if connection is self.control:
-            self._reconnect()
-        elif connection is self.tasks and self._tasks_generation == self.core.generation:
+        current = connection is self.tasks and self._tasks_generation == self.core.generation
+        if current or connection is self.control:
             self._reconnect()
 
     def _take_control(self, connection: Connection, parts: Sequence[Any]) -> None:
@@ -90,11 +88,7 @@ class SimEngine(Actor):
                 return
             generation = self.core.generation
             self._do(self.core.receive(Channel.CONTROL, generation, epoch, message, frames))
-            if (
-                isinstance(message, m.WelcomeEngine)
-                and connection is self.control
-                and self.core.id == message.id
-            ):
+            if isinstance(message, m.WelcomeEngine) and connection is self.control and self.core.id == message.id:
                 self._welcomed = generation
                 self._wake()
 
@@ -119,13 +113,9 @@ class SimEngine(Actor):
             self._inbox.clear()
             self._tasks_generation = self._welcomed
             self.tasks = connection = self.world.connect(self, self._take_tasks)
-            connection.on_broken.append(
-                lambda: self.later(self.world.delays.notice(), lambda: self._lost(connection))
-            )
+            connection.on_broken.append(lambda: self.later(self.world.delays.notice(), lambda: self._lost(connection)))
             effects = self.core.connect_tasks()
-            self.world.trace(
-                self.name, f"task connection {connection.name}, generation {self._tasks_generation}"
-            )
+            self.world.trace(self.name, f"task connection {connection.name}, generation {self._tasks_generation}")
             self._do(effects)
         inbox, self._inbox = self._inbox, []
         for generation, parts in inbox:
@@ -148,9 +138,7 @@ class SimEngine(Actor):
         task = claim.task
         digest = m.function_of(task.work)
         if digest is not None:
-            assert claim.function is not None and bytes(claim.function[0]) == digest.encode(), (
-                "not this function"
-            )
+            assert claim.function is not None and bytes(claim.function[0]) == digest.encode(), "not this function"
         self._claim = claim
         self._run += 1
         self._written = 0
@@ -183,7 +171,7 @@ class SimEngine(Actor):
         first = self._written
         self._written += count
         return [
-            m.Stream(task.id, self.core.id, n, "stdout", f"{task.id}/{task.attempt}/{n}", task.attempt)
+            m.Stream(task.id, self.core.id, n, "stdout", f"{self.boot}/{n}", task.attempt)
             for n in range(first, first + count)
         ]
 
@@ -214,8 +202,7 @@ class SimEngine(Actor):
                 case RaiseInterrupt(task, attempt):
                     self._interrupt(task, attempt)
                 case Reconnect():
-                    control = self.control
-                    self.later(0.0, lambda: self._reconnect() if control is self.control else None)
+                    self._reconnect_soon(self.control)
                 case Stop(_):
                     self.later(0.0, lambda: self.world.engine_stops(self))
                 case _:

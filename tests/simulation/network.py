@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.simulation.clock import Clock
+
+if TYPE_CHECKING:
+    from tests.simulation.actor import Actor
 
 Parts = Sequence[Any]
 
@@ -91,8 +94,9 @@ class Pipe:
 class Connection:
     """Two pipes between an edge and a controller."""
 
-    def __init__(self, name: str, clock: Clock, delays: Delays) -> None:
+    def __init__(self, name: str, actor: Actor, clock: Clock, delays: Delays) -> None:
         self.name = name
+        self.actor = actor
         self.up = Pipe(clock, delays)
         self.down = Pipe(clock, delays)
         self.broken = False

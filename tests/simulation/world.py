@@ -16,6 +16,7 @@ from random import Random
 from typing import Any
 
 from ipkernel_ext.core import messages as m
+from ipkernel_ext.core import wire
 from ipkernel_ext.core.messages import TaskId
 from tests.simulation.actor import Actor
 from tests.simulation.agents import SimAgent
@@ -62,12 +63,12 @@ class World:
         self.faulty = True
         self.lines: deque[str] = deque(maxlen=9000)
         self._hash = hashlib.blake2b(digest_size=8)
-        self._waiting: list[tuple[Actor, Connection]] = []
+        self._waiting: list[Connection] = []
         self._until = random.uniform(2.0, 12.0)
         self._slow_tasks = random.choice((0.0, 0.05, 0.3))
         self._fault_rate = {
             kind: random.choice((0.0, 0.0, 0.1, 0.3, 1.0))
-            for kind in ("controller", "engine", "client", "pause")
+            for kind in ("controller", "engine", "client", "pause", "isolate")
         }
         self._fault_rate["cut"] = random.choice((0.0, 0.3, 1.0, 4.0))
         self._count = 0
@@ -151,6 +152,7 @@ class World:
             self._start_controller()
         for actor in self._actors():
             actor.resume()
+            self._heal(actor)
         if not any(engine.alive for engine in self.engines.values()):
             self.start_engine("host0", None, None)
 
@@ -188,10 +190,37 @@ class World:
             alive_clients = [client for client in self.clients if client.alive]
             if len(alive_clients) > 1 or random.random() < 0.1:
                 random.choice(alive_clients or self.clients).kill()
+        elif kind == "isolate":
+            others = [actor for actor in self._actors() if actor is not self.controller]
+            if others:
+                self._isolate(random.choice(others))
         elif kind == "pause":
             actor = random.choice(self._actors() or list(self.clients))
             actor.pause()
             self.clock.after(random.uniform(0.0, random.choice((0.1, 2.0, 8.0))), actor.resume)
+
+    def _isolate(self, actor: Actor) -> None:
+        """A network that parts one process from the controller for a while."""
+        self.trace(actor.name, "is isolated")
+        actor.isolated = True
+        for connection in self.connections:
+            if connection.actor is actor:
+                connection.cut(self.random)
+        self.clock.after(self.random.uniform(0.0, self.random.choice((1.0, 8.0))), lambda: self._heal(actor))
+
+    def _heal(self, actor: Actor) -> None:
+        if actor.isolated:
+            self.trace(actor.name, "is isolated no more")
+            actor.isolated = False
+            self._accept_waiting()
+
+    def _accept_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for connection in waiting:
+            if self.controller is None or connection.actor.isolated:
+                self._waiting.append(connection)
+            elif connection.actor.alive and not connection.broken and not connection.given_up:
+                self.controller.accept(connection)
 
     def kill_controller(self) -> None:
         """And start another one after a while."""
@@ -208,10 +237,7 @@ class World:
             return
         self.controller = SimController(self, self.disk)
         self.trace(self.controller.name, "starts")
-        waiting, self._waiting = self._waiting, []
-        for actor, connection in waiting:
-            if actor.alive and not connection.broken and not connection.given_up:
-                self.controller.accept(connection)
+        self._accept_waiting()
 
     def kill_engine(self, engine: SimEngine, restart: bool | None = None) -> None:
         """Somebody may hear of it: its agent, the kernel of the controller's host, or nobody."""
@@ -231,8 +257,6 @@ class World:
         """It was told to stop, and does."""
         if engine.alive:
             assert engine.control is not None
-            from ipkernel_ext.core import wire
-
             engine.control.up.send(wire.encode(engine.core.epoch, [(m.Goodbye(), ())]))
             engine.control.cut(self.random, keep=True)
             self.kill_engine(engine)
@@ -242,14 +266,14 @@ class World:
     def connect(self, actor: Actor, receive: Callable[[Connection, Sequence[Any]], None]) -> Connection:
         """A new connection to the controller, or to the next one when there is none."""
         self._count += 1
-        connection = Connection(f"k{self._count}", self.clock, self.delays)
+        connection = Connection(f"k{self._count}", actor, self.clock, self.delays)
 
         def arrive(parts: Sequence[Any]) -> None:
             actor.perform(lambda: None if connection.given_up else receive(connection, parts))
 
         connection.down.attach(arrive)
-        if self.controller is None:
-            self._waiting.append((actor, connection))
+        if self.controller is None or actor.isolated:
+            self._waiting.append(connection)
         else:
             self.controller.accept(connection)
         self.connections.append(connection)
@@ -296,9 +320,8 @@ class World:
         """A controller tells a client that something is lost."""
         if isinstance(message, m.EngineLeft):
             self.given_up.add(message.boot)
-        elif isinstance(message, m.Result) and message.failure is not None:
-            if message.failure.kind == "EngineLost":
-                self.given_up.add(message.task)
+        elif isinstance(message, m.Result) and message.failure and message.failure.kind == "EngineLost":
+            self.given_up.add(message.task)
 
     def _asked(self, id: TaskId) -> Asked:
         return next(client for client in self.clients if client.name == id.client).asked[id.number]
@@ -315,12 +338,8 @@ class World:
             assert asked.value is not None
             id, payload, boot, attempt = asked.value.split("|")
             assert id == str(asked.id), f"{asked.id} got the value of {id}"
-            assert payload.encode() == bytes(asked.submission.frames[0]), (
-                f"{asked.id} got the work of another"
-            )
-            assert any(s.boot == boot and s.attempt == int(attempt) for s in starts), (
-                f"{asked.id} never ran on {boot}"
-            )
+            assert payload.encode() == bytes(asked.submission.frames[0]), f"{asked.id} got the work of another"
+            assert any(s.boot == boot and s.attempt == int(attempt) for s in starts), f"{asked.id} never ran on {boot}"
             if asked.submission.boots is not None and asked.engine is not None:
                 assert boot == asked.submission.boots[self._index(asked)], f"{asked.id} ran on {boot}"
         elif failure.kind in ("EngineLost", "TaskCancelled") and failure.started is False:
@@ -332,13 +351,13 @@ class World:
         elif failure.kind in ("NoEngines", "NoSuchEngine"):
             assert not starts or asked.submission.retries, f"{asked.id} had begun: {failure}"
         else:
-            assert failure.kind in ("EngineLost", "TaskInterrupted", "ResultExpired", "TaskCancelled"), (
-                failure
-            )
+            assert failure.kind in ("EngineLost", "TaskInterrupted", "ResultExpired", "TaskCancelled"), failure
         if failure is not None and failure.kind == "TaskCancelled":
             assert asked.cancelled or self._somebody_cleared(), f"{asked.id} was not cancelled"
-        shown = asked.output.get(result.attempt, [])
+        output = asked.output.get(result.attempt, [])
+        shown = [sequence for sequence, _ in output]
         assert shown == list(range(len(shown))), f"output of {asked.id}: {shown}"
+        assert len({boot for _, boot in output}) <= 1, f"output of {asked.id}, attempt {result.attempt}: {output}"
         if len(shown) < result.outputs:
             last = [s.boot for s in starts if s.attempt == result.attempt]
             assert asked.id in self.given_up or self.given_up.intersection(last), (
@@ -360,8 +379,8 @@ class World:
                 left = [str(a.id) for a in client.asked.values() if a.result is None]
                 assert not left and not client.core.unresolved, f"unresolved: {left}"
                 assert not client.questions, f"unanswered: {client.questions}"
-        for asked in (a for client in self.clients for a in client.asked.values() if a.result is not None):
-            failure = asked.result.failure
+        for asked in (asked for client in self.clients for asked in client.asked.values()):
+            failure = None if asked.result is None else asked.result.failure
             if failure is not None and failure.started is False:
                 assert asked.id not in self.starts, f"{asked.id} had begun: {failure}"
         self._judge_order()
@@ -418,10 +437,7 @@ class World:
             assert engine.core.id == known[boot].id, f"{boot} has two ids"
             assert known[boot].state == "ready", f"{boot} is {known[boot].state}"
             pushes = [
-                s
-                for starts in self.starts.values()
-                for s in starts
-                if s.boot == boot and isinstance(s.work, m.Push)
+                s for starts in self.starts.values() for s in starts if s.boot == boot and isinstance(s.work, m.Push)
             ]
             assert len(pushes) == engine.pushed, f"namespace of {boot}"
         assert set(self.disk.enlisted.values()) >= set(alive), "an engine is not enlisted"
@@ -448,9 +464,7 @@ def _small_constants(random: Random | None) -> Iterator[None]:
     if random is not None:
         for name, values in _SMALL.items():
             value = random.choice(values)
-            for module in [
-                sys.modules[key] for key in sorted(sys.modules) if key.startswith("ipkernel_ext.core.")
-            ]:
+            for module in [sys.modules[key] for key in sorted(sys.modules) if key.startswith("ipkernel_ext.core.")]:
                 if name in vars(module):
                     saved.append((module, name, getattr(module, name)))
                     setattr(module, name, value)

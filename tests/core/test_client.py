@@ -1,0 +1,238 @@
+"""The client by example: what it replays, acknowledges, shows and resolves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ipkernel_ext.core import client as module
+from ipkernel_ext.core import messages as m
+from ipkernel_ext.core.client import ClientCore, Submission
+from ipkernel_ext.core.effects import Answered, Effect, Reconnect, Resolve, Send, Show
+from ipkernel_ext.core.messages import Failure, Hint, TaskId
+from tests.core.cluster import CODE, ann
+
+LOST = Failure("EngineLost", "EngineLost", "engine 0 is lost", started=True)
+
+
+class Client:
+    """A core that is connected."""
+
+    def __init__(self) -> None:
+        self.core = ClientCore("ann", python="3", host="here", pid=1)
+        self.core.connect()
+        self.receive(m.WelcomeClient([m.EngineRecord("b0", "here", 1, "3", id=0)], 1, "here"))
+
+    def receive(self, message: Any, epoch: int = 5, now: float = 0.0) -> list[Effect]:
+        """A message arrives."""
+        effects = self.core.receive(epoch, message, (b"value",), now)
+        self.core.check()
+        return effects
+
+    def submit(self, *numbers: int, **fields: Any) -> list[Any]:
+        """New tasks; what was sent."""
+        return sent(self.core.submit(Submission(numbers, fields.pop("work", CODE), (b"frame",), **fields)))
+
+    def reconnect(self) -> list[Any]:
+        """A new connection; what was sent after the welcome."""
+        self.core.disconnected()
+        self.core.connect()
+        return sent(self.receive(m.WelcomeClient([], 1, "here")))
+
+
+def sent(effects: list[Effect]) -> list[Any]:
+    """The messages."""
+    return [effect.message for effect in effects if isinstance(effect, Send)]
+
+
+def resolved(effects: list[Effect]) -> dict[int, Failure | None]:
+    """How tasks ended."""
+    return {e.result.task.number: e.result.failure for e in effects if isinstance(e, Resolve)}
+
+
+def result(number: int, outputs: int = 0, failure: Failure | None = None, attempt: int = 1) -> m.Result:
+    """A task's end."""
+    return m.Result(ann(number), attempt, 0, outputs, failure)
+
+
+def stream(sequence: int, attempt: int = 1) -> m.Stream:
+    """A line of task 0."""
+    return m.Stream(ann(0), 0, sequence, "stdout", f"{sequence}", attempt)
+
+
+@pytest.fixture
+def client() -> Client:
+    return Client()
+
+
+def test_hello_names_what_is_unresolved(client: Client) -> None:
+    client.submit(0)
+    client.submit(1)
+    client.receive(result(0))
+    [hello] = sent(client.core.connect())
+    assert hello.unresolved == [1]
+    assert hello.generation == 2
+
+
+def test_a_submission_is_replayed_with_what_was_heard_of_it(client: Client) -> None:
+    client.submit(0, 1, 2, engines=[0, 1, 2], boots=["a", "b", "c"], retries=2)
+    client.receive(m.Assigned([2, 9], [Hint(2, "c", 4, 1), Hint(0, "x", 1)]))
+    client.receive(result(1))
+    [replay] = client.reconnect()
+    assert replay == m.Submit([0, 2], CODE, [0, 2], ["a", "c"], 2, [None, Hint(2, "c", 4, 1)])
+
+
+def test_what_is_submitted_while_away_is_sent_at_the_welcome(client: Client) -> None:
+    client.core.disconnected()
+    assert client.submit(0) == []
+    client.core.connect()
+    assert sent(client.receive(m.WelcomeClient([], 1, "here"))) == [m.Submit([0], CODE)]
+
+
+def test_cancels_and_questions_are_repeated(client: Client) -> None:
+    client.submit(0)
+    client.core.cancel([0, 7])
+    client.core.ask(m.Ask(1, "status"))
+    assert client.reconnect() == [m.Ask(1, "status"), m.Submit([0], CODE), m.Cancel([0])]
+    assert client.receive(m.Answer(1, {"a": 1})) == [Answered(1, {"a": 1})]
+    assert client.reconnect() == [m.Submit([0], CODE), m.Cancel([0])]
+
+
+def test_a_function_is_sent_once_a_connection(client: Client) -> None:
+    assert client.submit(0, work=m.Apply("f"), function=(b"code",))[0] == m.Function("f")
+    assert len(client.submit(1, work=m.Apply("f"), function=(b"code",))) == 1
+    assert [type(message) for message in client.reconnect()] == [m.Function, m.Submit, m.Submit]
+
+
+def test_a_function_is_sent_again_when_asked_for(client: Client) -> None:
+    client.submit(0, work=m.Apply("f"), function=(b"code",))
+    assert client.receive(m.NeedFunction("f")) == [Send("controller", m.Function("f"), (b"code",))]
+    assert client.receive(m.NeedFunction("g")) == []
+
+
+def test_results_are_acknowledged_in_company(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    client.submit(0, 1)
+    assert resolved(client.receive(result(0))) == {0: None}
+    assert client.core.next_deadline() == module.ACKNOWLEDGE_AFTER
+    assert client.core.tick(0.01) == []
+    assert sent(client.core.tick(1.0)) == [m.Acknowledge([0])]
+    monkeypatch.setattr(module, "ACKNOWLEDGE_AT", 1)
+    assert sent(client.receive(result(1))) == [m.Acknowledge([1])]
+    assert not any(client.core.sizes().values())
+
+
+def test_a_result_that_comes_twice_is_acknowledged_twice(client: Client) -> None:
+    client.submit(0)
+    client.receive(result(0))
+    client.core.tick(1.0)
+    assert resolved(client.receive(result(0), now=2.0)) == {}
+    assert sent(client.core.tick(3.0)) == [m.Acknowledge([0])]
+
+
+def test_output_is_shown_in_order(client: Client) -> None:
+    client.submit(0)
+    assert client.receive(stream(1)) == []
+    assert client.receive(stream(0)) == [Show(stream(0)), Show(stream(1))]
+    assert client.receive(stream(1)) == []
+
+
+def test_a_result_waits_for_its_output(client: Client) -> None:
+    client.submit(0)
+    assert client.receive(result(0, outputs=2)) == []
+    client.receive(stream(1))
+    effects = client.receive(stream(0))
+    assert [type(effect) for effect in effects[:3]] == [Show, Show, Resolve]
+    assert client.receive(stream(0)) == []
+
+
+def test_output_of_another_attempt_does_not_complete_a_result(client: Client) -> None:
+    client.submit(0)
+    client.receive(stream(0))
+    client.receive(result(0, outputs=1, attempt=2))
+    assert client.core.unresolved == 1
+    assert resolved(client.receive(stream(0, attempt=2))) == {0: None}
+
+
+def test_an_attempt_that_is_taken_up_again_begins_its_output_again(client: Client) -> None:
+    client.submit(0)
+    client.receive(stream(0, attempt=2))
+    client.receive(stream(0, attempt=1))
+    assert resolved(client.receive(result(0, outputs=1, attempt=1))) == {0: None}
+
+
+@pytest.mark.parametrize("news", [m.EngineLeft(0, "b0", m.Exit()), result(0, failure=LOST)])
+def test_a_result_does_not_wait_for_the_output_of_a_dead_engine(client: Client, news: Any) -> None:
+    client.submit(0)
+    client.receive(result(0, outputs=2))
+    assert resolved(client.receive(news)) == {0: None}
+
+
+def test_output_of_no_task(client: Client) -> None:
+    stray = m.Stream(None, 0, 0, "stdout", "hello")
+    assert client.receive(stray) == [Show(stray)]
+
+
+def test_interrupted_because_it_was_cancelled_is_cancelled(client: Client) -> None:
+    client.submit(0, 1)
+    client.core.cancel([0])
+    interrupted = Failure("TaskInterrupted", "KeyboardInterrupt", "")
+    cancelled = resolved(client.receive(result(0, failure=interrupted)))[0]
+    assert cancelled is not None
+    assert (cancelled.kind, cancelled.started) == ("TaskCancelled", True)
+    assert resolved(client.receive(result(1, failure=interrupted))) == {1: interrupted}
+
+
+def test_an_earlier_life_of_the_controller_is_not_believed(client: Client) -> None:
+    client.submit(0)
+    client.receive(m.EngineTrouble("x"), epoch=6)
+    assert client.receive(result(0), epoch=5) == []
+    assert client.core.unresolved == 1
+
+
+def test_the_roster(client: Client) -> None:
+    client.receive(m.EngineJoined(m.EngineRecord("b1", "here", 2, "3", id=1)))
+    client.receive(m.EngineLeft(0, "b0", m.Exit(signal=9)))
+    client.receive(m.EngineLeft(1, "earlier", m.Exit()))
+    assert list(client.core.engines) == [1]
+    assert client.core.lost["b0"].signal == 9
+
+
+def test_refused_tasks_fail(client: Client) -> None:
+    client.submit(0, 1)
+    failure = Failure("ProtocolError", "ProtocolError", "no")
+    assert resolved(client.receive(m.Refused(failure, [0, 5]))) == {0: failure}
+    assert client.core.unresolved == 1
+
+
+def test_a_controller_of_another_version_ends_everything(client: Client) -> None:
+    client.submit(0)
+    client.core.ask(m.Ask(1, "status"))
+    failure = Failure("VersionMismatch", "VersionMismatch", "old")
+    effects = client.receive(m.Refused(failure))
+    assert resolved(effects) == {0: failure}
+    assert any(isinstance(effect, Answered) and effect.error is not None for effect in effects)
+
+
+def test_the_cluster_ends(client: Client) -> None:
+    client.submit(0)
+    failure = resolved(client.receive(m.ClusterEnds("bye")))[0]
+    assert failure is not None
+    assert failure.kind == "TaskCancelled"
+    assert client.core.unresolved == 0
+
+
+def test_an_unknown_client_begins_again(client: Client) -> None:
+    assert client.receive(m.HelloWanted()) == [Reconnect()]
+
+
+def test_leaving_acknowledges_first(client: Client) -> None:
+    client.submit(0)
+    client.receive(result(0))
+    assert sent(client.core.leave()) == [m.Acknowledge([0]), m.Goodbye()]
+
+
+def test_anothers_result_is_none_of_ours(client: Client) -> None:
+    client.submit(0)
+    assert resolved(client.receive(m.Result(TaskId("bob", 0), 1, 0))) == {}
+    assert client.core.unresolved == 1

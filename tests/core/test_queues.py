@@ -1,0 +1,46 @@
+"""Queues against a list that does the same."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ipkernel_ext.core.queues import Queue, Task
+from tests.core.cluster import CODE, ann
+
+
+def task(number: int) -> Task:
+    """Any task."""
+    return Task(ann(number), CODE, (), None, None, 0)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["append", "appendleft", "pop", "discard", "clear"]), st.integers(0, 5))))
+def test_a_queue_is_a_list(steps: list[tuple[str, int]]) -> None:
+    tasks = [task(n) for n in range(6)]
+    queue, model = Queue(), list[Task]()
+    for step, n in steps:
+        chosen = tasks[n]
+        if step == "append" and chosen not in model:
+            queue.append(chosen)
+            model.append(chosen)
+        elif step == "appendleft" and chosen not in model:
+            queue.appendleft(chosen)
+            model.insert(0, chosen)
+        elif step == "pop" and model:
+            assert queue.pop() is model.pop(0)
+        elif step == "discard" and chosen in model:
+            queue.discard(chosen)
+            model.remove(chosen)
+        elif step == "clear":
+            assert queue.clear() == model
+            model.clear()
+        assert list(queue) == model
+        assert len(queue) == len(model)
+        assert bool(queue) == bool(model)
+        assert all((t.queue is queue) == (t in model) for t in tasks)
+
+
+def test_an_empty_queue_has_nothing_to_give() -> None:
+    with pytest.raises(KeyError):
+        Queue().pop()

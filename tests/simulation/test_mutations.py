@@ -1,0 +1,204 @@
+"""The simulation is tested too: bugs planted in the cores, each of which it has to find."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ipkernel_ext.core import messages as m
+from ipkernel_ext.core.client import ClientCore
+from ipkernel_ext.core.controller import ControllerCore
+from ipkernel_ext.core.dispatch import Dispatch
+from ipkernel_ext.core.engine import EngineCore
+from ipkernel_ext.core.ledger import Ledger
+from ipkernel_ext.core.lives import Lives
+from ipkernel_ext.core.queues import Queue, State
+from ipkernel_ext.core.recovery import Recovery
+from ipkernel_ext.core.roster import Roster
+from tests.simulation.__main__ import live
+
+SEEDS = 200
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+BUGS: dict[str, Plant] = {}
+
+
+def bug(plant: Plant) -> Plant:
+    """Register a planted bug under its name."""
+    BUGS[plant.__name__] = plant
+    return plant
+
+
+@bug
+def replays_are_new_tasks(patch: pytest.MonkeyPatch) -> None:
+    def on_replay(self: Any, task: Any, now: float) -> None:
+        if task.state is State.SENT and task.engine is None:
+            self._ledger.unsent(task, task.holder)
+            self._dispatch.place(task, now)
+
+    patch.setattr(ControllerCore, "_on_replay", on_replay)
+
+
+@bug
+def no_tombstones(patch: pytest.MonkeyPatch) -> None:
+    remove = EngineCore._remove
+    patch.setattr(EngineCore, "_remove", lambda self, id, attempt: remove(self, id, attempt) or True)
+
+
+@bug
+def no_journal(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Ledger, "_write", lambda *_: None)
+
+
+@bug
+def no_recovery_window(patch: pytest.MonkeyPatch) -> None:
+    def recover(self: Any, task: Any, hint: Any, now: float) -> None:
+        task.attempt = task.attempts = hint.attempt
+        self._dispatch.place(task, now)
+
+    patch.setattr(Recovery, "_recover", recover)
+
+
+@bug
+def attempts_are_reused(patch: pytest.MonkeyPatch) -> None:
+    unsent = Ledger.unsent
+
+    def again(self: Any, task: Any, engine: Any) -> None:
+        unsent(self, task, engine)
+        task.attempts = 0
+
+    patch.setattr(Ledger, "unsent", again)
+
+
+@bug
+def the_engine_ignores_epochs_and_generations(patch: pytest.MonkeyPatch) -> None:
+    receive = EngineCore.receive
+
+    def unfenced(self: Any, channel: Any, generation: int, epoch: int, message: Any, frames: Any) -> Any:
+        return receive(self, channel, self.generation, max(epoch, self.epoch), message, frames)
+
+    patch.setattr(EngineCore, "receive", unfenced)
+
+
+@bug
+def a_forget_is_lost(patch: pytest.MonkeyPatch) -> None:
+    def send(self: Any, engine: Any) -> None:
+        engine.forget = []
+        self.forgetful.pop(engine.boot, None)
+
+    patch.setattr(Ledger, "_send_forget", send)
+
+
+@bug
+def silence_counts_as_a_certain_death(patch: pytest.MonkeyPatch) -> None:
+    lost = Lives.lost
+
+    def certainly(self: Any, engine: Any, exit: Any, now: float, restarting: Any = None, certain: bool = True) -> None:
+        lost(self, engine, exit, now, restarting)
+
+    patch.setattr(Lives, "lost", certainly)
+
+
+@bug
+def what_had_begun_is_not_looked_up(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Roster, "started", lambda self, boot, tasks: [False for _ in tasks])
+
+
+@bug
+def every_task_is_retried(patch: pytest.MonkeyPatch) -> None:
+    lose = Dispatch.lose
+
+    def retry(self: Any, task: Any, engine: int, exit: Any, started: bool | None, now: float) -> None:
+        task.retries += 1
+        lose(self, task, engine, exit, started, now)
+
+    patch.setattr(Dispatch, "lose", retry)
+
+
+@bug
+def the_client_does_not_replay(patch: pytest.MonkeyPatch) -> None:
+    welcome = ClientCore._on_welcome
+
+    def forgetful(self: Any, message: Any) -> Any:
+        return [effect for effect in welcome(self, message) if not isinstance(getattr(effect, "message", 0), m.Submit)]
+
+    patch.setattr(ClientCore, "_on_welcome", forgetful)
+
+
+@bug
+def late_results_are_not_said(patch: pytest.MonkeyPatch) -> None:
+    connect = EngineCore.connect_tasks
+    patch.setattr(EngineCore, "connect_tasks", lambda self: connect(self)[:1])
+
+
+@bug
+def cancel_does_not_wait_for_the_engine(patch: pytest.MonkeyPatch) -> None:
+    def cancel(self: Any, tasks: Any, now: float) -> None:
+        for task in tasks:
+            if task.state is State.SENT:
+                self._ledger.unsent(task, task.holder)
+            if task.state is not State.DONE and task.state is not State.ENDED:
+                self._ledger.fail_cancelled(task)
+        self.retry_blocked(now)
+
+    patch.setattr(Dispatch, "cancel", cancel)
+
+
+@bug
+def the_engine_does_not_keep_results(patch: pytest.MonkeyPatch) -> None:
+    finish = EngineCore.finish
+
+    def drop(self: Any, *args: Any, **fields: Any) -> Any:
+        id, _ = self.running
+        effects = finish(self, *args, **fields)
+        self._finished.pop(id, None)
+        return effects
+
+    patch.setattr(EngineCore, "finish", drop)
+
+
+@bug
+def nothing_is_sent_again(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Dispatch, "send_again", lambda *_: None)
+
+
+@bug
+def results_do_not_wait_for_output(patch: pytest.MonkeyPatch) -> None:
+    def on_result(self: Any, result: Any, frames: Any, now: float) -> Any:
+        if result.task.number not in self._pending:
+            return self._note_acknowledge(result.task.number, now)
+        return self._resolve(result, frames, now)
+
+    patch.setattr(ClientCore, "_on_result", on_result)
+
+
+@bug
+def what_is_taken_back_goes_to_the_end(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Queue, "appendleft", Queue.append)
+
+
+@bug
+def a_replay_under_way_is_not_waited_for(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Recovery, "_may_be_wanted", lambda self, id: False)
+
+
+@bug
+def late_hellos_of_clients_count(patch: pytest.MonkeyPatch) -> None:
+    connect = ClientCore.connect
+
+    def ungenerated(self: Any) -> Any:
+        self.generation = -1
+        return connect(self)
+
+    patch.setattr(ClientCore, "connect", ungenerated)
+
+
+@pytest.mark.parametrize("name", BUGS)
+def test_the_simulation_finds(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    BUGS[name](monkeypatch)
+    for seed in range(SEEDS):
+        if live(seed)[1] is not None:
+            return
+    pytest.fail(f"not found in {SEEDS} worlds")
