@@ -43,7 +43,9 @@ def main() -> None:
     print(f"{'':<44} {'ours':>12} {'floor':>12} {'':<8} ratio")
     imports = [sys.executable, "-c", "import IPython, zmq"]
     start, floor_start = _medians(lambda: launch(n=ENGINES).close(), lambda: subprocess.run(imports, check=True))
-    _row(f"start and stop of {ENGINES} engines", start * 1e3, floor_start * 1e3, "ms", "python -c 'import IPython, zmq'")
+    _row(
+        f"start and stop of {ENGINES} engines", start * 1e3, floor_start * 1e3, "ms", "python -c 'import IPython, zmq'"
+    )
     floor = Floor(ENGINES)
     try:
         with launch(n=ENGINES) as rc:
@@ -83,7 +85,13 @@ def _compare(rc: RemoteController, floor: Floor) -> None:
         lambda: [rc.execute("a=5") for _ in range(50)],
         lambda: [floor.call_many(abs, range(ENGINES)) for _ in range(50)],
     )
-    _row(f"execute('a=5') on all {ENGINES} engines", executed / 50 * 1e6, every / 50 * 1e6, "us", f"{broker}, {ENGINES} calls")
+    _row(
+        f"execute('a=5') on all {ENGINES} engines",
+        executed / 50 * 1e6,
+        every / 50 * 1e6,
+        "us",
+        f"{broker}, {ENGINES} calls",
+    )
 
     engines = [psutil.Process(engine.pid).memory_full_info().pss / 2**20 for engine in rc.engines]
     print(f"{'memory of an engine (proportional share)':<44} {statistics.median(engines):>12,.1f} {'':>12} MB")

@@ -1,4 +1,4 @@
-"""Prices European call options by Monte Carlo on four engines, from an IPython session, and checks them against Black-Scholes."""
+"""Prices European call options by Monte Carlo on four engines, and checks them against Black-Scholes."""
 
 import sys
 
@@ -12,7 +12,7 @@ CELLS = [
     ("Local variables go to the engines.", "spot, rate, volatility, paths = 100.0, 0.03, 0.2, 40_000"),
     ("", "%push spot rate volatility paths"),
     (
-        "A cell runs on all engines at once; its output streams. Each engine defines the pricer and a list of what it did.",
+        "A cell runs on all engines at once; its output streams. Each defines the pricer and a list of what it did.",
         """%%px
 did = []
 
@@ -31,7 +31,7 @@ def price(strike, maturity, seed):
 print(f"ready in process {os.getpid()}")""",
     ),
     (
-        "A grid of strikes and maturities, balanced over the engines. `price` is the engines' own, found where it runs.",
+        "A grid of strikes and maturities, balanced over the engines. `price` is found where it runs.",
         "grid = [(strike, years, seed) for seed, (strike, years) in"
         " enumerate((k, t) for k in (80, 90, 100, 110, 120) for t in (0.25, 0.5, 1.0, 2.0))]",
     ),

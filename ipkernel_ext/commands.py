@@ -40,7 +40,9 @@ def ipcontroller(arguments: Sequence[str] | None = None) -> None:
 
 def ipengine(arguments: Sequence[str] | None = None) -> None:
     """Start an engine."""
-    parser = _parser("ipengine", "Start an engine and join the profile's controller; waits for it where there is none yet.")
+    parser = _parser(
+        "ipengine", "Start an engine and join the profile's controller; waits for it where there is none yet."
+    )
     parser.add_argument("--file", metavar="FILE", help="the connection file to join by, instead of the profile's")
     parser.add_argument("--url", help="address of the controller, instead of a connection file")
     parser.add_argument("--directory", help=argparse.SUPPRESS)
@@ -58,7 +60,9 @@ def ipcluster(arguments: Sequence[str] | None = None) -> None:
     start = actions.add_parser("start", help="a controller and engines; Ctrl-C ends all", parents=[_common()])
     start.add_argument("-n", type=int, help="engines (default: one per core)")
     start.add_argument("--engines", default="local", choices=["local"], help="where engines run")
-    start.add_argument("--daemonize", action="store_true", help="return when the engines are ready; the cluster goes on")
+    start.add_argument(
+        "--daemonize", action="store_true", help="return when the engines are ready; the cluster goes on"
+    )
     stop = actions.add_parser("stop", help="end the profile's cluster", parents=[_common()])
     listed = actions.add_parser("list", help="the clusters that run", parents=[_common()])
     listed.add_argument("--json", action="store_true", help="as JSON")

@@ -114,7 +114,15 @@ def engines_table(engines: Sequence[m.EngineRecord], queue: dict[Any, Any]) -> s
         load = queue.get(engine.id, {"running": 0, "queued": 0, "done": 0})
         state = "busy" if engine.state == "ready" and load["running"] else engine.state
         rows.append(
-            (str(engine.id), engine.host, str(engine.pid), state, *(str(load[k]) for k in ("running", "queued", "done")))
+            (
+                str(engine.id),
+                engine.host,
+                str(engine.pid),
+                state,
+                *(str(load[k]) for k in ("running", "queued", "done")),
+            )
         )
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )

@@ -433,10 +433,9 @@ def unload(shell: Any) -> None:
     magics = _loaded.pop(id(shell), None)
     if magics is None:
         return
-    atexit.unregister(magics._drop)
-    magics._drop()
-    shell.set_custom_exc((), None)
     for kind, names in magics.magics.items():
         for name in names:
             shell.magics_manager.magics[kind].pop(name, None)
-
+    shell.set_custom_exc((), None)
+    atexit.unregister(magics._drop)
+    magics._drop()

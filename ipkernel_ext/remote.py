@@ -161,9 +161,7 @@ class Engines:
             _check_name(name)
         return self._call(m.Push(list(names)), payload.dumps(dict(names), name="names"), targets, block)
 
-    def pull(
-        self, names: str | Iterable[str], *, targets: Spec | None = None, block: bool | None = None
-    ) -> Any:
+    def pull(self, names: str | Iterable[str], *, targets: Spec | None = None, block: bool | None = None) -> Any:
         """The values of names on the targets; for several names a tuple per engine.
 
         Raises
@@ -209,9 +207,7 @@ class Engines:
         """Ids that tags and hosts are looked up among; None: all there are at that moment."""
         return None
 
-    def scatter(
-        self, name: str, sequence: Any, *, targets: Spec | None = None, block: bool | None = None
-    ) -> Any:
+    def scatter(self, name: str, sequence: Any, *, targets: Spec | None = None, block: bool | None = None) -> Any:
         """Cut a sequence along its first axis, one piece per target, as ``numpy.array_split`` cuts."""
         _check_name(name)
         chosen = self._choose(targets)
@@ -365,7 +361,9 @@ class Engines:
             return all(id in roster.engines and roster.engines[id].boot != boot for id, boot in boots.items())
 
         if not self._link.channel.wait_roster(back, self._link.restart_timeout):
-            raise NoEngines(f"engines did not come back within {self._link.restart_timeout:g} s: {_trouble(self._link)}")
+            raise NoEngines(
+                f"engines did not come back within {self._link.restart_timeout:g} s: {_trouble(self._link)}"
+            )
         self._link.forget_boots(boots)
 
     def _end(self, ids: list[int], restart: bool) -> None:
@@ -746,4 +744,3 @@ def _locator(url: str | None, profile: str | None, connection_file: str | Path |
     if url is not None:
         return lambda: url
     return functools.partial(connection.locate, "client", profile, connection_file)
-

@@ -453,9 +453,7 @@ class JoinedResult(ListResult):
 class MapResult(AsyncResult):
     """Of a map: the items' values in order; the first failing item in input order raises its own exception."""
 
-    def __init__(
-        self, sizes: Sequence[int], ordered: bool, return_exceptions: bool, *args: Any, **kwargs: Any
-    ) -> None:
+    def __init__(self, sizes: Sequence[int], ordered: bool, return_exceptions: bool, *args: Any, **kwargs: Any) -> None:
         self._sizes = sizes
         self._ordered = ordered
         self._return_exceptions = return_exceptions

@@ -1,7 +1,11 @@
-"""Cutting a sequence for several engines, and joining the pieces again. Pure; NumPy and pandas only if they are there already."""
+"""Cutting a sequence for several engines, and joining the pieces again.
+
+Pure; NumPy, pandas and Arrow are used where they are loaded already.
+"""
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -27,7 +31,7 @@ def cut(sequence: Any, count: int) -> list[Any]:
     size, longer = divmod(length, count)
     bounds = [i * size + min(i, longer) for i in range(count + 1)]
     try:
-        return [slicing[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+        return [slicing[a:b] for a, b in itertools.pairwise(bounds)]
     except TypeError:
         raise TypeError(
             f"cannot scatter a {type(sequence).__name__}: it cannot be sliced; make a list of it first"

@@ -14,7 +14,7 @@ from ipkernel_ext.core.messages import EngineRecord
 from ipkernel_ext.errors import NoSuchEngine
 
 Spec = int | str | slice | Sequence[int]
-"""``"all"``, an index, a list of indices, a slice, or a string such as ``"0,2"``, ``"0:4"``, ``"host:a"``, ``"tag:gpu"``."""
+"""``"all"``, an index, a list of indices, a slice, or text: ``"0,2"``, ``"0:4"``, ``"host:a"``, ``"tag:gpu"``."""
 
 _SLICE = re.compile(r"(-?\d+)?:(-?\d+)?(?::(-?\d+)?)?")
 _INDEX = re.compile(r"-?\d+")
@@ -46,9 +46,7 @@ def parse(text: str) -> Spec:
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if parts and all(_INDEX.fullmatch(part) for part in parts):
         return [int(part) for part in parts]
-    raise ValueError(
-        f"targets {text!r} are not understood: write all, 0, 0,2, 0:4, ::2, -1, host:NAME or tag:NAME"
-    )
+    raise ValueError(f"targets {text!r} are not understood: write all, 0, 0,2, 0:4, ::2, -1, host:NAME or tag:NAME")
 
 
 def choose(spec: Spec, ids: Sequence[int], engines: Mapping[int, EngineRecord], *, along: bool = False) -> Chosen:

@@ -183,9 +183,7 @@ class MemoryChannel:
     def roster(self) -> Roster:
         """Who is there."""
         core = self.core
-        return Roster(
-            core.connected, dict(core.engines), dict(core.lost), core.trouble, self.ended, address="memory"
-        )
+        return Roster(core.connected, dict(core.engines), dict(core.lost), core.trouble, self.ended, address="memory")
 
     def next_numbers(self, count: int) -> range:
         """Task numbers nobody else has."""

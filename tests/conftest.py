@@ -9,6 +9,15 @@ import psutil
 import pytest
 
 
+@pytest.fixture(scope="session", autouse=True)
+def temporary_directory():
+    """One for this run alone, with a short name: the path of a unix socket is."""
+    with tempfile.TemporaryDirectory(prefix="t", dir="/tmp") as directory, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", directory)
+        patch.setattr(tempfile, "tempdir", directory)
+        yield Path(directory)
+
+
 def _runtime_directories():
     root = Path(tempfile.gettempdir()) / f"ipkernel_ext-{os.getuid()}"
     return set(root.iterdir()) if root.is_dir() else set()

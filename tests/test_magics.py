@@ -181,5 +181,6 @@ def test_restart_reset_and_stop(session):
     assert "ended" in session("%cluster stop")
     assert "started 2 engines" in session("%cluster start -n 2")
     session("%unload_ext ipkernel_ext")
+    assert session.error is None, session.out + session.err
     session("%px 1")
     assert session.error == "UsageError"

@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from ipkernel_ext import payload
 from ipkernel_ext.errors import PayloadError
 
-
 HERE = {**os.environ, "PYTHONPATH": str(Path(payload.__file__).parents[1])}
 
 

@@ -268,9 +268,10 @@ class ControllerCore:
                 submit.retries,
             )
             self._ledger.enter(client, task)
-            if self._recovery.find(task, hints[i] if hints else None, now):
+            expired = number <= client.expired  # what its client was told then says nothing any more
+            if self._recovery.find(task, hints[i] if hints and not expired else None, now):
                 continue
-            if number <= client.expired:
+            if expired:
                 self._ledger.fail(task, failures.expired(task.id))
             else:
                 self._dispatch.place(task, now)

@@ -44,6 +44,8 @@ class Dispatch:
         """
         if task.cancelled:
             self._ledger.fail_cancelled(task)
+        elif self._functions.missing(task) and self._roster.has_left(task.id.client):
+            self._ledger.end(task)  # nobody can send its function any more
         elif task.engine is not None:
             self._place_addressed(task, task.engine, now, first)
         elif self._functions.missing(task):

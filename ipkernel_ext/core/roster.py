@@ -209,6 +209,11 @@ class Roster:
         self._out.send(owner.peer, message)
         return True
 
+    def has_left(self, client: str) -> bool:
+        """Whether a client will not come back."""
+        known = self.clients.get(client)
+        return known is None or known.left
+
     def depart(self, client: str, highest: int) -> None:
         """A client is gone for good, with all numbers up to this one."""
         self.departed[client] = max(highest, self.departed.pop(client, -1))

@@ -29,7 +29,6 @@ from ipkernel_ext.execution.output import CaptureStream, OutputBuffer
 from ipkernel_ext.execution.shell import EngineShell
 from ipkernel_ext.execution.traces import format_traceback
 
-
 _ANYTHING = BaseException  # under a name that user code cannot delete
 
 

@@ -244,14 +244,15 @@ class ClientChannel:
         """One turn of the loop, after the poll."""
         self._wake.clear()
         now = time.monotonic()
-        if self._edge.lost():
+        lost = self._edge.lost()
+        self._take()  # also what came before the connection was lost
+        if lost:
             self._do(self._core.disconnected())
             self._reconnect()
         elif self._edge.retry_at is not None and now >= self._edge.retry_at:
             self._reconnect()
         while self._commands:
             self._do(self._commands.popleft()())
-        self._take()
         deadline = self._core.next_deadline()
         if deadline is not None and time.monotonic() >= deadline:
             self._do(self._core.tick(time.monotonic()))
@@ -348,5 +349,3 @@ class ClientChannel:
         self._edge.close(linger=1000)
         self._do(self._core.end("this RemoteController was closed"))
         self._context.term()
-
-

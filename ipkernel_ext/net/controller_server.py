@@ -107,7 +107,8 @@ class ControllerServer:
         self._wake.set()
 
     def run(self) -> str:
-        """Serve until told to stop; the reason."""
+        """Serve until told to stop; the reason. To be called from the process's main thread."""
+        self._wake.set_by_signals()
         self._poller.register(self._socket, zmq.POLLIN)
         self._poller.register(self._monitor.pair, zmq.POLLIN)
         self._poller.register(self._wake.fileno(), zmq.POLLIN)
@@ -134,6 +135,7 @@ class ControllerServer:
 
     def close(self) -> None:
         """Let go of sockets and files, after what was sent has left."""
+        signal.set_wakeup_fd(-1)
         self._monitor.close()
         self._socket.close(1000)
         self._context.term()

@@ -33,6 +33,7 @@ from ipkernel_ext.net.edge import Edge, Locate
 from ipkernel_ext.net.sockets import Wake, new_socket, receive, send, until
 
 FLUSH_AFTER = 0.02  # seconds for which output of running code is collected before it is sent
+LINGER = 200  # milliseconds for which the last result may still be on its way out
 GRACE = 3.0  # seconds that user code has to end after it was told to
 
 _decoder = wire.Decoder(m.ToEngine)
@@ -112,7 +113,7 @@ class EngineServer:
     def close(self) -> None:
         """Let go of sockets and files, after what was sent has left."""
         if self._tasks is not None:
-            self._tasks.close(1000)
+            self._tasks.close(LINGER)
         self._context.term()
         if self._begun is not None:
             self._begun.close()
@@ -214,9 +215,10 @@ class EngineServer:
                 self.stop("its owner has ended")
             self._control_wake.clear()
             now = time.monotonic()
-            if self._edge.lost() or (self._edge.retry_at is not None and now >= self._edge.retry_at):
+            lost = self._edge.lost()
+            self._take_control()  # also what came before the connection was lost
+            if lost or (self._edge.retry_at is not None and now >= self._edge.retry_at):
                 self._reconnect()
-            self._take_control()
             self._send_waiting()
             if self._pending and self._flush_at is None:
                 self._flush_at = now + FLUSH_AFTER

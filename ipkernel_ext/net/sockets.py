@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 from collections.abc import Sequence
 
 import zmq
@@ -43,6 +44,10 @@ class Wake:
         except BlockingIOError:
             pass
         self._is_set = False
+
+    def set_by_signals(self) -> None:
+        """Have every signal set it, also one that comes in the moment before a poll. From the main thread."""
+        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
 
     def close(self) -> None:
         """Give both descriptors back; setting it later does nothing."""

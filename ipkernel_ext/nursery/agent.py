@@ -95,6 +95,7 @@ class Agent:
 
     def run(self) -> str:
         """Watch over everything until told to stop; the reason."""
+        self._wake.set_by_signals()
         self._poller.register(self._wake.fileno(), zmq.POLLIN)
         if self._orders.owned:
             self._poller.register(0, zmq.POLLIN)
@@ -104,9 +105,10 @@ class Agent:
             if 0 in ready:
                 self._stop = "its owner has ended"
             self._wake.clear()
-            if self._edge.lost() or (self._edge.retry_at is not None and time.monotonic() >= self._edge.retry_at):
+            lost = self._edge.lost()
+            self._take()  # also what came before the connection was lost
+            if lost or (self._edge.retry_at is not None and time.monotonic() >= self._edge.retry_at):
                 self._reconnect()
-            self._take()
             self._reap(ready)
             self._report()
         return self._stop
@@ -122,6 +124,7 @@ class Agent:
         self._end_children(list(self._engines.values()))
         if self._controller is not None:
             self._end_children([self._controller])
+        signal.set_wakeup_fd(-1)
         self._edge.close(linger=200)
         self._context.term()
         self._wake.close()
@@ -129,6 +132,7 @@ class Agent:
 
     def _end_children(self, children: list[Child]) -> None:
         for child in children:
+            child.release()
             child.signal(signal.SIGTERM)
         until = time.monotonic() + GRACE + 0.5
         for child in children:
@@ -209,7 +213,9 @@ class Agent:
         if again:
             self._start_engine(replaces=boot)
         elif failed and not ordered and not self._engines:
-            self._unsent.append(m.AgentTrouble(f"engines do not stay up; the log {child.log} ends with\n{child.tail()}"))
+            self._unsent.append(
+                m.AgentTrouble(f"engines do not stay up; the log {child.log} ends with\n{child.tail()}")
+            )
         if not (failed and not ordered):
             child.log.unlink(missing_ok=True)
 

@@ -53,6 +53,11 @@ class Child:
         """Send it a signal, if it still runs."""
         self._process.send_signal(number)
 
+    def release(self) -> None:
+        """Let it notice that its owner is gone."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
     def wait(self, timeout: float) -> bool:  # seconds
         """Wait for its end. False when the time ran out."""
         try:
@@ -64,8 +69,7 @@ class Child:
     def close(self) -> None:
         """Give the descriptors back, after its end."""
         os.close(self.descriptor)
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        self.release()
 
     def tail(self, lines: int = 20) -> str:
         """The last lines of its log."""

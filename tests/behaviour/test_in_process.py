@@ -52,4 +52,3 @@ def test_a_closed_client_says_so():
     rc.close()
     with pytest.raises(NotConnected, match="closed"):
         rc.execute("1")
-

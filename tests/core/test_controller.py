@@ -312,7 +312,7 @@ def test_what_was_dropped_while_a_client_was_away_is_not_run_again() -> None:
     controller.wait(11.0)
     assert controller.core.sizes()["clients"] == 0
     controller.client(unresolved=[0])
-    controller.submit(0)
+    controller.submit(0, hints=[Hint(0, "b0", 1)])
     assert controller.failure(0).kind == "ResultExpired"
     assert controller.tasks() == []
 

@@ -231,6 +231,15 @@ def test_an_adopted_task_without_its_function_can_be_handed_out_again(before: Co
     assert controller.tasks("b0") == [(0, 2)]
 
 
+def test_a_held_task_of_a_client_that_left_does_not_wait_for_its_function(before: Controller) -> None:
+    controller = Controller(before)
+    controller.client(unresolved=[0])
+    controller.submit(0, work=m.Apply("f"))
+    controller.receive("ann", m.Goodbye())
+    controller.engine("b0")
+    assert controller.core.sizes()["clients"] == controller.core.sizes()["tasks"] == 0
+
+
 def test_a_successor_of_a_successor_that_never_came_keeps_the_id(before: Controller) -> None:
     controller = Controller(before)
     controller.agent()

@@ -161,6 +161,9 @@ class SimClient(Actor):
         self.world.trace(self.name, f"connection {connection.name}")
         self._do(self.core.connect())
 
+    def _reconnect_soon(self, connection: Connection | None) -> None:
+        self.later(0.0, lambda: self._reconnect() if connection is self.connection else None)
+
     def _lost(self, connection: Connection) -> None:
         if connection is self.connection:
             self._do(self.core.disconnected())
@@ -203,8 +206,7 @@ class SimClient(Actor):
                 case RosterChanged():
                     pass
                 case Reconnect():
-                    connection = self.connection
-                    self.later(0.0, lambda: self._reconnect() if connection is self.connection else None)
+                    self._reconnect_soon(self.connection)
                 case _:
                     raise AssertionError(f"not an effect of a client: {effect}")
         if out and self.connection is not None:

@@ -43,10 +43,10 @@ class World:
         self.seed = seed
         self.random = random = Random(seed)
         self.clock = Clock()
-        self.delays = Delays(random, random.choice((0.0003, 0.001, 0.01)), random.choice((0.0, 0.05, 0.2)))
+        self.delays = Delays(random, random.choice((0.0003, 0.001, 0.01)), random.choice((0.0, 0.05, 0.3)))
         self.options = {
             "recovery_window": random.choice((1.0, 3.0)),
-            "engine_grace": random.choice((1.5, 4.0)),
+            "engine_grace": random.choice((0.7, 4.0)),
             "result_ttl": random.choice((5.0, 20.0)),
         }
         self.small = random.random() < 0.4
@@ -174,7 +174,8 @@ class World:
         if kind == "cut":
             self.connections = [c for c in self.connections if not c.broken]
             if self.connections:
-                connection = random.choice(self.connections)
+                recent = random.random() < 0.4  # its hello may still be under way
+                connection = random.choice(self.connections[-3:] if recent else self.connections)
                 self.trace("world", f"cuts {connection.name}")
                 connection.cut(random)
         elif kind == "controller" and self.controller is not None:
@@ -191,7 +192,8 @@ class World:
             if len(alive_clients) > 1 or random.random() < 0.1:
                 random.choice(alive_clients or self.clients).kill()
         elif kind == "isolate":
-            others = [actor for actor in self._actors() if actor is not self.controller]
+            kept = SimEngine if random.random() < 0.7 else SimEngine | SimAgent | SimClient
+            others = [actor for actor in self._actors() if isinstance(actor, kept)]
             if others:
                 self._isolate(random.choice(others))
         elif kind == "pause":
@@ -206,7 +208,11 @@ class World:
         for connection in self.connections:
             if connection.actor is actor:
                 connection.cut(self.random)
-        self.clock.after(self.random.uniform(0.0, self.random.choice((1.0, 8.0))), lambda: self._heal(actor))
+        seconds = self.random.uniform(0.2, self.random.choice((2.0, 10.0)))
+        self.clock.after(seconds, lambda: self._heal(actor))
+        if self.random.random() < 0.4:  # the whole machine sleeps
+            actor.pause()
+            self.clock.after(seconds, actor.resume)
 
     def _heal(self, actor: Actor) -> None:
         if actor.isolated:
@@ -360,9 +366,8 @@ class World:
         assert len({boot for _, boot in output}) <= 1, f"output of {asked.id}, attempt {result.attempt}: {output}"
         if len(shown) < result.outputs:
             last = [s.boot for s in starts if s.attempt == result.attempt]
-            assert asked.id in self.given_up or self.given_up.intersection(last), (
-                f"{asked.id} shows {shown} of {result.outputs}"
-            )
+            lost = asked.id in self.given_up or any(boot in self.given_up or self.is_dead(boot) for boot in last)
+            assert lost, f"{asked.id} shows {shown} of {result.outputs}"
 
     def _somebody_cleared(self) -> bool:
         return any(client._request for client in self.clients)
