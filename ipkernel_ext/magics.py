@@ -40,6 +40,9 @@ def shows_errors(magic: Magic) -> Magic:
     def shown(*args: Any, **kwargs: Any) -> Any:
         try:
             return magic(*args, **kwargs)
+        except KeyboardInterrupt as error:
+            error._render_traceback_ = lambda: ["KeyboardInterrupt"]  # type: ignore[attr-defined]
+            raise
         except Exception as error:
             if isinstance(error, ParallelError) or isinstance(error.__cause__, RemoteTraceback):
                 lines = describe(error)
@@ -89,9 +92,10 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         self._drop()
         try:
             self._client = RemoteController(profile=self.profile)
-        except NotConnected as error:
+        except NotConnected:
             if not self.autostart or find(Place.of_profile(self.profile)) is not None:
-                raise NotConnected(str(error)) from None
+                raise
+        if self._client is None:
             self._start(self.n or cores(), self.profile, keep=False)
         assert self._client is not None
         return self._client

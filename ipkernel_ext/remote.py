@@ -37,7 +37,7 @@ from ipkernel_ext.targets import Spec
 if TYPE_CHECKING:
     from ipkernel_ext.launcher import Cluster
 
-CHUNKS = 4  # chunks per engine, where a map is told no chunk size
+CHUNKS = 32  # chunks per engine, where a map is told no chunk size: enough to even out uneven items
 
 
 class Engines:
@@ -142,7 +142,7 @@ class Engines:
     ) -> Any:
         """Call ``f(*args, **kwargs)`` on the targets. A ``Ref`` among the arguments is resolved there."""
         digest, function = payload.dumps_function(f)
-        frames = payload.dumps((args, kwargs), name="args")
+        frames = payload.dumps_call(args, kwargs)
         return self._call(m.Apply(digest), frames, targets, block, function=function)
 
     def reset(self, *, targets: Spec | None = None, block: bool | None = None) -> Any:
@@ -213,7 +213,7 @@ class Engines:
         chosen = self._choose(targets)
         self._link.need(chosen.ids)
         pieces = sequences.cut(sequence, len(chosen.ids))
-        frames = [payload.dumps({name: piece}, name=name) for piece in pieces]
+        frames = [self._kept(payload.dumps({name: piece}, name=name), block) for piece in pieces]
         kind = SingleResult if chosen.single else ListResult
         return self._give(self._link.send_each(kind, chosen, m.Push([name]), frames), block)
 
@@ -242,7 +242,7 @@ class Engines:
             A single engine, to have it run there.
         """
         digest, function = payload.dumps_function(f)
-        frames = payload.dumps((args, kwargs), name="args")
+        frames = payload.own(payload.dumps_call(args, kwargs))
         return self._link.balance(
             SingleResult, [(m.Apply(digest), frames)], self._among(targets), retries=retries, function=function
         )
@@ -293,7 +293,10 @@ class Engines:
         sizes = [min(size, len(items) - start) for start in starts]
         digest, function = payload.dumps_function(f)
         works = [
-            (m.Map(digest, start, return_exceptions), payload.dumps(items[start : start + size], name="items"))
+            (
+                m.Map(digest, start, return_exceptions),
+                self._kept(payload.dumps(items[start : start + size], name="items"), block),
+            )
             for start in starts
         ]
         make = functools.partial(MapResult, sizes, ordered, return_exceptions)
@@ -322,7 +325,7 @@ class Engines:
 
     def _apply_remote(self, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         digest, function = payload.dumps_function(f)
-        frames = payload.dumps((args, kwargs), name="args")
+        frames = payload.dumps_call(args, kwargs)
         return self._call(m.Apply(digest), frames, None, None, function=function)
 
     def _among(self, spec: Spec | None) -> list[int] | None:
@@ -397,12 +400,18 @@ class Engines:
     ) -> Any:
         chosen = self._choose(spec)
         kind = SingleResult if chosen.single else ListResult
+        frames = self._kept(frames, block)
         return self._give(self._link.send(kind, chosen, work, frames, **options), block)
 
     def _give(self, result: AsyncResult, block: bool | None) -> Any:
-        if self.block if block is None else block:
-            return _wait(result)
-        return result
+        return _wait(result) if self._blocks(block) else result
+
+    def _blocks(self, block: bool | None) -> bool:
+        return self.block if block is None else block
+
+    def _kept(self, frames: Sequence[Frame], block: bool | None) -> Sequence[Frame]:
+        """Frames that stay as they are although the caller goes on and may change what they were made of."""
+        return frames if self._blocks(block) else payload.own(frames)
 
 
 class View(Engines):

@@ -82,7 +82,9 @@ def error_of(piece: Piece, host: str = "") -> Exception | None:
     failure = result.failure
     error = _rebuild(failure, piece.frames, result.engine)
     if failure.traceback:
-        error.__cause__ = RemoteTraceback(failure.traceback)
+        story = RemoteTraceback(failure.traceback)
+        story.__cause__ = error.__cause__
+        error.__cause__ = story
     where = f"on engine {result.engine}" + (f" of host {host}" if host else "")
     if result.engine >= 0:
         error.add_note(f"{where}, task {result.task}")
@@ -374,7 +376,9 @@ class AsyncResult(Future):  # type: ignore[type-arg]
         from tqdm.auto import tqdm
 
         with tqdm(total=len(self), delay=0.5, leave=False) as bar:
-            for _ in self._arrivals():
+            while not self.done():
+                with self._news:
+                    self._news.wait(0.5)
                 bar.update(self._progress_items() - bar.n)
 
     def _progress_items(self) -> int:

@@ -22,6 +22,7 @@ FORGET_AFTER = 0.2  # seconds an acknowledgement may wait for company on its way
 FORGET_AT = 64  # acknowledgements that travel at once
 
 CANCELLED = "cancelled"
+LOST = "lost"
 """In the journal, instead of a boot: the task ended so, though its client may not know."""
 
 
@@ -119,7 +120,12 @@ class Ledger:
             self.send_failure(task)
 
     def fail_lost(self, task: Task, engine: int, exit: m.Exit, started: bool | None) -> None:
-        """Its engine is dead."""
+        """Its engine is dead.
+
+        Written down, if it was ever handed out, or a later life of the controller would run it again.
+        """
+        if task.attempts:
+            self._write(task, engine, LOST)
         self.fail(task, failures.lost(task.id, engine, exit, self._ever(task, started)))
 
     def fail_cancelled(self, task: Task, started: bool | None = False) -> None:

@@ -13,7 +13,7 @@ from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.dispatch import Dispatch
 from ipkernel_ext.core.effects import Enlist, Journal
 from ipkernel_ext.core.functions import FunctionStore
-from ipkernel_ext.core.ledger import CANCELLED, Ledger
+from ipkernel_ext.core.ledger import CANCELLED, LOST, Ledger
 from ipkernel_ext.core.messages import Exit, Hint, TaskId
 from ipkernel_ext.core.outbox import Outbox
 from ipkernel_ext.core.queues import State, Task
@@ -90,6 +90,8 @@ class Recovery:
         task.losses = hint.losses
         if hint.boot == CANCELLED:
             self._ledger.fail_cancelled(task, None if task.attempts else False)
+        elif hint.boot == LOST:
+            self._ledger.fail_lost(task, hint.engine, Exit(detail=UNKNOWN), None if task.losses else False)
         elif not hint.boot or hint.boot in self._roster.boots:
             self._ledger.unassigned(task)
             self._dispatch.place(task, now)  # nobody has it: that engine said hello, and would have said so

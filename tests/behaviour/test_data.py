@@ -61,3 +61,13 @@ def test_scatter_and_gather_of_what_has_no_pieces(rc):
         rc.gather("x")
     with pytest.raises(NoEngines):
         rc[[]].scatter("x", [1])
+
+
+def test_what_the_caller_changes_after_sending_does_not_travel(rc):
+    array = np.zeros(100_000)
+    results = [rc.push({"array": array}, block=False), rc.submit(np.sum, array)]
+    array += 1
+    for result in results:
+        result.get()
+    assert rc[0].pull("array").sum() == 0
+    assert results[1].get() == 0

@@ -143,6 +143,18 @@ def test_a_cleared_task_stays_so_though_its_client_never_heard() -> None:
     assert controller.journal == {}
 
 
+def test_a_lost_task_stays_so_though_its_client_never_heard(after: Controller) -> None:
+    after.wait(11.0)
+    assert after.failure(0).kind == "EngineLost"
+    after.engine("b0", m.Inventory(finished=[(ann(0), 1)]))
+    controller = Controller(after)
+    controller.engine("b0")
+    controller.client(unresolved=[0])
+    controller.submit(0)
+    assert (controller.failure(0).kind, controller.failure(0).started) == ("EngineLost", None)
+    assert controller.tasks("b0") == []
+
+
 def test_addressed_tasks_wait_for_their_engine_too(before: Controller) -> None:
     controller = Controller(before)
     controller.client()

@@ -68,13 +68,18 @@ class SimEngine(Actor):
             self.control.given_up = True
             self.control.cut(self.world.random)
         self.control = connection = self.world.connect(self, self._take_control)
-        connection.on_broken.append(lambda: self.later(self.world.delays.notice(), lambda: self._lost(connection)))
+        connection.on_broken.append(lambda: self._notice(connection))
         effects = self.core.connect()
         self.world.trace(self.name, f"control connection {connection.name}, generation {self.core.generation}")
         self._do(effects)
 
     def _reconnect_soon(self, connection: Connection | None) -> None:
         self.later(0.0, lambda: self._reconnect() if connection is self.control else None)
+
+    def _notice(self, connection: Connection) -> None:
+        """Its control thread hears of a break, perhaps after its main thread has gone on."""
+        late = self.world.random.uniform(0.0, 0.01)
+        self.later(self.world.delays.notice(), lambda: self.later(late, lambda: self._lost(connection)))
 
     def _lost(self, connection: Connection) -> None:
         current = connection is self.tasks and self._tasks_generation == self.core.generation
@@ -113,7 +118,7 @@ class SimEngine(Actor):
             self._inbox.clear()
             self._tasks_generation = self._welcomed
             self.tasks = connection = self.world.connect(self, self._take_tasks)
-            connection.on_broken.append(lambda: self.later(self.world.delays.notice(), lambda: self._lost(connection)))
+            connection.on_broken.append(lambda: self._notice(connection))
             effects = self.core.connect_tasks()
             self.world.trace(self.name, f"task connection {connection.name}, generation {self._tasks_generation}")
             self._do(effects)

@@ -184,17 +184,6 @@ def a_replay_under_way_is_not_waited_for(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Recovery, "_may_be_wanted", lambda self, id: False)
 
 
-@bug
-def late_hellos_of_clients_count(patch: pytest.MonkeyPatch) -> None:
-    connect = ClientCore.connect
-
-    def ungenerated(self: Any) -> Any:
-        self.generation = -1
-        return connect(self)
-
-    patch.setattr(ClientCore, "connect", ungenerated)
-
-
 @pytest.mark.parametrize("name", BUGS)
 def test_the_simulation_finds(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     BUGS[name](monkeypatch)
