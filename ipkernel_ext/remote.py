@@ -587,9 +587,11 @@ class RemoteController(Engines):
 
     def close(self) -> None:
         """Leave. The cluster and what was sent go on, except on the client that ``launch`` gave: there it ends."""
-        self._link.channel.close()
-        if self.cluster is not None:
-            self.cluster.stop()
+        try:
+            self._link.channel.close()
+        finally:
+            if self.cluster is not None:
+                self.cluster.stop()
 
     def __enter__(self) -> RemoteController:
         return self

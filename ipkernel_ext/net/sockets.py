@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import signal
+import threading
 from collections.abc import Sequence
 
 import zmq
@@ -26,6 +27,8 @@ class Wake:
         os.set_blocking(self._reader, False)
         os.set_blocking(self._writer, False)
         self._is_set = False
+        self._closed = False
+        self._lock = threading.RLock()  # a signal handler may set it while it is being set
 
     def fileno(self) -> int:
         """What to poll."""
@@ -33,9 +36,12 @@ class Wake:
 
     def set(self) -> None:
         """Wake the loop. What it is to find must have been put in place before."""
-        if not self._is_set:
-            self._is_set = True
-            os.write(self._writer, b"!")
+        if self._is_set:
+            return
+        with self._lock:
+            if not self._closed:
+                self._is_set = True
+                os.write(self._writer, b"!")
 
     def clear(self) -> None:
         """To be called by the loop before it looks at what there is."""
@@ -51,9 +57,10 @@ class Wake:
 
     def close(self) -> None:
         """Give both descriptors back; setting it later does nothing."""
-        self._is_set = True
-        os.close(self._reader)
-        os.close(self._writer)
+        with self._lock:
+            self._closed = True
+            os.close(self._reader)
+            os.close(self._writer)
 
 
 def new_socket(context: zmq.Context[zmq.Socket[bytes]], kind: int) -> zmq.Socket[bytes]:
