@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -43,6 +44,7 @@ def ipengine(arguments: Sequence[str] | None = None) -> None:
     parser = _parser(
         "ipengine", "Start an engine and join the profile's controller; waits for it where there is none yet."
     )
+    parser.add_argument("-n", type=int, default=1, help="how many engines (default: 1)")
     parser.add_argument("--file", metavar="FILE", help="the connection file to join by, instead of the profile's")
     parser.add_argument("--url", help="address of the controller, instead of a connection file")
     parser.add_argument("--directory", help=argparse.SUPPRESS)
@@ -236,6 +238,8 @@ def _engine(options: argparse.Namespace, config: Config) -> int:
     from ipkernel_ext.net.engine_server import EngineServer, stop_on_signals
 
     given = settings.engine_settings(config)
+    if options.n != 1:
+        return _several_engines(options)
     owner = _take_owner() if options.owned else None
     place = _place(options)
     path = Path(options.file) if options.file else place.connection("engine")
@@ -270,6 +274,28 @@ def _engine(options: argparse.Namespace, config: Config) -> int:
     server.close()
     sys.stdout.flush()
     os._exit(0)  # user code's threads and exit handlers do not hold the engine up
+
+
+def _several_engines(options: argparse.Namespace) -> int:
+    """``ipengine -n 4``: as many processes, which end with this one."""
+    if options.n < 1:
+        raise ValueError(f"-n must be at least 1, not {options.n}")
+    command = [sys.executable, "-m", "ipkernel_ext.commands", "ipengine", "--owned", *options.rest]
+    for name in ("profile", "file", "url"):
+        if getattr(options, name):
+            command += [f"--{name}", getattr(options, name)]
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(0))
+    engines = [subprocess.Popen(command, stdin=subprocess.PIPE) for _ in range(options.n)]
+    try:
+        codes = [engine.wait() for engine in engines]
+    finally:
+        for engine in engines:
+            assert engine.stdin is not None
+            engine.stdin.close()
+        for engine in engines:
+            engine.wait()
+    return int(any(codes))
 
 
 # ---------------------------------------------------------------- ipcluster

@@ -225,6 +225,7 @@ def launch(
     *,
     engines: str = "local",
     profile: str | None = None,
+    start_method: str | None = None,
     cwd: str | Path | None = None,
     env: Mapping[str, str] | None = None,
     timeout: float = 60.0,
@@ -240,6 +241,8 @@ def launch(
         Where they run; "local" is this machine.
     profile : str, optional
         Whose configuration to use.
+    start_method : str, optional
+        "spawn", which is also the default: each engine is a process of its own.
     cwd, env
         Working directory of the engines, and additions to their environment.
     timeout : float
@@ -254,6 +257,8 @@ def launch(
     """
     if engines != "local":
         raise ValueError(f"engines={engines!r} is not known; there is 'local'")
+    if start_method not in (None, "spawn"):
+        raise ValueError(f"start_method={start_method!r} is not known; there is 'spawn'")
     configured = profiles.load(profile, "ipcluster_config.py")
     for name, value in config.items():
         configured.ParallelCluster[name] = value

@@ -26,7 +26,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ipkernel_ext.core import failures
+from ipkernel_ext.core import failures, status
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.dispatch import Dispatch
 from ipkernel_ext.core.effects import Drop, Effect, Peer, Stop
@@ -339,34 +339,22 @@ class ControllerCore:
         self._dispatch.retry_blocked(now)
 
     def _on_ask(self, client: Client, ask: m.Ask, now: float) -> None:
-        roster = self._roster
-        unassigned = len(self._dispatch.balanced) + sum(1 for _ in self._functions.waiting())
-        queue = [[engine.id, *engine.load, engine.completed] for engine in roster.in_order()]
-        if ask.question == "queue_status":
-            body: dict[str, Any] = {"engines": queue, "unassigned": unassigned}
-        else:
+        body = status.queues(self._roster, self._dispatch, self._functions)
+        if ask.question == "status":
+            mine = {
+                "pid": self.pid,
+                "host": self.host,
+                "uptime": now - self._started,
+                "epoch": self.epoch,
+                "refused": self.refused,
+            }
             body = {
-                "controller": {
-                    "pid": self.pid,
-                    "host": self.host,
-                    "uptime": now - self._started,
-                    "epoch": self.epoch,
-                    "refused": self.refused,
-                },
+                "controller": mine,
                 "engines": self.roster(),
-                "clients": [
-                    {
-                        "id": c.id,
-                        "host": c.host,
-                        "pid": c.pid,
-                        "connected": c.peer is not None,
-                        "tasks": len(c.tasks),
-                    }
-                    for c in roster.clients.values()
-                ],
-                "queue": queue,
-                "unassigned": unassigned,
-                "expected": roster.expecting(now),
+                "clients": status.clients(self._roster),
+                "queue": body["engines"],
+                "unassigned": body["unassigned"],
+                "expected": self._roster.expecting(now),
             }
         self._answer(client, ask.request, body)
 

@@ -68,6 +68,20 @@ def test_engines_by_hand_also_before_the_controller(command):
         early.wait()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_several_engines_by_one_command_end_with_it(command, number):
+    controller = command("ipcontroller")
+    first_lines(controller, 4)
+    several = command("ipengine", "-n", "2")
+    with RemoteController() as rc:
+        rc.wait_for_engines(2, 20)
+        engines = [psutil.Process(engine.pid) for engine in rc.engines]
+        several.send_signal(number)
+        several.wait(15)
+        _, alive = psutil.wait_procs(engines, timeout=15)
+        assert not alive
+
+
 def test_nothing_runs_says_which_file_and_what_to_start(ipython_dir):
     with pytest.raises(NotConnected, match="client.json") as raised:
         RemoteController(profile="none")
