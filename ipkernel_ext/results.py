@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
-from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any
 
 from ipkernel_ext import errors, payload
@@ -154,7 +152,7 @@ class AsyncResult(Future):  # type: ignore[type-arg]
         self._ended: float | None = None
         self._seen = [0] * len(numbers)  # how much of each piece's output was followed
         self._order: list[int] = []  # pieces in order of arrival
-        self._news = threading.Condition()
+        self._news = self._condition  # of Future: one condition fewer for each of many small tasks
         self._answer: tuple[bool, Any] | None = None
         if not numbers:
             self._finish()
@@ -194,11 +192,8 @@ class AsyncResult(Future):  # type: ignore[type-arg]
 
     def wait(self, timeout: float | None = None) -> bool:  # seconds
         """Wait until all is done. False when the time ran out."""
-        try:
-            super().result(timeout)
-        except FutureTimeout:
-            return False
-        return True
+        with self._news:
+            return self._news.wait_for(super().done, timeout)
 
     def get(self, timeout: float | None = None) -> Any:  # seconds
         """What the blocking call gives.

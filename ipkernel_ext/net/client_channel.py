@@ -34,6 +34,17 @@ from ipkernel_ext.net.sockets import Wake, until
 log = logging.getLogger("ipkernel_ext")
 
 
+_forks = 0  # how often this process is a fork of one that had this module; asking for the pid is a system call
+
+
+def _note_fork() -> None:
+    global _forks
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_note_fork)
+
+
 class Receiver(Protocol):
     """Who gets what belongs to a submission."""
 
@@ -118,12 +129,12 @@ class ClientChannel:
         self.client = uuid.uuid4().hex[:12]
         self._on_stray = on_stray
         self._locate = locate
-        self._pid = os.getpid()
+        self._forks = _forks
         self._core = ClientCore(
             self.client,
             python=".".join(map(str, sys.version_info[:3])),
             host=std_socket.gethostname(),
-            pid=self._pid,
+            pid=os.getpid(),
         )
         self._numbers = itertools.count()
         self._requests = itertools.count(1)
@@ -198,7 +209,7 @@ class ClientChannel:
 
     def close(self) -> None:
         """Say goodbye and end the I/O thread; what was sent goes on at the engines."""
-        if self._closing or os.getpid() != self._pid:
+        if self._closing or self._forks != _forks:
             return
         self._closing = True
         self._wake.set()
@@ -211,7 +222,7 @@ class ClientChannel:
         return "this RemoteController was closed" if self._closing else self._ended
 
     def _check(self) -> None:
-        if os.getpid() != self._pid:
+        if self._forks != _forks:
             raise ForkedClientError(
                 "this RemoteController belongs to the process that made it; make a new one after a fork"
             )
