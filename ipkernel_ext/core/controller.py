@@ -23,7 +23,7 @@ Rules, and why:
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ipkernel_ext.core import failures, status
@@ -414,7 +414,7 @@ class ControllerCore:
         if client.peer is not None:
             self._out.send(client.peer, m.Answer(request, body))
 
-    def _refuse(self, peer: Peer | None, message: Any, who: str, numbers: Iterable[int] = ()) -> None:
+    def _refuse(self, peer: Peer | None, message: Any, who: str) -> None:
         self.refused += 1
         text = f"{type(message).__name__} is not for {who} to send"
         self._out.log(text, logging.WARNING)

@@ -196,6 +196,9 @@ class EngineServer:
                         self._begun.write(task, attempt)
                 case Stop(reason):
                     self.stop(reason)
+                case Reconnect():
+                    self._edge.retry_at = time.monotonic()
+                    self._control_wake.set()
                 case _:
                     raise AssertionError(f"not an effect on the main thread: {effect}")
         if entries and self._tasks is not None:

@@ -61,6 +61,7 @@ class Agent:
         self._id = uuid.uuid4().hex[:12]
         self.place = Place(Path(orders.directory), orders.profile)
         self._engines: dict[str, Child] = {}  # by boot
+        self._replaced: dict[str, str] = {}  # successor's boot: the boot whose id it takes over
         self._controller: Child | None = None
         self._restarts: deque[float] = deque()
         self._ending: set[str] = set()  # boots whose end was ordered
@@ -69,6 +70,8 @@ class Agent:
         self._epoch = 0
         self._known = False  # the controller has welcomed us
         self._unsent: list[Any] = []
+        self._exits: deque[m.EngineExited] = deque(maxlen=256)  # the controller may not have heard of
+        self._generation = 0  # of the connection
         self._wake = Wake()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._poller = zmq.Poller()
@@ -178,6 +181,8 @@ class Agent:
         log = self.place.logs / f"engine-{boot}.log"
         child = Child(self._command("ipengine", *options), log, self._environment)
         self._engines[boot] = child
+        if replaces is not None:
+            self._replaced[boot] = replaces
         self._poller.register(child.descriptor, zmq.POLLIN)
 
     def _reap(self, ready: dict[Any, int]) -> None:
@@ -209,7 +214,9 @@ class Agent:
         if failed and not ordered:
             exit = msgspec.structs.replace(exit, detail=_last_line(child.tail()))
             self._log.warning("engine %s (pid %d) ended: %s", boot, child.pid, exit)
-        self._unsent.append(m.EngineExited(boot, exit, again))
+        exited = m.EngineExited(boot, exit, again, self._replaced.pop(boot, None))
+        self._exits.append(exited)
+        self._unsent.append(exited)
         if again:
             self._start_engine(replaces=boot)
         elif failed and not ordered and not self._engines:
@@ -249,7 +256,16 @@ class Agent:
     def _reconnect(self) -> None:
         self._known = False
         if self._edge.open(time.monotonic()):
-            hello = m.HelloAgent(m.PROTOCOL, self._id, socket.gethostname(), os.getpid(), len(self._engines))
+            self._generation += 1
+            hello = m.HelloAgent(
+                m.PROTOCOL,
+                self._id,
+                socket.gethostname(),
+                os.getpid(),
+                len(self._engines),
+                list(self._exits),
+                self._generation,
+            )
             self._edge.send(self._epoch, [(hello, ())])
 
     def _take(self) -> None:
