@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import atexit
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +144,9 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         found, rest = split(rest, (number, Option(("--profile",), "a profile"), Option(("--keep",))))
         profile = found.get("profile", self.profile)
         if action == "start":
+            if self._client is not None and self._client.ended is None and profile == self.profile:
+                print(f"a cluster of profile {profile!r} runs already: connected to its {len(self._client)} engines")
+                return None
             self._drop()
             self.profile = profile
             self._start(_count(found.get("n")) or self.n or cores(), profile, keep="keep" in found)
@@ -328,7 +331,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         found, rest = split(line, (_TARGETS, _NAME))
         if cell is None:
             name, data = function_and_data(rest)
-            function = self._ip.ev(name)
+            function = self._evaluated(name)
         else:
             data = rest.strip()
             if not data:
@@ -336,7 +339,9 @@ class ParallelMagics(Magics, settings.ParallelMagics):
             function = self._cell_function(cell)
         if not callable(function):
             raise UsageError(f"{name} is not a function, it is a {type(function).__name__}")
-        items = self._ip.ev(data)
+        items = self._evaluated(data)
+        if not isinstance(items, Iterable):
+            raise UsageError(f"{data} is a {type(items).__name__}, not a sequence of items")
         result = self.rc.map(function, items, targets=self._spec(found), block=False)
         self._wait(result, AsyncResult.wait_interactive)
         values = result.get()
@@ -390,6 +395,12 @@ class ParallelMagics(Magics, settings.ParallelMagics):
             return targets.parse(found.get("targets", self.targets))
         except ValueError as error:
             raise UsageError(str(error)) from None
+
+    def _evaluated(self, text: str) -> Any:
+        try:
+            return self._ip.ev(text)
+        except (NameError, SyntaxError) as error:
+            raise UsageError(f"{text}: {error}") from None
 
     def _local(self, name: str) -> Any:
         try:

@@ -538,7 +538,7 @@ class RemoteController(Engines):
 
         def enough(roster: Roster) -> bool:
             if roster.trouble or roster.ended is not None:
-                given_up.append(roster.trouble or f"the cluster ended: {roster.ended}")
+                given_up.append(roster.trouble or str(roster.ended))
             return bool(given_up) or len(roster.ids) >= n
 
         came = self._link.channel.wait_roster(enough, timeout)
@@ -624,7 +624,7 @@ class _Link:
         self.channel.wait_roster(lambda roster: roster.connected or roster.ended is not None, self.timeout)
         roster = self.channel.roster
         if roster.ended is not None:
-            raise NotConnected(f"the cluster has ended: {roster.ended}")
+            raise NotConnected(roster.ended)
         if not roster.connected:
             why = roster.why or f"{roster.address} does not answer; `ipcluster list` shows what runs"
             raise NotConnected(f"no controller after {self.timeout:g} s: {why}")
@@ -691,6 +691,10 @@ class _Link:
         function: Sequence[Frame] | None = None,
     ) -> AsyncResult:
         """Send work to whichever engines are free; ``among`` keeps it to some, dealt out in turn."""
+        if isinstance(retries, bool) or not isinstance(retries, int):
+            raise TypeError(f"retries must be an integer, not {retries!r}")
+        if retries < 0:
+            raise ValueError(f"retries must not be negative, it is {retries}")
         if among is None:
             self.roster()
         else:

@@ -192,6 +192,11 @@ class AsyncResult(Future):  # type: ignore[type-arg]
 
     def wait(self, timeout: float | None = None) -> bool:  # seconds
         """Wait until all is done. False when the time ran out."""
+        if self._channel.receiving() and not self.done():
+            raise RuntimeError(
+                "a callback of a result must not wait for another one: it runs where results arrive; "
+                "use block=False and a callback of that result"
+            )
         with self._news:
             return self._news.wait_for(super().done, timeout)
 

@@ -218,23 +218,27 @@ class MemoryChannel:
         """Whether the roster is so; nothing changes by waiting here."""
         return enough(self.roster)
 
+    def receiving(self) -> bool:
+        """Never: results arrive inside the calls."""
+        return False
+
     def close(self) -> None:
         """Leave."""
         if self.ended is None:
             self._perform(self.core.leave())
-            self.ended = "this RemoteController was closed"
+            self.ended = "this RemoteController is closed; make a new one"
 
     def take(self, parts: list[wire.Frame]) -> None:
         """A batch arrived."""
         epoch, entries = self._decode(parts)
         for message, frames in entries:
             if isinstance(message, m.ClusterEnds):
-                self.ended = message.reason
+                self.ended = f"the cluster has ended: {message.reason}"
             self.do(self.core.receive(epoch, message, frames, self._cluster.now))
 
     def _check(self) -> None:
         if self.ended is not None:
-            raise NotConnected(f"{self.ended}; make a new one")
+            raise NotConnected(self.ended)
 
     def _perform(self, effects: Iterable[Effect]) -> None:
         self.do(effects)

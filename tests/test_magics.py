@@ -145,6 +145,8 @@ def test_an_error_of_all_engines_is_shown_once_and_raised(session):
         ("%map f", "UsageError", "F DATA"),
         ("%map x range(3)", "UsageError", "not a function"),
         ("%cluster dance", "UsageError", "start"),
+        ("%map nope [1]", "UsageError", "nope"),
+        ("%map abs 5", "UsageError", "not a sequence"),
         ("%px -t x 1", "UsageError", "write all"),
         ("%scatter x", "TypeError", "cannot scatter"),
     ],
@@ -167,6 +169,13 @@ def test_engines_and_cluster_status(session):
 def test_help_texts(session, magic):
     session(f"get_ipython().find_magic('{magic}').__doc__")
     assert f"%{magic}" in session.value or magic == "engines"
+
+
+def test_a_second_start_keeps_what_runs(session):
+    session("%px kept = 1")
+    assert "runs already: connected to its 3 engines" in session("%cluster start -n 2")
+    session("%px kept")
+    assert session.error is None
 
 
 def test_restart_reset_and_stop(session):

@@ -186,7 +186,7 @@ class ClientCore:
             case m.Refused():
                 return self._on_refused(message)
             case m.ClusterEnds():
-                return self.end(message.reason)
+                return self.end(f"the cluster has ended: {message.reason}")
 
     def _on_welcome(self, welcome: m.WelcomeClient) -> list[Effect]:
         self.connected = True
@@ -313,9 +313,9 @@ class ClientCore:
         """The cluster ended, or this client does: nothing more will come."""
         self.connected = False
         self.engines = {}
-        failure = Failure("TaskCancelled", "TaskCancelled", f"the cluster ended: {reason}")
+        failure = Failure("TaskCancelled", "TaskCancelled", reason)
         return [
-            *self._fail_all(errors.NotConnected(f"the cluster ended: {reason}"), failure),
+            *self._fail_all(errors.NotConnected(reason), failure),
             RosterChanged(),
         ]
 

@@ -92,6 +92,10 @@ class Begin(NamedTuple):
     attempt: int
 
 
+class Claimable(NamedTuple):
+    """A task may be claimable that was not before, without a message on the task connection: look."""
+
+
 class RaiseInterrupt(NamedTuple):
     """Interrupt the main thread if it runs this task."""
 
@@ -116,6 +120,7 @@ Effect = (
     | Answered
     | RosterChanged
     | Begin
+    | Claimable
     | RaiseInterrupt
     | Reconnect
 )

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ipkernel_ext.core import messages as m
-from ipkernel_ext.core.effects import Begin, Effect, RaiseInterrupt, Reconnect, Send, Stop
+from ipkernel_ext.core.effects import Begin, Claimable, Effect, RaiseInterrupt, Reconnect, Send, Stop
 from ipkernel_ext.core.messages import EngineRecord, TaskId
 from ipkernel_ext.core.wire import Entry, Frame
 
@@ -203,6 +203,8 @@ class EngineCore:
             self._asked.intersection_update([m.function_of(work) or "" for work in waiting])
         if given:
             effects.append(Send(Channel.CONTROL, m.GivenBack(given)))
+            if self._ahead:
+                effects.append(Claimable())  # what was taken out may have been in the way of the others
         return effects
 
     def _remove(self, id: TaskId, attempt: int) -> bool:
@@ -231,7 +233,7 @@ class EngineCore:
         if self.stopping:
             return None, effects
         for part in (self._ahead, self._balanced):
-            waiting: set[str] = set()  # clients whose addressed tasks must not be overtaken
+            waiting: set[str] = set()  # clients whose addressed task must not be overtaken by a later one
             for id, (task, frames) in part.items():
                 if waiting and id.client in waiting:
                     continue
@@ -239,7 +241,8 @@ class EngineCore:
                 function = None if digest is None else self._functions.get(digest)
                 if digest is not None and function is None:
                     effects.extend(self._ask(Channel.TASKS, digest))
-                    waiting.add(id.client)
+                    if task.ahead:
+                        waiting.add(id.client)
                     continue
                 if digest is not None:
                     self._functions.move_to_end(digest)

@@ -86,6 +86,9 @@ class Channel(Protocol):
     def wait_roster(self, enough: Callable[[Roster], bool], timeout: float | None) -> bool:
         """Wait until the roster is so. False when the time ran out."""
 
+    def receiving(self) -> bool:
+        """Whether the calling thread is the one in which results arrive."""
+
     def close(self) -> None:
         """Leave."""
 
@@ -207,6 +210,10 @@ class ClientChannel:
         with self._changed:
             return self._changed.wait_for(lambda: enough(self._roster), timeout)
 
+    def receiving(self) -> bool:
+        """Whether the calling thread is the one in which results arrive."""
+        return threading.current_thread() is self._thread
+
     def close(self) -> None:
         """Say goodbye and end the I/O thread; what was sent goes on at the engines."""
         if self._closing or self._forks != _forks:
@@ -219,17 +226,17 @@ class ClientChannel:
     @property
     def ended(self) -> str | None:
         """Why nothing more will come: this client has left, or its cluster has ended."""
-        return "this RemoteController was closed" if self._closing else self._ended
+        if self._closing:
+            return "this RemoteController is closed; make a new one"
+        return None if self._ended is None else f"the cluster has ended: {self._ended}"
 
     def _check(self) -> None:
         if self._forks != _forks:
             raise ForkedClientError(
                 "this RemoteController belongs to the process that made it; make a new one after a fork"
             )
-        if self._closing:
-            raise NotConnected("this RemoteController is closed; make a new one")
-        if self._ended is not None:
-            raise NotConnected(f"the cluster has ended: {self._ended}")
+        if self.ended is not None:
+            raise NotConnected(self.ended)
 
     def _enqueue(self, command: Callable[[], list[Effect]]) -> None:
         self._commands.append(command)
@@ -285,7 +292,8 @@ class ClientChannel:
             try:
                 batch = self._edge.receive()
             except ProtocolError as error:
-                self._do(self._core.end(f"the controller does not speak this version's protocol: {error}"))
+                self._ended = f"the controller does not speak this version's protocol: {error}"
+                self._do(self._core.end(self._ended))
                 return
             if batch is None:
                 return
@@ -340,7 +348,7 @@ class ClientChannel:
                 dict(core.engines),
                 dict(core.lost),
                 core.trouble,
-                self._ended,
+                self.ended,
                 self._edge.why,
                 self._edge.url,
             )
@@ -358,5 +366,5 @@ class ClientChannel:
         self._do(self._core.leave())
         self._flush()
         self._edge.close(linger=1000)
-        self._do(self._core.end("this RemoteController was closed"))
+        self._do(self._core.end("this RemoteController was closed before the result came"))
         self._context.term()

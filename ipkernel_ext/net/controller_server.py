@@ -85,6 +85,7 @@ class ControllerServer:
         self._poller = zmq.Poller()
         self._peers: dict[int, set[Peer]] = {}  # by the descriptor of their connection
         self._descriptors: dict[Peer, int] = {}
+        self._leaving: list[Peer] = []
         self._pid_of: dict[Peer, int] = {}  # of local peers, as the kernel says
         self._processes: dict[int, str] = {}  # pidfd: boot
         self._pids: dict[str, int] = {}  # boot: pid, as the kernel says
@@ -152,6 +153,7 @@ class ControllerServer:
             try:
                 peer = self._socket.recv(zmq.DONTWAIT)
             except zmq.Again:
+                self._let_go()
                 return
             if peer in self._descriptors:
                 parts: Sequence[wire.Frame] | None = receive(self._socket)
@@ -198,9 +200,14 @@ class ControllerServer:
 
     def _see_disconnects(self) -> None:
         for _, descriptor in self._monitor.events():
-            for peer in self._peers.pop(descriptor, ()):
-                self._forget(peer)
-                self._do(self._core.left(peer, time.monotonic()))
+            self._leaving.extend(self._peers.pop(descriptor, ()))
+
+    def _let_go(self) -> None:
+        """Peers whose connection has ended are gone once all that they had sent has been read."""
+        while self._leaving:
+            peer = self._leaving.pop()
+            self._forget(peer)
+            self._do(self._core.left(peer, time.monotonic()))
 
     def _forget(self, peer: Peer) -> None:
         self._descriptors.pop(peer, None)

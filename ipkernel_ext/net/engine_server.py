@@ -22,7 +22,7 @@ import zmq
 
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core import wire
-from ipkernel_ext.core.effects import Begin, Effect, RaiseInterrupt, Reconnect, Send, Stop
+from ipkernel_ext.core.effects import Begin, Claimable, Effect, RaiseInterrupt, Reconnect, Send, Stop
 from ipkernel_ext.core.engine import Channel, Claim, EngineCore
 from ipkernel_ext.errors import ProtocolError
 from ipkernel_ext.execution.interrupt import Interrupter
@@ -272,6 +272,8 @@ class EngineServer:
                     entries.append((message, frames))
                 case RaiseInterrupt(task, attempt):
                     self._interrupter.interrupt((task, attempt))
+                case Claimable():
+                    self._main_wake.set()
                 case Reconnect():
                     self._edge.retry_at = time.monotonic()
                 case Stop(reason):
@@ -318,3 +320,26 @@ def stop_on_signals(server: EngineServer) -> None:
     """SIGTERM and SIGHUP end the engine. SIGINT is the interrupter's."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda caught, _: server.stop(signal.Signals(caught).name))
+    os.register_at_fork(before=_hold_signals, after_in_parent=_let_signals, after_in_child=_default_signals)
+
+
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
+
+
+def _hold_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+
+
+def _let_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+
+
+def _default_signals() -> None:
+    """A process that user code forks is ended by signals like any other, also in its first moment."""
+    for number, handler in (
+        (signal.SIGTERM, signal.SIG_DFL),
+        (signal.SIGHUP, signal.SIG_DFL),
+        (signal.SIGINT, signal.default_int_handler),
+    ):
+        signal.signal(number, handler)
+    _let_signals()

@@ -63,7 +63,8 @@ class Agent:
         self._engines: dict[str, Child] = {}  # by boot
         self._replaced: dict[str, str] = {}  # successor's boot: the boot whose id it takes over
         self._controller: Child | None = None
-        self._restarts: deque[float] = deque()
+        self._restarts: dict[str, deque[float]] = {}  # when, by the first boot of an engine's line
+        self._lines: dict[str, str] = {}  # boot: the first boot of its line
         self._ending: set[str] = set()  # boots whose end was ordered
         self._successors: set[str] = set()  # of these, those that get a successor
         self._stop: str | None = None
@@ -173,8 +174,9 @@ class Agent:
                 raise RuntimeError(f"the controller does not start; its log {log} ends with\n{tail}")
         self._poller.register(self._controller.descriptor, zmq.POLLIN)
 
-    def _start_engine(self, replaces: str | None = None) -> None:
+    def _start_engine(self, replaces: str | None = None, line: str | None = None) -> None:
         boot = uuid.uuid4().hex[:12]
+        self._lines[boot] = line or boot
         options = ["--owned", f"--boot={boot}", f"--agent={self._id}"]
         if replaces is not None:
             options.append(f"--replaces={replaces}")
@@ -208,7 +210,10 @@ class Agent:
     def _on_exit(self, boot: str, child: Child, exit: Exit) -> None:
         ordered = boot in self._ending
         failed = exit.signal is not None or exit.exit_code != 0
-        again = boot in self._successors or (not ordered and failed and self._orders.restart and self._may_restart())
+        line = self._lines.pop(boot, boot)
+        again = boot in self._successors or (
+            not ordered and failed and self._orders.restart and self._may_restart(line)
+        )
         self._ending.discard(boot)
         self._successors.discard(boot)
         if failed and not ordered:
@@ -218,7 +223,7 @@ class Agent:
         self._exits.append(exited)
         self._unsent.append(exited)
         if again:
-            self._start_engine(replaces=boot)
+            self._start_engine(replaces=boot, line=line)
         elif failed and not ordered and not self._engines:
             self._unsent.append(
                 m.AgentTrouble(f"engines do not stay up; the log {child.log} ends with\n{child.tail()}")
@@ -226,19 +231,21 @@ class Agent:
         if not (failed and not ordered):
             child.log.unlink(missing_ok=True)
 
-    def _may_restart(self) -> bool:
+    def _may_restart(self, line: str) -> bool:
+        """Whether this line of engines (or of controllers) has not died too often of late."""
         now = time.monotonic()
-        while self._restarts and self._restarts[0] < now - INTENSITY:
-            self._restarts.popleft()
-        if len(self._restarts) >= self._orders.restart_limit:
+        restarts = self._restarts.setdefault(line, deque())
+        while restarts and restarts[0] < now - INTENSITY:
+            restarts.popleft()
+        if len(restarts) >= self._orders.restart_limit:
             return False
-        self._restarts.append(now)
+        restarts.append(now)
         return True
 
     def _on_controller_exit(self, exit: Exit) -> None:
         if exit.exit_code == 0:
             self._stop = self._stop or "the controller has stopped"
-        elif self._stop is None and self._may_restart():
+        elif self._stop is None and self._may_restart("controller"):
             self._log.warning("the controller ended: %s; starting it again", exit)
             try:
                 self._start_controller()

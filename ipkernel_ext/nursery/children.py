@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -70,6 +71,10 @@ class Child:
         """Give the descriptors back, after its end."""
         os.close(self.descriptor)
         self.release()
+        try:
+            os.killpg(self.pid, signal.SIGKILL)  # what its user code started and left behind
+        except ProcessLookupError:
+            pass
 
     def tail(self, lines: int = 20) -> str:
         """The last lines of its log."""

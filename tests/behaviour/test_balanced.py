@@ -84,3 +84,11 @@ def test_a_callback_runs_when_it_is_done(rc):
     called = threading.Event()
     rc.submit(abs, -1).add_done_callback(lambda f: called.set())
     assert called.wait(10)
+
+
+@pytest.mark.parametrize(("retries", "error"), [(-1, ValueError), (1.5, TypeError), ("x", TypeError)])
+def test_retries_that_make_no_sense_are_refused_at_once(rc, retries, error):
+    with pytest.raises(error, match="retries"):
+        rc.submit(abs, -1, retries=retries)
+    with pytest.raises(error, match="retries"):
+        rc.map(abs, range(5), retries=retries)

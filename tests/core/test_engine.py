@@ -8,7 +8,7 @@ import pytest
 
 from ipkernel_ext.core import engine as module
 from ipkernel_ext.core import messages as m
-from ipkernel_ext.core.effects import Begin, Effect, RaiseInterrupt, Reconnect, Send, Stop
+from ipkernel_ext.core.effects import Begin, Claimable, Effect, RaiseInterrupt, Reconnect, Send, Stop
 from ipkernel_ext.core.engine import Channel, EngineCore
 from ipkernel_ext.core.messages import TaskId
 from tests.core.cluster import CODE, ann
@@ -113,6 +113,20 @@ def test_recall_of_a_waiting_task(engine: Engine) -> None:
     assert sent(engine.control(m.Recall([(ann(0), 1)]))) == [m.GivenBack([(ann(0), 1)])]
     assert engine.claimed() is None
     assert engine.core.sizes()["tombstones"] == 0
+
+
+def test_a_balanced_task_does_not_wait_for_another_ones_function(engine: Engine) -> None:
+    engine.task(ann(0), work=m.Apply("f"), ahead=False)
+    engine.task(ann(1), ahead=False)
+    assert engine.claimed() == ann(1)
+
+
+def test_recall_of_what_stood_in_the_way_of_others_says_so(engine: Engine) -> None:
+    engine.task(ann(0), work=m.Apply("f"))
+    engine.task(ann(1))
+    assert engine.claimed() is None
+    assert Claimable() in engine.control(m.Recall([(ann(0), 1)]))
+    assert engine.claimed() == ann(1)
 
 
 def test_recall_overtakes_the_task(engine: Engine) -> None:

@@ -1,6 +1,7 @@
 """Interrupts, deaths and restarts, with real signals."""
 
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import time
 import psutil
 import pytest
 
-from ipkernel_ext import launch
+from ipkernel_ext import RemoteController, launch
 from ipkernel_ext.errors import (
     CompositeError,
     EngineLost,
@@ -250,3 +251,57 @@ def test_a_killed_client_leaves_nothing():
     parents = [p.parent() for p in processes]
     _, alive = psutil.wait_procs([*processes, *[p for p in parents if p is not None and p.pid != 1]], timeout=20)
     assert not alive
+
+
+def test_a_process_pool_on_an_engine_comes_to_its_end(cluster):
+    code = "from multiprocessing import Pool\nwith Pool(2) as pool: z = pool.map(abs, [-1, -2])\nz"
+    for _ in range(5):
+        assert cluster[0].execute(code).value == [1, 2]
+
+
+def test_what_user_code_starts_ends_with_its_engine():
+    with launch(n=1) as rc:
+        code = "import os\npid = os.fork()\nif pid == 0:\n    import time\n    time.sleep(300)\n    os._exit(0)"
+        rc.execute(code)
+        child = psutil.Process(rc[0]["pid"])
+    _, alive = psutil.wait_procs([child], timeout=10)
+    assert not alive
+
+
+def test_a_callback_that_waits_is_told_not_to(cluster):
+    answers = queue.SimpleQueue()
+
+    def callback(future):
+        try:
+            answers.put(cluster.execute("1"))
+        except RuntimeError as error:
+            answers.put(error)
+
+    cluster.submit(abs, -1).add_done_callback(callback)
+    assert "callback" in str(answers.get(timeout=10))
+    assert cluster[0].execute("1").value == 1
+
+
+def test_all_engines_may_die_at_once_and_all_come_back():
+    with launch(n=5) as rc:
+        before = {engine.boot for engine in rc.engines}
+        for engine in rc.engines:
+            os.kill(engine.pid, signal.SIGKILL)
+        back = rc._link.channel.wait_roster(
+            lambda r: len(r.ids) == 5 and not before & {e.boot for e in r.engines.values()}, 20
+        )
+        assert back
+        assert rc.ids == [0, 1, 2, 3, 4]
+
+
+def test_closing_one_client_of_a_shared_cluster_says_so(cluster):
+    other = RemoteController(connection_file=cluster.cluster.place.connection("client"))
+    result = other[0].execute("import time; time.sleep(0.5); v = 6", block=False)
+    other.close()
+    with pytest.raises(TaskCancelled, match="was closed before the result came"):
+        result.get(5)
+    begun = time.monotonic()
+    with pytest.raises(NotConnected, match="is closed"):
+        other.execute("1")
+    assert time.monotonic() - begun < 1
+    assert cluster[0].execute("v").value == 6

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core import wire
-from ipkernel_ext.core.effects import Begin, Effect, RaiseInterrupt, Reconnect, Send, Stop
+from ipkernel_ext.core.effects import Begin, Claimable, Effect, RaiseInterrupt, Reconnect, Send, Stop
 from ipkernel_ext.core.engine import Channel, Claim, EngineCore
 from ipkernel_ext.core.messages import TaskId
 from tests.simulation.actor import Actor
@@ -206,6 +206,8 @@ class SimEngine(Actor):
                     self.world.begun.setdefault(self.boot, set()).add((task, attempt))
                 case RaiseInterrupt(task, attempt):
                     self._interrupt(task, attempt)
+                case Claimable():
+                    self._wake()
                 case Reconnect():
                     self._reconnect_soon(self.control)
                 case Stop(_):

@@ -16,6 +16,8 @@ from tests.simulation.__main__ import live, tell
 SEEDS = int(os.environ.get("SEEDS", "200"))
 START = int(os.environ.get("START", "0"))
 BUNCH = 20
+FAILED_ONCE = (101202, 111080)
+"""Worlds that showed a bug, which is mended."""
 
 
 @pytest.mark.parametrize("first", range(START, START + SEEDS, BUNCH))
@@ -25,6 +27,14 @@ def test_worlds(first: int) -> None:
         if failure is not None:
             tell(world, failure, 100)
         assert failure is None, f"replay: python -m tests.simulation {seed}"
+
+
+@pytest.mark.parametrize("seed", FAILED_ONCE)
+def test_worlds_that_failed_once(seed: int) -> None:
+    world, failure = live(seed)
+    if failure is not None:
+        tell(world, failure, 100)
+    assert failure is None, f"replay: python -m tests.simulation {seed}"
 
 
 def test_a_seed_is_one_story() -> None:
