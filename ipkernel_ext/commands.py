@@ -369,7 +369,8 @@ def _status(options: argparse.Namespace, config: Config) -> int:
     with RemoteController(profile=options.profile) as rc:
         status = rc.status()
     controller = status["controller"]
-    print(f"controller pid {controller['pid']} on {controller['host']}, {len(status['clients'])} clients")
+    connected = sum(client["connected"] for client in status["clients"])
+    print(f"controller pid {controller['pid']} on {controller['host']}, {connected} clients")
     for engine in status["engines"]:
         queue = status["queue"].get(engine.id, {"queued": 0, "running": 0, "done": 0})
         print(

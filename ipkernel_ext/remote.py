@@ -120,7 +120,7 @@ class Engines:
 
     def _run_code(self, work: m.Execute, targets: Spec | None, block: bool | None) -> Any:
         chosen = self._choose(targets)
-        kind = SingleResult if chosen.single else _CodeResults
+        kind = SingleResult if chosen.single else CodeResults
 
         def decode(piece: Piece) -> ExecuteResult:
             return ExecuteResult(piece, self._fetch)
@@ -632,6 +632,9 @@ class _Link:
 
     def need(self, ids: Sequence[int]) -> None:
         """Raise NoEngines where there are none to address."""
+        there = self.channel.roster.ids
+        if not ids and there:
+            raise NoEngines(f"these targets are no engine at all; there are {targets.summary(there)}")
         if not ids:
             raise NoEngines(f"there are no engines: {_trouble(self)}")
 
@@ -720,7 +723,7 @@ class _Link:
         return self.channel.roster.hosts
 
 
-class _CodeResults(ListResult):
+class CodeResults(ListResult):
     """Of ``execute`` on several engines."""
 
     def _join(self, values: list[Any]) -> ResultList:

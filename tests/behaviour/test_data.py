@@ -59,7 +59,7 @@ def test_scatter_and_gather_of_what_has_no_pieces(rc):
     rc.push({"x": 3})
     with pytest.raises(TypeError, match="use pull"):
         rc.gather("x")
-    with pytest.raises(NoEngines):
+    with pytest.raises(NoEngines, match="there are 0-3"):
         rc[[]].scatter("x", [1])
 
 
