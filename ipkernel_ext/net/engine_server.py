@@ -220,7 +220,8 @@ class EngineServer:
             now = time.monotonic()
             lost = self._edge.lost()
             self._take_control()  # also what came before the connection was lost
-            if lost or (self._edge.retry_at is not None and now >= self._edge.retry_at):
+            retry = self._edge.retry_at is not None and now >= self._edge.retry_at
+            if (lost or retry) and self._stopping is None:
                 self._reconnect()
             self._send_waiting()
             if self._pending and self._flush_at is None:
