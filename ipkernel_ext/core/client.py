@@ -31,7 +31,7 @@ CONTROLLER = "controller"
 class Submission:
     """Tasks that share their work, until the last of them is resolved."""
 
-    __slots__ = ("boots", "cancelled", "engines", "frames", "function", "numbers", "retries", "work")
+    __slots__ = ("boots", "engines", "frames", "function", "numbers", "retries", "work")
 
     def __init__(
         self,

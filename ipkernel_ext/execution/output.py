@@ -11,12 +11,10 @@ from __future__ import annotations
 import codecs
 import io
 import os
-import sys
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 from ipkernel_ext.core.messages import Display, Stream, TaskId
@@ -263,14 +261,3 @@ class _Bytes(io.BufferedIOBase):
 
     def close(self) -> None:
         """Nothing: the next task writes here again."""
-
-
-@contextmanager
-def captured(buffer: OutputBuffer) -> Iterator[None]:
-    """Within it, ``sys.stdout`` and ``sys.stderr`` write into the buffer."""
-    before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = CaptureStream(buffer, "stdout"), CaptureStream(buffer, "stderr")
-    try:
-        yield
-    finally:
-        sys.stdout, sys.stderr = before

@@ -1,13 +1,12 @@
 """Output is numbered without gaps, merged, bounded, and belongs to the task that wrote it."""
 
 import io
-import sys
 import threading
 
 import pytest
 
 from ipkernel_ext.core.messages import Display, Stream, TaskId
-from ipkernel_ext.execution.output import CaptureStream, OutputBuffer, captured, plain
+from ipkernel_ext.execution.output import CaptureStream, OutputBuffer, plain
 
 TASK = TaskId("client", 1)
 
@@ -146,15 +145,6 @@ def test_a_stream_is_what_libraries_expect(output):
         stream.fileno()
     with pytest.raises(TypeError, match="must be str, not bytes"):
         stream.write(b"x")
-
-
-def test_capturing_ends(output):
-    before = sys.stdout, sys.stderr
-    with captured(output):
-        print("in")
-        sys.stdout = None
-    assert (sys.stdout, sys.stderr) == before
-    assert texts(output.take()) == [("stdout", "in\n")]
 
 
 def test_what_a_message_cannot_carry_becomes_text():
