@@ -6,17 +6,14 @@ Nothing is decided here but what to say to a person at a terminal.
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +25,7 @@ from ipkernel_ext import __version__
 from ipkernel_ext.config import connection, profiles, settings
 from ipkernel_ext.config.place import Place
 from ipkernel_ext.errors import NotConnected, ParallelError
+from ipkernel_ext.nursery.owner import take_owner
 
 
 def ipcontroller(arguments: Sequence[str] | None = None) -> None:
@@ -166,15 +164,6 @@ def _profile_option(place: Place) -> str:
     return "" if place.profile in (None, "default") else f" --profile={place.profile}"
 
 
-def _take_owner() -> int:
-    """The descriptor that tells of the owner's end, moved out of the way of user code."""
-    owner = fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, 64)
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
-    return owner
-
-
 def _log(name: str) -> logging.Logger:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     return logging.getLogger(f"ipkernel_ext.{name}")
@@ -184,45 +173,23 @@ def _log(name: str) -> logging.Logger:
 
 
 def _controller(options: argparse.Namespace, config: Config) -> int:
-    from ipkernel_ext.net.controller_server import ControllerServer, stop_on_signals
-    from ipkernel_ext.net.journal import JournalFile
+    from ipkernel_ext.nursery import controller
 
-    given = settings.controller_settings(config)
     place = _place(options)
-    place.make()
-    lock = place.lock()
-    owner = _take_owner() if options.owned else None
-    journal = JournalFile(place.journal)
-    server = ControllerServer(
-        place.socket,
-        journal,
-        place.engines,
-        _log("controller"),
-        owner,
-        recovery_window=given.recovery_window,
-        engine_grace=given.engine_grace,
-        result_ttl=given.result_ttl,
-    )
-    server.listen()
-    stop_on_signals(server.stop)
-    for role in ("client", "engine"):
-        written = connection.Connection(
-            server.url, server.epoch, os.getpid(), socket.gethostname(), str(place.directory), role
-        )
-        connection.write(place.connection(role), written)
-    if options.ready_fd is not None:
-        os.write(options.ready_fd, b"!")
-        os.close(options.ready_fd)
-    else:
+
+    def listening(url: str) -> None:
+        if options.ready_fd is not None:
+            os.write(options.ready_fd, b"!")
+            os.close(options.ready_fd)
+            return
         profile = "" if place.profile in (None, "default") else f'profile="{place.profile}"'
-        print(f"controller listens at {server.url} (pid {os.getpid()})")
+        print(f"controller listens at {url} (pid {os.getpid()})")
         print(f"  engines join with:  ipengine{_profile_option(place)}")
         print(f"  clients connect by: %load_ext ipkernel_ext in IPython, or RemoteController({profile}) in a script")
         print("Ctrl-C ends it.", flush=True)
-    server.run()
-    server.close()
-    place.sweep()
-    os.close(lock)
+
+    owner = take_owner() if options.owned else None
+    controller.serve(place, settings.controller_settings(config), _log("controller"), owner, listening)
     return 0
 
 
@@ -230,50 +197,25 @@ def _controller(options: argparse.Namespace, config: Config) -> int:
 
 
 def _engine(options: argparse.Namespace, config: Config) -> int:
-    from ipkernel_ext.core.messages import EngineRecord
-    from ipkernel_ext.execution.interrupt import Interrupter
-    from ipkernel_ext.execution.output import OutputBuffer
-    from ipkernel_ext.execution.runner import Runner
-    from ipkernel_ext.execution.shell import EngineShell
-    from ipkernel_ext.net.engine_server import EngineServer, stop_on_signals
+    from ipkernel_ext.nursery import engine
 
     given = settings.engine_settings(config)
     if options.n != 1:
         return _several_engines(options)
-    owner = _take_owner() if options.owned else None
+    owner = take_owner() if options.owned else None
     place = _place(options)
     path = Path(options.file) if options.file else place.connection("engine")
-    record = EngineRecord(
-        boot=options.boot or uuid.uuid4().hex[:12],
-        host=socket.gethostname(),
-        pid=os.getpid(),
-        python=".".join(map(str, sys.version_info[:3])),
-        agent=options.agent,
-        replaces=options.replaces,
-    )
     log = _log("engine")
     log.setLevel(logging.WARNING)
 
     def locate() -> str:
         return options.url or connection.read(path, f"ipcluster start{_profile_option(place)}").url
 
-    output = OutputBuffer(given.max_output)
-    shell = EngineShell(output)
-    shell.become_global()
-    interrupter = Interrupter()
-    runner = Runner(shell, output, interrupter)
     if not options.file and not options.url:
         place.make()
-    begun = place.engines if place.engines.is_dir() else None
-    server = EngineServer(record, locate, runner, output, interrupter, begun, log, owner)
-    interrupter.install()
-    if owner is None:
-        interrupter.otherwise = lambda: server.stop("Ctrl-C")
-    stop_on_signals(server)
-    server.run()
-    server.close()
-    sys.stdout.flush()
-    os._exit(0)  # user code's threads and exit handlers do not hold the engine up
+    record = engine.record_of(options.boot, agent=options.agent, replaces=options.replaces)
+    engine.serve(engine.build(given), record, locate, place.engines, log, owner)
+    return 0
 
 
 def _several_engines(options: argparse.Namespace) -> int:

@@ -137,7 +137,7 @@ def test_the_controller_cannot_unpickle() -> None:
     """Nothing that its module brings with it, however far away, can."""
     by_name = {name_of(source): source for source in sources()}
     seen: set[str] = set()
-    ahead = [f"{PACKAGE}.net.controller_server"]
+    ahead = [f"{PACKAGE}.nursery.controller"]
     while ahead:
         name = ahead.pop()
         if name in seen:
