@@ -31,10 +31,7 @@ from ipkernel_ext.nursery.owner import take_owner
 def ipcontroller(arguments: Sequence[str] | None = None) -> None:
     """Start a controller."""
     parser = _parser("ipcontroller", "Start a controller; engines and clients of this user find it by profile.")
-    parser.add_argument("--directory", help=argparse.SUPPRESS)
-    parser.add_argument("--owned", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
-    _main(parser, arguments, _controller, [settings.ParallelController])
+    _main(parser, arguments, _controller, [settings.ParallelController], ["ipcontroller_config.py"])
 
 
 def ipengine(arguments: Sequence[str] | None = None) -> None:
@@ -45,12 +42,8 @@ def ipengine(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("-n", type=int, default=1, help="how many engines (default: 1)")
     parser.add_argument("--file", metavar="FILE", help="the connection file to join by, instead of the profile's")
     parser.add_argument("--url", help="address of the controller, instead of a connection file")
-    parser.add_argument("--directory", help=argparse.SUPPRESS)
     parser.add_argument("--owned", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--boot", default="", help=argparse.SUPPRESS)
-    parser.add_argument("--agent", help=argparse.SUPPRESS)
-    parser.add_argument("--replaces", help=argparse.SUPPRESS)
-    _main(parser, arguments, _engine, [settings.ParallelEngine])
+    _main(parser, arguments, _engine, [settings.ParallelEngine], ["ipengine_config.py"])
 
 
 def ipcluster(arguments: Sequence[str] | None = None) -> None:
@@ -69,7 +62,9 @@ def ipcluster(arguments: Sequence[str] | None = None) -> None:
     status = actions.add_parser("status", help="engines and queues of the profile's cluster", parents=[_common()])
     for action, do in ((start, _start), (stop, _stop), (listed, _list), (status, _status)):
         action.set_defaults(do=do)
-    _main(parser, arguments, None, [settings.ParallelCluster, settings.ParallelController, settings.ParallelEngine])
+    classes = [settings.ParallelCluster, settings.ParallelController, settings.ParallelEngine]
+    files = ["ipcontroller_config.py", "ipengine_config.py", "ipcluster_config.py"]
+    _main(parser, arguments, None, classes, files)
 
 
 # ---------------------------------------------------------------- what they share
@@ -97,6 +92,7 @@ def _main(
     arguments: Sequence[str] | None,
     do: Callable[[argparse.Namespace, Config], int] | None,
     classes: Sequence[type[Configurable]],
+    files: Sequence[str],
 ) -> None:
     options, rest = parser.parse_known_args(sys.argv[1:] if arguments is None else arguments)
     if hasattr(options, "help_all"):
@@ -115,7 +111,7 @@ def _main(
     if strange:
         parser.error(f"unrecognized arguments: {' '.join(strange)}")
     try:
-        config = profiles.load(profile, f"{parser.prog.split()[0]}_config.py")
+        config = profiles.load(profile, *files)
         config.merge(_from_command_line(options.rest))
         settings.check(config)
         code = do(options, config)
@@ -154,12 +150,6 @@ def _from_command_line(arguments: Sequence[str]) -> Config:
     return config
 
 
-def _place(options: argparse.Namespace) -> Place:
-    if getattr(options, "directory", None):
-        return Place(Path(options.directory), None)
-    return Place.of_profile(options.profile)
-
-
 def _profile_option(place: Place) -> str:
     return "" if place.profile in (None, "default") else f" --profile={place.profile}"
 
@@ -175,21 +165,16 @@ def _log(name: str) -> logging.Logger:
 def _controller(options: argparse.Namespace, config: Config) -> int:
     from ipkernel_ext.nursery import controller
 
-    place = _place(options)
+    place = Place.of_profile(options.profile)
 
     def listening(url: str) -> None:
-        if options.ready_fd is not None:
-            os.write(options.ready_fd, b"!")
-            os.close(options.ready_fd)
-            return
         profile = "" if place.profile in (None, "default") else f'profile="{place.profile}"'
         print(f"controller listens at {url} (pid {os.getpid()})")
         print(f"  engines join with:  ipengine{_profile_option(place)}")
         print(f"  clients connect by: %load_ext ipkernel_ext in IPython, or RemoteController({profile}) in a script")
         print("Ctrl-C ends it.", flush=True)
 
-    owner = take_owner() if options.owned else None
-    controller.serve(place, settings.controller_settings(config), _log("controller"), owner, listening)
+    controller.serve(place, settings.controller_settings(config), _log("controller"), None, listening)
     return 0
 
 
@@ -203,7 +188,7 @@ def _engine(options: argparse.Namespace, config: Config) -> int:
     if options.n != 1:
         return _several_engines(options)
     owner = take_owner() if options.owned else None
-    place = _place(options)
+    place = Place.of_profile(options.profile)
     path = Path(options.file) if options.file else place.connection("engine")
     log = _log("engine")
     log.setLevel(logging.WARNING)
@@ -213,8 +198,7 @@ def _engine(options: argparse.Namespace, config: Config) -> int:
 
     if not options.file and not options.url:
         place.make()
-    record = engine.record_of(options.boot, agent=options.agent, replaces=options.replaces)
-    engine.serve(engine.build(given), record, locate, place.engines, log, owner)
+    engine.serve(engine.build(given), engine.record_of(), locate, place.engines, log, owner)
     return 0
 
 
@@ -246,16 +230,14 @@ def _several_engines(options: argparse.Namespace) -> int:
 def _start(options: argparse.Namespace, config: Config) -> int:
     from ipkernel_ext.launcher import Cluster
 
-    given = settings.cluster_settings(config)
     profile = options.profile or "default"
-    cluster = Cluster(
-        options.n, profile=profile, owned=not options.daemonize, own_path=False, options=options.rest, cluster=given
-    )
+    given = settings.settings_of(config)
+    cluster = Cluster(options.n, profile=profile, owned=not options.daemonize, own_path=False, settings=given)
     begun = time.monotonic()
     cluster.start()
     try:
         with cluster.connect() as rc:
-            cluster.wait_ready(rc, given.start_timeout)
+            cluster.wait_ready(rc, given.cluster.start_timeout)
         took = time.monotonic() - begun
         print(f"{cluster.n} engines of profile {profile!r} are ready after {took:.1f} s", flush=True)
         if options.daemonize:

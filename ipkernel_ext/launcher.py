@@ -7,6 +7,7 @@ nothing is left behind.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import select
@@ -14,16 +15,29 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from ipkernel_ext.config import connection, profiles, settings
+from ipkernel_ext.config.cores import thread_limits
 from ipkernel_ext.config.place import Place
+from ipkernel_ext.config.settings import Settings
 from ipkernel_ext.errors import AlreadyRunning, EngineStartError, NotConnected
+from ipkernel_ext.nursery.orders import Orders
+from ipkernel_ext.nursery.orders import write as write_orders
 from ipkernel_ext.remote import RemoteController
+
+FILES = "ipcontroller_config.py", "ipengine_config.py", "ipcluster_config.py"
+
+
+def private_settings(profile: str | None, options: Mapping[str, Any]) -> Settings:
+    """Of a private cluster: the profile's files, and on top of them options by their names."""
+    config = profiles.load(profile, *FILES)
+    config.merge(settings.classes_of(options))
+    return settings.settings_of(config)
+
 
 STOP = 15.0  # seconds a cluster has to end
 
@@ -39,8 +53,10 @@ class Cluster:
         The profile it belongs to; None for a private cluster that only its connection file leads to.
     owned : bool
         Whether it ends with this process.
-    config : dict
-        Options of ``ParallelCluster`` and ``ParallelController``, by name.
+    own_path : bool
+        Whether engines begin with this process's ``sys.path``.
+    settings : Settings
+        What the user configured.
     """
 
     def __init__(
@@ -52,20 +68,20 @@ class Cluster:
         cwd: str | Path | None = None,
         env: Mapping[str, str] | None = None,
         own_path: bool = True,
-        options: Sequence[str] = (),
-        cluster: settings.ClusterSettings | None = None,
+        settings: Settings | None = None,
     ) -> None:
         if n is not None and n < 0:
             raise ValueError(f"a cluster has 0 or more engines, not {n}")
-        self.settings = cluster or settings.ClusterSettings()
-        self.n = self.settings.engines if n is None else n
+        self.settings = settings or Settings()
+        self.n = self.settings.cluster.engines if n is None else n
         self.place = Place.private() if profile is None else Place.of_profile(profile)
         self._owned = owned
-        self._cwd = cwd
+        self._cwd = os.path.abspath(cwd or os.getcwd())
         self._env = dict(os.environ if env is None else {**os.environ, **env})
+        self._pythonpath = self._env.get("PYTHONPATH")
+        self._path = list(sys.path) if own_path else None
         if own_path:
             self._env["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)
-        self._options = list(options)
         self._agent: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -85,38 +101,37 @@ class Cluster:
                 "`ipcluster stop` ends it",
                 running.pid,
             )
-        orders = {
-            "directory": str(self.place.directory),
-            "profile": self.place.profile,
+        self.place.make()
+        self.place.clear_logs()
+        self._agent = _start_agent(self.place, self._orders(), self._cwd, self._env)
+
+    def _orders(self) -> Orders:
+        place, given = self.place, self.settings
+        return {
+            "directory": str(place.directory),
+            "profile": place.profile,
+            "logs": str(place.logs),
             "engines": self.n,
             "owned": self._owned,
-            "restart": self.settings.restart == "on-failure",
-            "restart_limit": self.settings.restart_limit,
-            "options": self._options,
+            "adopt": False,
+            "start_method": given.cluster.start_method,
+            "restart": given.cluster.restart == "on-failure",
+            "restart_limit": given.cluster.restart_limit,
+            "controller": asdict(given.controller),
+            "setup": {
+                "path": self._path,
+                "pythonpath": self._pythonpath,
+                "cwd": self._cwd,
+                "preload": [
+                    name for name in given.cluster.preload if name != "numpy" or importlib.util.find_spec(name)
+                ],
+                "threads": thread_limits(self.n, self._env),
+                "settings": asdict(given.engine),
+                "connection": str(place.connection("engine")),
+                "begun": str(place.engines),
+                "owned": self._owned,
+            },
         }
-        self.place.make()
-        with (self.place.logs / "agent.err").open("wb") as problems:
-            self._agent = subprocess.Popen(
-                [sys.executable, "-m", "ipkernel_ext.nursery"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=problems,
-                cwd=self._cwd,
-                env=self._env,
-                start_new_session=True,
-            )
-        assert self._agent.stdin is not None and self._agent.stdout is not None
-        self._agent.stdin.write(msgspec.json.encode(orders) + b"\n")
-        self._agent.stdin.flush()
-        line = self._agent.stdout.readline()
-        self._agent.stdout.close()
-        answer = json.loads(line) if line.strip() else {"error": self._problem()}
-        if "error" in answer:
-            self.stop()
-            raise EngineStartError(f"the cluster does not start: {answer['error']}")
-        if not self._owned:
-            self._agent.stdin.close()
-            self._agent.returncode = 0  # it goes on without us
 
     def connect(self) -> RemoteController:
         """A client of this cluster."""
@@ -142,17 +157,8 @@ class Cluster:
     def stop(self) -> None:
         """End everything; returns when all is gone. Stopping it twice does no harm."""
         agent, self._agent = self._agent, None
-        if agent is None:
-            return
-        if agent.stdin is not None and not agent.stdin.closed:
-            agent.stdin.close()
-        if agent.poll() is None:
-            agent.send_signal(signal.SIGTERM)
-        try:
-            agent.wait(STOP)
-        except subprocess.TimeoutExpired:
-            agent.kill()
-            agent.wait()
+        if agent is not None:
+            _end(agent)
 
     def wait(self) -> None:
         """Wait until it has ended by itself."""
@@ -160,11 +166,53 @@ class Cluster:
             self._agent.wait(STOP)
             self.stop()
 
-    def _problem(self) -> str:
-        try:
-            return (self.place.logs / "agent.err").read_text()[-2000:] or "the agent ended without a word"
-        except OSError:
-            return "the agent ended without a word"
+
+def _start_agent(place: Place, orders: Orders, cwd: str, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start an agent; returns when its controller listens.
+
+    Raises
+    ------
+    EngineStartError
+        It does not start; carries the end of the log. Nothing is left.
+    """
+    problems = place.logs / "agent.err"
+    with problems.open("wb") as stderr:
+        agent = subprocess.Popen(
+            [sys.executable, "-m", "ipkernel_ext.nursery"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            cwd=cwd,
+            env=env,
+            start_new_session=True,
+        )
+    assert agent.stdin is not None and agent.stdout is not None
+    agent.stdin.write(write_orders(orders))
+    agent.stdin.flush()
+    with agent.stdout:
+        line = agent.stdout.readline()
+    said = problems.read_text()[-2000:] if problems.exists() else ""
+    answer = json.loads(line) if line.strip() else {"error": said or "the agent ended without a word"}
+    if "error" in answer:
+        _end(agent)
+        raise EngineStartError(f"the cluster does not start: {answer['error']}")
+    if not orders["owned"]:
+        agent.stdin.close()
+        agent.returncode = 0  # it goes on without us
+    return agent
+
+
+def _end(agent: subprocess.Popen[bytes]) -> None:
+    """End an agent, and so all that it has started."""
+    if agent.stdin is not None and not agent.stdin.closed:
+        agent.stdin.close()
+    if agent.poll() is None:
+        agent.send_signal(signal.SIGTERM)
+    try:
+        agent.wait(STOP)
+    except subprocess.TimeoutExpired:
+        agent.kill()
+        agent.wait()
 
 
 def find(place: Place) -> connection.Connection | None:
@@ -242,13 +290,14 @@ def launch(
     profile : str, optional
         Whose configuration to use.
     start_method : str, optional
-        "spawn", which is also the default: each engine is a process of its own.
+        "fork": engines are forked from a warm process, in milliseconds; "spawn": each is a process of its own.
     cwd, env
         Working directory of the engines, and additions to their environment.
     timeout : float
         Seconds in which all engines must be ready.
     config
-        Options of ``ParallelCluster``, such as ``restart="never"``.
+        Options of ``ParallelCluster``, ``ParallelController`` and ``ParallelEngine`` by their names, such as
+        ``restart="never"``.
 
     Raises
     ------
@@ -257,12 +306,9 @@ def launch(
     """
     if engines != "local":
         raise ValueError(f"engines={engines!r} is not known; there is 'local'")
-    if start_method not in (None, "spawn"):
-        raise ValueError(f"start_method={start_method!r} is not known; there is 'spawn'")
-    configured = profiles.load(profile, "ipcluster_config.py")
-    for name, value in config.items():
-        configured.ParallelCluster[name] = value
-    cluster = Cluster(n, cwd=cwd, env=env, cluster=settings.cluster_settings(configured))
+    if start_method is not None:
+        config["start_method"] = start_method
+    cluster = Cluster(n, cwd=cwd, env=env, settings=private_settings(profile, config))
     cluster.start()
     try:
         rc = cluster.connect()

@@ -15,12 +15,12 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
 
 from ipkernel_ext import targets
-from ipkernel_ext.config import settings
+from ipkernel_ext.config import profiles, settings
 from ipkernel_ext.config.cores import cores
 from ipkernel_ext.config.place import Place
 from ipkernel_ext.display import Screen, describe, engines_table
 from ipkernel_ext.errors import AlreadyRunning, CompositeError, NotConnected, ParallelError
-from ipkernel_ext.launcher import Cluster, find, stop_profile
+from ipkernel_ext.launcher import FILES, Cluster, find, stop_profile
 from ipkernel_ext.magic_options import Option, function_and_data, names_as, split
 from ipkernel_ext.remote import RemoteController
 from ipkernel_ext.results import AsyncResult, RemoteTraceback
@@ -101,7 +101,8 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         return self._client
 
     def _start(self, n: int, profile: str, *, keep: bool) -> None:
-        cluster = Cluster(n, profile=profile, owned=not keep)
+        given = settings.settings_of(profiles.load(profile, *FILES))
+        cluster = Cluster(n, profile=profile, owned=not keep, settings=given)
         try:
             cluster.start()
         except AlreadyRunning:
@@ -110,7 +111,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
             return
         try:
             client = cluster.connect()
-            cluster.wait_ready(client, 60.0)
+            cluster.wait_ready(client, given.cluster.start_timeout)
         except BaseException:
             cluster.stop()
             raise

@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "results": {"net", "payload", "core", "sequences", "errors"},
     "remote": {"net", "results", "payload", "sequences", "targets", "config", "core", "errors"},
     "launchers": {"config", "errors"},
-    "launcher": {"launchers", "remote", "config", "errors"},
+    "launcher": {"launchers", "nursery", "remote", "config", "errors"},
 }
 """What each part may import of the package, itself apart. Parts at the top are not named."""
 

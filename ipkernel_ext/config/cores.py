@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 THREAD_LIMITS = (
@@ -77,11 +78,11 @@ def _quota(directory: Path) -> float | None:
         return None
 
 
-def thread_limits(engines: int) -> dict[str, str]:
+def thread_limits(engines: int, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Environment variables with which ``engines`` engines do not oversubscribe the machine; the user's own stay.
 
     What the user gave OpenMP goes for the other libraries too, which would follow it if we said nothing.
     """
-    given = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # a list is one number per nesting level
+    given = environment.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # a list is one number per nesting level
     each = given if given.isdigit() and int(given) else str(max(1, cores() // max(1, engines)))
-    return {name: each for name in THREAD_LIMITS if name not in os.environ}
+    return {name: each for name in THREAD_LIMITS if name not in environment}

@@ -19,6 +19,9 @@ from pathlib import Path
 from ipkernel_ext.config.profiles import profile_dir
 from ipkernel_ext.errors import AlreadyRunning, NotConnected
 
+LOGS = "agent.log", "controller.log", "zygote.log"
+"""Of a cluster's processes other than its engines."""
+
 SOCKET_PATH = 107 - len(".ipkernel_ext-4294967295/0123456789abcdef/controller.sock")
 """What an address of a unix socket leaves for the temporary directory, in bytes."""
 
@@ -72,6 +75,17 @@ class Place:
     def agent(self) -> Path:
         """Holds the process id of the agent."""
         return self.directory / "agent.pid"
+
+    @property
+    def register(self) -> Path:
+        """What the agent has written down of its children."""
+        return self.directory / "register.json"
+
+    def clear_logs(self) -> None:
+        """Remove the logs of an earlier cluster."""
+        for log in self.logs.glob("*.log"):
+            if log.name in LOGS or log.name.startswith("engine-"):
+                log.unlink(missing_ok=True)
 
     def connection(self, role: str) -> Path:
         """The connection file of a role: client or engine."""

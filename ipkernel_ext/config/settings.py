@@ -7,10 +7,11 @@ left alone, but a misspelt option of one of ours is an error that names the near
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
-from traitlets import Bool, Enum, Float, Integer, TraitError, Unicode
+from traitlets import Bool, Enum, Float, Integer, List, TraitError, Unicode
 from traitlets.config import Config, Configurable
 
 from ipkernel_ext.config.cores import cores
@@ -44,6 +45,12 @@ class ParallelCluster(Configurable):
     restart_limit = Integer(3, min=0, help="Restarts within 10 seconds, after which they are given up.").tag(
         config=True
     )
+    start_method = Enum(
+        ["fork", "spawn"], "fork", help="Engines are forked from a warm process, or each is started on its own."
+    ).tag(config=True)
+    preload = List(
+        Unicode(), ["numpy"], help="Modules imported once, before engines are forked; NumPy only where it is installed."
+    ).tag(config=True)
     start_timeout = Float(60.0, min=0, help="Seconds in which the engines must be ready.").tag(config=True)
 
 
@@ -84,12 +91,23 @@ class ClusterSettings:
     n: int = 0
     restart: str = "on-failure"
     restart_limit: int = 3
+    start_method: str = "fork"
+    preload: tuple[str, ...] = ("numpy",)
     start_timeout: float = 60.0  # seconds
 
     @property
     def engines(self) -> int:
         """How many engines to start."""
         return self.n or cores()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all processes of a cluster are configured with."""
+
+    cluster: ClusterSettings = field(default_factory=ClusterSettings)
+    controller: ControllerSettings = field(default_factory=ControllerSettings)
+    engine: EngineSettings = field(default_factory=EngineSettings)
 
 
 def check(config: Config) -> None:
@@ -123,7 +141,20 @@ def engine_settings(config: Config) -> EngineSettings:
 def cluster_settings(config: Config) -> ClusterSettings:
     """From what the user configured."""
     made = _make(ParallelCluster, config)
-    return ClusterSettings(made.n, made.restart, made.restart_limit, made.start_timeout)
+    return ClusterSettings(
+        made.n, made.restart, made.restart_limit, made.start_method, tuple(made.preload), made.start_timeout
+    )
+
+
+def settings_of(config: Config) -> Settings:
+    """From what the user configured.
+
+    Raises
+    ------
+    ValueError
+        An option that does not exist, or a value that it does not take.
+    """
+    return Settings(cluster_settings(config), controller_settings(config), engine_settings(config))
 
 
 def _make(kind: type[T], config: Config) -> T:
@@ -132,3 +163,26 @@ def _make(kind: type[T], config: Config) -> T:
         return kind(config=config)
     except TraitError as error:  # names class, option and value
         raise ValueError(str(error)) from None
+
+
+def classes_of(options: Mapping[str, Any]) -> Config:
+    """Options by their bare names, which no two of these classes share, as a configuration.
+
+    Raises
+    ------
+    ValueError
+        A name that none of them has; names the nearest right one.
+    """
+    homes = {
+        name: kind
+        for kind in (ParallelCluster, ParallelController, ParallelEngine)
+        for name in kind.class_own_traits(config=True)
+    }
+    config = Config()
+    for name, value in options.items():
+        if name not in homes:
+            near = difflib.get_close_matches(name, homes, 1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(homes))}"
+            raise ValueError(f"a cluster has no option {name!r}: {hint}")
+        config[homes[name].__name__][name] = value
+    return config

@@ -125,6 +125,7 @@ class EngineRecord(Struct, frozen=True, array_like=True):
     agent: str | None = None  # the supervisor that started it and will report its exit
     tags: list[str] = []
     state: str = "ready"  # ready, away
+    log: str = ""  # file of its log, on its host
 
 
 class Hint(Struct, frozen=True, array_like=True):

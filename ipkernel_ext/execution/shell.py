@@ -110,6 +110,11 @@ class _History(HistoryManager):
                 lines[-KEPT - 1] = ""
         self.shell.forget(f"_i{line_num - KEPT}")
 
+    def begin(self) -> None:
+        """Nothing has been typed yet."""
+        self.reset()
+        self._i00 = self._i = ""
+
 
 class EngineShell(InteractiveShell):
     """The shell of one engine.
@@ -214,6 +219,13 @@ class EngineShell(InteractiveShell):
         if error is not None and not self.problem_text:
             self.problem_text = format_traceback(error)
         return error
+
+    def warm_up(self) -> None:
+        """Run a cell and forget it, so that a user's first one is as fast as those that follow."""
+        self.run("None")
+        self.execution_count = 1
+        self.forget("_i1")
+        self.history_manager.begin()
 
     def transform_cell(self, raw_cell: str) -> str:
         """Python code from a cell, in which magics are calls and lines have the numbers they had."""

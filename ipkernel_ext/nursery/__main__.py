@@ -1,5 +1,15 @@
-"""``python -m ipkernel_ext.nursery`` is an agent; its orders come on standard input."""
+"""``python -m ipkernel_ext.nursery`` is an agent; its orders come on standard input.
 
-from ipkernel_ext.nursery.agent import main
+Its first children start before it imports what it needs itself, so that all three start side by side.
+"""
 
-main()
+from ipkernel_ext.nursery.orders import first_line
+from ipkernel_ext.nursery.starters import Controller, Forker
+
+orders = first_line()
+forker = Forker(orders) if orders["start_method"] == "fork" else None
+controller = None if orders["adopt"] else Controller(orders)
+
+from ipkernel_ext.nursery.agent import main  # noqa: E402
+
+main(orders, controller, forker)

@@ -6,65 +6,80 @@ policy, and ends everything when its owner does. It runs no user code and unpick
 
 from __future__ import annotations
 
+import ctypes
 import json
 import logging
 import os
-import select
 import signal
 import socket
-import sys
 import time
 import uuid
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
+import psutil
 import zmq
 
 from ipkernel_ext.config import connection
-from ipkernel_ext.config.cores import thread_limits
 from ipkernel_ext.config.place import Place
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core import wire
 from ipkernel_ext.core.messages import Exit
 from ipkernel_ext.net.edge import Edge
 from ipkernel_ext.net.sockets import Wake, until
-from ipkernel_ext.nursery.children import Child
+from ipkernel_ext.nursery import register
+from ipkernel_ext.nursery.children import Child, tail
+from ipkernel_ext.nursery.orders import EngineOrders, Orders
+from ipkernel_ext.nursery.starters import CannotFork, Controller, Forker, Spawner
 
 GRACE = 3.0  # seconds that children have to end
 INTENSITY = 10.0  # seconds in which ``restart_limit`` restarts are allowed
-READY = 20.0  # seconds a controller has to listen
 
 
-class Orders(msgspec.Struct):
-    """What the agent is to do, given on its standard input as one line of JSON.
+class Engine(NamedTuple):
+    """An engine that runs."""
 
-    When ``owned``, the end of file there means that the owner is gone.
-    """
-
-    directory: str
-    profile: str | None
-    engines: int
-    owned: bool
-    restart: bool = True
-    restart_limit: int = 3
-    options: list[str] = []  # command line options for the controller and the engines
+    child: Child
+    number: int
+    replaces: str | None = None  # boot whose id it is to take
 
 
 class Agent:
-    """Runs one cluster's processes on this host."""
+    """Runs one cluster's processes on this host.
 
-    def __init__(self, orders: Orders, log: logging.Logger) -> None:
+    Parameters
+    ----------
+    orders : Orders
+    controller : Controller or None
+        The one that was started before this module was imported; None: it is taken over.
+    forker : Forker or None
+        Likewise; None: engines are spawned.
+    started
+        Called once with None when the controller listens, or with what went wrong.
+    """
+
+    def __init__(
+        self,
+        orders: Orders,
+        controller: Controller | None,
+        forker: Forker | None,
+        started: Callable[[str | None], None],
+        log: logging.Logger,
+    ) -> None:
         self._orders = orders
         self._log = log
-        self._id = uuid.uuid4().hex[:12]
-        self.place = Place(Path(orders.directory), orders.profile)
-        self._engines: dict[str, Child] = {}  # by boot
-        self._replaced: dict[str, str] = {}  # successor's boot: the boot whose id it takes over
-        self._controller: Child | None = None
-        self._restarts: dict[str, deque[float]] = {}  # when, by the first boot of an engine's line
-        self._lines: dict[str, str] = {}  # boot: the first boot of its line
+        self._started: Callable[[str | None], None] | None = started
+        self.place = Place(Path(orders["directory"]), orders["profile"])
+        self._engines: dict[str, Engine] = {}  # by boot
+        self._waiting: deque[EngineOrders] = deque()  # engines to be started when that is possible
+        self._starting: Controller | None = controller
+        self._controller: Child | None = controller.child if controller is not None else None
+        self._forker = forker
+        self._spawner = Spawner(orders)
+        self._restarts: dict[str, deque[float]] = {}  # when, by what was restarted
         self._ending: set[str] = set()  # boots whose end was ordered
         self._successors: set[str] = set()  # of these, those that get a successor
         self._stop: str | None = None
@@ -77,43 +92,74 @@ class Agent:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._poller = zmq.Poller()
         self._edge = Edge(self._context, self._locate, wire.Decoder(m.ToAgent), self._poller)
-        self._environment = {**os.environ, **thread_limits(orders.engines)}
+        earlier = register.read(self.place.register) if orders["adopt"] else None
+        self._id = earlier.id if earlier is not None else uuid.uuid4().hex[:12]
+        _become_subreaper()
+        if earlier is not None:
+            self._take_over(earlier)
+        else:
+            for number in range(orders["engines"]):
+                self._start_engine(number)
 
     # ------------------------------------------------------------ life
 
-    def start(self) -> None:
-        """Start the controller and then the engines.
+    def _take_over(self, earlier: register.Register) -> None:
+        """The children of an agent that was killed; what ended since has nobody who knows how."""
+        for engine in earlier.engines:
+            child = self._adopted(engine.process, engine.log)
+            if child is not None:
+                self._engines[engine.boot] = Engine(child, engine.number)
+            else:
+                self._after_end(engine.boot, engine.number, Exit(), None, engine.log)
+        if earlier.controller is not None:
+            self._controller = self._adopted(earlier.controller, str(self.place.logs / "controller.log"))
+        if self._controller is None:
+            self._start_controller()
+        else:
+            self._on_started()
 
-        Raises
-        ------
-        RuntimeError
-            The controller does not start; carries the end of its log.
-        """
-        self.place.make()
-        for old in (*self.place.logs.glob("engine-*.log"), self.place.logs / "controller.log"):
-            old.unlink(missing_ok=True)
-        self.place.agent.write_text(str(os.getpid()))
-        self._start_controller()
-        for _ in range(self._orders.engines):
-            self._start_engine()
+    def _adopted(self, process: register.Process, log: str) -> Child | None:
+        try:
+            child = Child(process.pid, log)
+        except ProcessLookupError:
+            return None
+        if not process.runs():
+            child.close()
+            return None
+        self._poller.register(child, zmq.POLLIN)
+        return child
+
+    def _on_started(self) -> None:
+        """The controller listens."""
+        self.tell_started(None)
+        self._reconnect()
 
     def run(self) -> str:
         """Watch over everything until told to stop; the reason."""
         self._wake.set_by_signals()
         self._poller.register(self._wake.fileno(), zmq.POLLIN)
-        if self._orders.owned:
+        if self._starting is not None:
+            self._poller.register(self._starting.ready, zmq.POLLIN)
+        if self._forker is not None:
+            self._poller.register(self._forker.fileno(), zmq.POLLIN)
+        if self._orders["owned"]:
             self._poller.register(0, zmq.POLLIN)
-        self._reconnect()
+        self._write_register()
         while self._stop is None:
             ready = dict(self._poller.poll(until(self._edge.retry_at, time.monotonic())))
             if 0 in ready:
                 self._stop = "its owner has ended"
             self._wake.clear()
+            if self._starting is not None and self._starting.ready in ready:
+                self._hear_controller(self._starting)
+            if self._forker is not None and not self._forker.warm and self._forker.fileno() in ready:
+                self._hear_zygote(self._forker)
             lost = self._edge.lost()
             self._take()  # also what came before the connection was lost
             if lost or (self._edge.retry_at is not None and time.monotonic() >= self._edge.retry_at):
                 self._reconnect()
-            self._reap(ready)
+            self._reap()
+            self._start_waiting()
             self._report()
         return self._stop
 
@@ -123,11 +169,18 @@ class Agent:
         self._wake.set()
 
     def end(self) -> None:
-        """Order: engines first, so that the controller can still tell clients; then the controller; then the files."""
+        """Order: engines first, so that the controller can still tell clients; then the controller; then the files.
+
+        What user code started, and what it left to nobody, ends after the engines.
+        """
         self._edge.send(self._epoch, [(m.Goodbye(), ())])
-        self._end_children(list(self._engines.values()))
+        if self._forker is not None:
+            self._forker.close()
+            self._end_children([self._forker.zygote])
+        self._end_children([engine.child for engine in self._engines.values()])
         if self._controller is not None:
             self._end_children([self._controller])
+        _kill_the_rest()
         signal.set_wakeup_fd(-1)
         self._edge.close(linger=200)
         self._context.term()
@@ -147,89 +200,157 @@ class Agent:
 
     # ------------------------------------------------------------ children
 
-    def _command(self, program: str, *options: str) -> list[str]:
-        where = (
-            ["--directory", self._orders.directory]
-            if self._orders.profile is None
-            else ["--profile", self._orders.profile]
-        )
-        return [sys.executable, "-m", "ipkernel_ext.commands", program, *where, *self._orders.options, *options]
-
     def _start_controller(self) -> None:
-        reader, writer = os.pipe()
+        self._starting = Controller(self._orders)
+        self._controller = self._starting.child
+        self._poller.register(self._starting.ready, zmq.POLLIN)
+
+    def _hear_controller(self, controller: Controller) -> None:
+        self._poller.unregister(controller.ready)
+        self._starting = None
+        if controller.listens():
+            self._on_started()
+        else:
+            controller.child.wait(GRACE)
+            text = f"the controller does not start; its log {controller.child.log} ends with\n{controller.child.tail()}"
+            self._log.error("%s", text)
+            self._stop = self._stop or text
+
+    def tell_started(self, trouble: str | None) -> None:
+        """Tell whoever waits for the start how it went; later calls do nothing."""
+        started, self._started = self._started, None
+        if started is not None:
+            started(trouble)
+
+    def _hear_zygote(self, forker: Forker) -> None:
         try:
-            log = self.place.logs / "controller.log"
-            command = self._command("ipcontroller", "--owned", f"--ready-fd={writer}")
-            self._controller = Child(command, log, os.environ, [writer])
-        finally:
-            os.close(writer)
-        with open(reader, "rb") as ready:
-            came, _, _ = select.select([ready], [], [], READY)
-            if not came or not ready.read(1):
-                tail = self._controller.tail()
-                self._controller.signal(signal.SIGKILL)
-                self._controller.wait(GRACE)
-                self._controller.close()
-                self._controller = None
-                raise RuntimeError(f"the controller does not start; its log {log} ends with\n{tail}")
-        self._poller.register(self._controller.descriptor, zmq.POLLIN)
+            forker.hear()
+        except CannotFork as error:
+            self._spawn_from_now_on(error)
+        except ImportError as error:
+            self._waiting.clear()
+            self._log.error("%s", error)
+            self._unsent.append(m.AgentTrouble(str(error)))
+            self._drop_forker()
+        else:
+            self._poller.unregister(forker.fileno())
 
-    def _start_engine(self, replaces: str | None = None, line: str | None = None) -> None:
-        boot = uuid.uuid4().hex[:12]
-        self._lines[boot] = line or boot
-        options = ["--owned", f"--boot={boot}", f"--agent={self._id}"]
-        if replaces is not None:
-            options.append(f"--replaces={replaces}")
-        log = self.place.logs / f"engine-{boot}.log"
-        child = Child(self._command("ipengine", *options), log, self._environment)
-        self._engines[boot] = child
-        if replaces is not None:
-            self._replaced[boot] = replaces
-        self._poller.register(child.descriptor, zmq.POLLIN)
+    def _spawn_from_now_on(self, why: CannotFork) -> None:
+        self._log.warning("engines are not forked any more, but spawned: %s", why)
+        self._drop_forker()
 
-    def _reap(self, ready: dict[Any, int]) -> None:
-        for boot, child in list(self._engines.items()):
-            if child.descriptor in ready:
-                exit = child.ended()
-                if exit is not None:
-                    self._forget_child(child)
-                    del self._engines[boot]
-                    self._on_exit(boot, child, exit)
+    def _drop_forker(self) -> None:
+        forker, self._forker = self._forker, None
+        if forker is not None:
+            if not forker.warm:
+                self._poller.unregister(forker.fileno())
+            forker.close()
+            self._end_children([forker.zygote])
+
+    def _start_engine(self, number: int, replaces: str | None = None) -> None:
+        self._waiting.append(
+            {
+                "boot": uuid.uuid4().hex[:12],
+                "number": number,
+                "agent": self._id,
+                "replaces": replaces,
+                "log": str(self.place.logs / f"engine-{number}.log"),
+            }
+        )
+
+    def _start_waiting(self) -> None:
+        """Start the engines that wait, once the controller listens and the zygote is warm."""
+        started = bool(self._waiting) and self._started is None
+        while self._waiting and self._started is None and self._stop is None:
+            if self._forker is not None and not self._forker.warm:
+                return
+            orders = self._waiting.popleft()
+            try:
+                child = (self._forker or self._spawner).start(orders)
+            except CannotFork as error:
+                self._waiting.appendleft(orders)
+                self._spawn_from_now_on(error)
+                continue
+            except OSError as error:
+                self._unsent.append(m.AgentTrouble(f"engine {orders['number']} cannot be started: {error}"))
+                continue
+            self._engines[orders["boot"]] = Engine(child, orders["number"], orders["replaces"])
+        if started:
+            self._write_register()
+
+    def _reap(self) -> None:
+        """Take note of every child that ended, also of those that were left to us by others' end."""
+        for boot, engine in list(self._engines.items()):
+            exit = engine.child.ended()
+            if exit is not None:
+                del self._engines[boot]
+                self._forget_child(engine.child)
+                self._after_end(boot, engine.number, exit, engine.replaces, engine.child.log)
         controller = self._controller
-        if controller is not None and controller.descriptor in ready:
+        if controller is not None and self._starting is None:
             exit = controller.ended()
             if exit is not None:
                 self._forget_child(controller)
                 self._controller = None
                 self._on_controller_exit(exit)
+        if self._forker is not None and self._forker.warm and self._forker.zygote.ended() is not None:
+            self._on_zygote_end(self._forker)
+        for pid in set(_children()) - self._known_children():
+            os.waitpid(pid, os.WNOHANG)  # an orphan that was left to us
+
+    def _known_children(self) -> set[int]:
+        known = {engine.child.pid for engine in self._engines.values()}
+        if self._controller is not None:
+            known.add(self._controller.pid)
+        if self._forker is not None:
+            known.add(self._forker.zygote.pid)
+        return known
 
     def _forget_child(self, child: Child) -> None:
-        self._poller.unregister(child.descriptor)
+        if child in self._poller:
+            self._poller.unregister(child)
         child.close()
 
-    def _on_exit(self, boot: str, child: Child, exit: Exit) -> None:
+    def _on_zygote_end(self, forker: Forker) -> None:
+        """It forks no more; the engines it has forked do not need it."""
+        forker.close()
+        forker.zygote.close()
+        self._forker = None
+        if self._may_restart("zygote"):
+            self._log.warning("the zygote has ended; starting it again")
+            self._forker = Forker(self._orders)
+            self._poller.register(self._forker.fileno(), zmq.POLLIN)
+        else:
+            self._log.warning("the zygote does not stay up: engines are spawned from now on")
+
+    def _after_end(self, boot: str, number: int, exit: Exit, replaces: str | None, log: str) -> None:
         ordered = boot in self._ending
-        failed = exit.signal is not None or exit.exit_code != 0
-        line = self._lines.pop(boot, boot)
+        failed = exit.exit_code != 0
         again = boot in self._successors or (
-            not ordered and failed and self._orders.restart and self._may_restart(line)
+            not ordered and failed and self._orders["restart"] and self._may_restart(f"engine {number}")
         )
         self._ending.discard(boot)
         self._successors.discard(boot)
         if failed and not ordered:
-            exit = msgspec.structs.replace(exit, detail=_last_line(child.tail()))
-            self._log.warning("engine %s (pid %d) ended: %s", boot, child.pid, exit)
-        exited = m.EngineExited(boot, exit, again, self._replaced.pop(boot, None))
+            exit = msgspec.structs.replace(exit, detail=_last_words(tail(log)))
+            self._log.warning("engine %d ended: %s", number, exit)
+        exited = m.EngineExited(boot, exit, again, replaces)
         self._exits.append(exited)
         self._unsent.append(exited)
         if again:
-            self._start_engine(replaces=boot, line=line)
+            self._start_engine(number, replaces=boot)
         elif failed and not ordered and not self._engines:
-            self._unsent.append(
-                m.AgentTrouble(f"engines do not stay up; the log {child.log} ends with\n{child.tail()}")
-            )
-        if not (failed and not ordered):
-            child.log.unlink(missing_ok=True)
+            self._unsent.append(m.AgentTrouble(f"engines do not stay up; the log {log} ends with\n{tail(log)}"))
+        self._write_register()
+
+    def _write_register(self) -> None:
+        """Where nobody owns this agent, its children go on without it."""
+        if self._orders["owned"]:
+            return
+        of = register.Process.of
+        engines = [register.Engine(of(e.child.pid), boot, e.number, e.child.log) for boot, e in self._engines.items()]
+        controller = None if self._controller is None else of(self._controller.pid)
+        register.Register(self._id, of(os.getpid()), self._orders, controller, engines).write(self.place.register)
 
     def _may_restart(self, line: str) -> bool:
         """Whether this line of engines (or of controllers) has not died too often of late."""
@@ -237,7 +358,7 @@ class Agent:
         restarts = self._restarts.setdefault(line, deque())
         while restarts and restarts[0] < now - INTENSITY:
             restarts.popleft()
-        if len(restarts) >= self._orders.restart_limit:
+        if len(restarts) >= self._orders["restart_limit"]:
             return False
         restarts.append(now)
         return True
@@ -247,11 +368,8 @@ class Agent:
             self._stop = self._stop or "the controller has stopped"
         elif self._stop is None and self._may_restart("controller"):
             self._log.warning("the controller ended: %s; starting it again", exit)
-            try:
-                self._start_controller()
-            except RuntimeError as error:
-                self._log.error("%s", error)
-                self._stop = str(error)
+            self._start_controller()
+            self._write_register()
         else:
             self._stop = self._stop or "the controller does not stay up"
 
@@ -269,7 +387,7 @@ class Agent:
                 self._id,
                 socket.gethostname(),
                 os.getpid(),
-                len(self._engines),
+                len(self._engines) + len(self._waiting),
                 list(self._exits),
                 self._generation,
             )
@@ -289,12 +407,12 @@ class Agent:
             case m.WelcomeAgent():
                 self._known = True
             case m.EndEngine():
-                child = self._engines.get(message.boot)
-                if child is not None:
+                engine = self._engines.get(message.boot)
+                if engine is not None:
                     self._ending.add(message.boot)
                     if message.restart:
                         self._successors.add(message.boot)
-                    child.signal(signal.SIGKILL)
+                    engine.child.signal(signal.SIGKILL)
             case m.StopAgent():
                 self._stop = "the controller said so"
             case m.ClusterEnds():
@@ -310,17 +428,35 @@ class Agent:
             self._edge.send(self._epoch, [(message, ()) for message in unsent])
 
 
-def _last_line(text: str) -> str:
-    lines = [line for line in text.splitlines() if line.strip()]
-    return lines[-1].strip() if lines else ""
+def _last_words(text: str) -> str:
+    """Of a process that died: what the interpreter said of a fatal error, else its last line."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    fatal = [line for line in lines if line.startswith("Fatal Python error")]
+    return (fatal or lines or [""])[-1]
 
 
-def _first_line() -> bytes:
-    """The first line of standard input, and no byte more: what follows is the owner's silence."""
-    line = bytearray()
-    while (byte := os.read(0, 1)) not in (b"", b"\n"):
-        line += byte
-    return bytes(line)
+def _become_subreaper() -> None:
+    """Be the parent of every process below this one that loses its own (prctl(2), PR_SET_CHILD_SUBREAPER)."""
+    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+
+
+def _kill_the_rest() -> None:
+    """End every process that is still below this one."""
+    until = time.monotonic() + GRACE
+    while (children := _children()) and time.monotonic() < until:
+        for pid in children:
+            os.kill(pid, signal.SIGKILL)
+        for pid in children:
+            os.waitpid(pid, 0)
+
+
+def _children() -> list[int]:
+    """Of this process, which has one thread that forks."""
+    pid = os.getpid()
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:  # a kernel without CONFIG_PROC_CHILDREN
+        return [child.pid for child in psutil.Process().children()]
 
 
 def _tell(answer: dict[str, Any]) -> None:
@@ -331,31 +467,27 @@ def _tell(answer: dict[str, Any]) -> None:
     os.close(null)
 
 
-def main() -> None:
-    """Entry of the agent's process."""
-    orders = msgspec.json.decode(_first_line(), type=Orders)
-    place = Place(Path(orders.directory), orders.profile)
-    place.make()
+def main(orders: Orders, controller: Controller | None, forker: Forker | None) -> None:
+    """The agent's life."""
+    place = Place(Path(orders["directory"]), orders["profile"])
     logging.basicConfig(
-        filename=place.logs / "agent.log",
-        filemode="w",
-        format="%(asctime)s %(levelname)s %(message)s",
-        level=logging.INFO,
+        filename=place.logs / "agent.log", format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO
     )
     log = logging.getLogger("ipkernel_ext.agent")
-    if not orders.owned:
+    if not orders["owned"]:
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
         os.close(null)
-    agent = Agent(orders, log)
+    place.agent.write_text(str(os.getpid()))
+
+    def started(trouble: str | None) -> None:
+        _tell({"client": str(place.connection("client"))} if trouble is None else {"error": trouble})
+
+    agent = Agent(orders, controller, forker, started, log)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda caught, _: agent.stop(signal.Signals(caught).name))
-    try:
-        agent.start()
-    except Exception as error:
-        _tell({"error": str(error)})
-        agent.end()
-        raise SystemExit(1) from None
-    _tell({"client": str(place.connection("client"))})
-    log.info("ends: %s", agent.run())
+    signal.signal(signal.SIGCHLD, lambda *_: None)  # wakes the loop
+    reason = agent.run()
+    log.info("ends: %s", reason)
     agent.end()
+    agent.tell_started(reason)

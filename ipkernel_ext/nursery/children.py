@@ -1,84 +1,156 @@
-"""A child process of the agent: started detached from everything of the caller, watched by the kernel."""
+"""A child process of the agent: started detached from everything of the caller, watched by the kernel.
+
+Its life line is a pipe whose other end is held here, so it notices our death. Imports little: the
+agent starts its first children before it imports anything that takes time.
+"""
 
 from __future__ import annotations
 
 import os
+import select
 import signal
-import subprocess
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+import sys
 
-from ipkernel_ext.core.messages import Exit
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ipkernel_ext.core.messages import Exit
+
+LINK = 3
+"""The descriptor under which a child finds what it was passed."""
 
 
 class Child:
-    """One child. Its standard input is a pipe whose other end is held here, so it notices our death.
+    """One child.
 
     Parameters
     ----------
-    command
-        What to run.
-    log : Path
-        Where its output goes.
-    environment
-        Of the child.
-    pass_fds
-        Further descriptors that it inherits.
+    pid : int
+    log : str
+        File that its output goes to.
+    life : int or None
+        The end of its life line that is held here.
     """
 
-    def __init__(
-        self, command: Sequence[str], log: Path, environment: Mapping[str, str], pass_fds: Sequence[int] = ()
-    ) -> None:
+    def __init__(self, pid: int, log: str, life: int | None = None) -> None:
+        self.pid = pid
         self.log = log
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=output,
-                env=dict(environment),
-                start_new_session=True,
-                pass_fds=pass_fds,
-            )
-        self.pid = self._process.pid
-        self.descriptor = os.pidfd_open(self.pid)
+        self._life = life
+        self._descriptor = os.pidfd_open(pid)
+        self._ended = False
+
+    def fileno(self) -> int:
+        """Readable once it has ended."""
+        return self._descriptor
 
     def ended(self) -> Exit | None:
-        """How it ended; None while it runs."""
-        code = self._process.poll()
-        if code is None:
+        """How it ended; None while it runs. What its user code started and left behind ends with it."""
+        from ipkernel_ext.core.messages import Exit
+
+        try:
+            info = os.waitid(os.P_PIDFD, self._descriptor, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:  # an earlier agent's, or reaped before
+            return Exit() if self._wait_readable(0) else None
+        if info is None:
             return None
-        return Exit(exit_code=code) if code >= 0 else Exit(signal=-code)
+        try:
+            os.killpg(self.pid, signal.SIGKILL)  # before it is reaped: until then nobody else has this number
+        except (ProcessLookupError, PermissionError):
+            pass
+        os.waitid(os.P_PIDFD, self._descriptor, os.WEXITED)
+        self._ended = True
+        return Exit(exit_code=info.si_status) if info.si_code == os.CLD_EXITED else Exit(signal=info.si_status)
 
     def signal(self, number: int) -> None:
         """Send it a signal, if it still runs."""
-        self._process.send_signal(number)
+        if not self._ended:
+            try:
+                signal.pidfd_send_signal(self._descriptor, number)
+            except ProcessLookupError:
+                pass
 
     def release(self) -> None:
         """Let it notice that its owner is gone."""
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        life, self._life = self._life, None
+        if life is not None:
+            os.close(life)
 
     def wait(self, timeout: float) -> bool:  # seconds
         """Wait for its end. False when the time ran out."""
-        try:
-            self._process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            return False
-        return True
+        return self._wait_readable(timeout) and self.ended() is not None
+
+    def _wait_readable(self, timeout: float) -> bool:
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLIN)
+        return bool(poll.poll(timeout * 1000))
 
     def close(self) -> None:
         """Give the descriptors back, after its end."""
-        os.close(self.descriptor)
+        os.close(self._descriptor)
         self.release()
-        try:
-            os.killpg(self.pid, signal.SIGKILL)  # what its user code started and left behind
-        except ProcessLookupError:
-            pass
 
-    def tail(self, lines: int = 20) -> str:
+    def tail(self) -> str:
         """The last lines of its log."""
-        try:
-            return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
-        except OSError:
-            return ""
+        return tail(self.log)
+
+
+def spawn(
+    module: str,
+    log: str,
+    environment: Mapping[str, str],
+    orders: bytes = b"",
+    *,
+    owned: bool = False,
+    link: int | None = None,
+) -> Child:
+    """Start ``python -m module`` in a session of its own.
+
+    Parameters
+    ----------
+    orders : bytes
+        What it finds on its standard input; at most what a pipe holds.
+    owned : bool
+        Whether the end of its standard input, after the orders, is to tell it of our end.
+    link : int
+        A descriptor that it has as number 3.
+    """
+    reader, writer = os.pipe()
+    output = open_log(log)
+    try:
+        os.write(writer, orders)
+        actions = [(os.POSIX_SPAWN_DUP2, source, target) for target, source in enumerate([reader, output, output])]
+        if link is not None:
+            actions.append((os.POSIX_SPAWN_DUP2, link, LINK))
+        pid = os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-m", module],
+            environment,
+            file_actions=actions,
+            setsid=True,
+            setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
+        )
+    except BaseException:
+        os.close(writer)
+        raise
+    finally:
+        os.close(reader)
+        os.close(output)
+    if owned:
+        return Child(pid, log, writer)
+    os.close(writer)
+    return Child(pid, log)
+
+
+def open_log(path: str) -> int:
+    """A log file, to be written at its end."""
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+
+def tail(path: str, lines: int = 20) -> str:
+    """The last lines of a log file."""
+    try:
+        with open(path, errors="replace") as log:
+            return "\n".join(log.read().splitlines()[-lines:])
+    except OSError:
+        return ""

@@ -1,17 +1,26 @@
-"""A controller as a process: its place, lock, journal and connection files around ``net.controller_server``."""
+"""A controller as a process: its place, lock, journal and connection files around ``net.controller_server``.
+
+``python -m ipkernel_ext.nursery.controller`` is an agent's; its orders come on standard input.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
 import socket
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from ipkernel_ext.config import connection
 from ipkernel_ext.config.place import Place
 from ipkernel_ext.config.settings import ControllerSettings
+from ipkernel_ext.errors import ParallelError
 from ipkernel_ext.net.controller_server import ControllerServer, stop_on_signals
 from ipkernel_ext.net.journal import JournalFile
+from ipkernel_ext.nursery.children import LINK
+from ipkernel_ext.nursery.orders import ControllerOrders, first_line
+from ipkernel_ext.nursery.owner import take_owner
 
 
 def serve(
@@ -60,3 +69,30 @@ def serve(
     server.close()
     place.sweep()
     os.close(lock)
+
+
+def main() -> None:
+    """Entry of a controller that an agent started. Writes one byte to descriptor ``LINK`` when it listens."""
+    orders: ControllerOrders = first_line()
+    owner = take_owner() if orders["owned"] else None
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+
+    def listening(_: str) -> None:
+        os.write(LINK, b"!")
+        os.close(LINK)
+
+    place = Place(Path(orders["directory"]), orders["profile"])
+    try:
+        serve(
+            place,
+            ControllerSettings(**orders["settings"]),
+            logging.getLogger("ipkernel_ext.controller"),
+            owner,
+            listening,
+        )
+    except ParallelError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,11 @@
-"""An engine as a process: what is built before a controller is known, and what makes this process serve one."""
+"""An engine as a process: what is built before a controller is known, and what makes this process serve one.
+
+``python -m ipkernel_ext.nursery.engine`` is an engine of an agent; its orders come on standard input.
+"""
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 import socket
@@ -10,6 +14,7 @@ import uuid
 from pathlib import Path
 from typing import NamedTuple
 
+from ipkernel_ext.config import connection
 from ipkernel_ext.config.settings import EngineSettings
 from ipkernel_ext.core.messages import EngineRecord
 from ipkernel_ext.execution.interrupt import Interrupter
@@ -18,6 +23,10 @@ from ipkernel_ext.execution.runner import Runner
 from ipkernel_ext.execution.shell import EngineShell
 from ipkernel_ext.net.edge import Locate
 from ipkernel_ext.net.engine_server import EngineServer, stop_on_signals
+from ipkernel_ext.nursery.orders import EngineOrders, EngineSetup, first_line
+from ipkernel_ext.nursery.owner import take_owner
+
+FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 
 class Parts(NamedTuple):
@@ -35,16 +44,42 @@ def build(settings: EngineSettings) -> Parts:
     return Parts(output, shell)
 
 
-def record_of(boot: str = "", *, agent: str | None = None, replaces: str | None = None) -> EngineRecord:
-    """What this process says of itself as an engine. ``boot``: "" makes a new one."""
+def record_of(orders: EngineOrders | None = None, rank: int | None = None) -> EngineRecord:
+    """What this process says of itself as an engine; without an agent's orders, as one of its own."""
     return EngineRecord(
-        boot=boot or uuid.uuid4().hex[:12],
+        boot=orders["boot"] if orders else uuid.uuid4().hex[:12],
         host=socket.gethostname(),
         pid=os.getpid(),
         python=".".join(map(str, sys.version_info[:3])),
-        agent=agent,
-        replaces=replaces,
+        id=orders["number"] if orders else -1,
+        rank=rank,
+        agent=orders["agent"] if orders else None,
+        replaces=orders["replaces"] if orders else None,
+        log=orders["log"] if orders else "",
     )
+
+
+def set_paths(setup: EngineSetup) -> None:
+    """Give this process the module search path and the working directory that its engines are to have."""
+    if setup["path"] is not None:
+        sys.path[:] = setup["path"]
+        os.environ.pop("PYTHONPATH", None)
+        if setup["pythonpath"] is not None:
+            os.environ["PYTHONPATH"] = setup["pythonpath"]
+    os.chdir(setup["cwd"])
+
+
+def serve_agent(parts: Parts, setup: EngineSetup, orders: EngineOrders, owner: int | None) -> None:
+    """Serve as an engine of an agent, and end this process."""
+    Path("/proc/self/comm").write_text(f"engine {orders['number']}")
+    faulthandler.enable(2, all_threads=False)
+    log = logging.getLogger("ipkernel_ext.engine")
+    log.info("an engine begins, pid %d", os.getpid())
+
+    def locate() -> str:
+        return connection.read(Path(setup["connection"])).url
+
+    serve(parts, record_of(orders), locate, Path(setup["begun"]), log, owner)
 
 
 def serve(
@@ -71,3 +106,18 @@ def serve(
     server.close()
     sys.stdout.flush()
     os._exit(0)  # user code's threads and exit handlers do not hold the engine up
+
+
+def main() -> None:
+    """Entry of an engine that was not forked."""
+    given = first_line()
+    setup: EngineSetup = given["setup"]
+    owner = take_owner() if setup["owned"] else None
+    logging.basicConfig(format=FORMAT, level=logging.INFO)
+    set_paths(setup)
+    os.environ.update(setup["threads"])
+    serve_agent(build(EngineSettings(**setup["settings"])), setup, given["orders"], owner)
+
+
+if __name__ == "__main__":
+    main()

@@ -7,18 +7,18 @@ from ipkernel_ext.testing import InProcessCluster
 
 
 @pytest.fixture(scope="session")
-def processes():
-    """One real cluster for all these tests; none of them may end its engines."""
-    with launch(n=4) as rc:
-        yield rc
+def clusters():
+    """Real clusters for all these tests, one by each way to start engines; none of them may end an engine."""
+    with launch(n=4, start_method="fork") as forked, launch(n=4, start_method="spawn") as spawned:
+        yield {"forked": forked, "spawned": spawned}
 
 
-@pytest.fixture(params=["memory", "processes"])
-def rc(request, processes):
+@pytest.fixture(params=["memory", "forked", "spawned"])
+def rc(request, clusters):
     """A client of four engines with empty namespaces."""
     if request.param == "memory":
         yield InProcessCluster(4).client()
         return
-    yield processes
-    processes.reset()
-    assert processes.queue_status()["unassigned"] == 0
+    yield clusters[request.param]
+    clusters[request.param].reset()
+    assert clusters[request.param].queue_status()["unassigned"] == 0

@@ -64,7 +64,7 @@ def test_a_misspelt_option_names_the_right_one() -> None:
 def test_an_unknown_option_lists_all() -> None:
     config = Config()
     config.ParallelCluster.zzz = 3
-    with pytest.raises(ValueError, match="it has n, restart, restart_limit, start_timeout"):
+    with pytest.raises(ValueError, match="it has n, preload, restart, restart_limit, start_method, start_timeout"):
         settings.check(config)
 
 

@@ -1,0 +1,73 @@
+"""What the processes of a nursery are told when they start, as JSON; typed for whoever writes and reads it.
+
+Plain dicts and the standard library's ``json``, because the agent reads its orders before it imports
+anything that takes time: the zygote and the controller start meanwhile.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any, TypedDict
+
+
+class EngineSetup(TypedDict):
+    """What all engines of a host have in common."""
+
+    path: list[str] | None  # sys.path; None: as it comes
+    pythonpath: str | None  # PYTHONPATH as user code is to see it
+    cwd: str
+    preload: list[str]  # modules that the zygote imports before it forks
+    threads: dict[str, str]  # environment variables that limit threads
+    settings: dict[str, Any]  # of EngineSettings
+    connection: str  # the engines' connection file
+    begun: str  # directory of begun files
+    owned: bool  # engines end with their agent
+
+
+class EngineOrders(TypedDict):
+    """What one engine is."""
+
+    boot: str
+    number: int  # the engine id it asks for
+    agent: str
+    replaces: str | None  # boot of the engine whose id it takes over
+    log: str  # file of its log
+
+
+class ControllerOrders(TypedDict):
+    """What the controller is."""
+
+    directory: str
+    profile: str | None
+    settings: dict[str, Any]  # of ControllerSettings
+    owned: bool
+
+
+class Orders(TypedDict):
+    """What an agent is to do."""
+
+    directory: str
+    profile: str | None
+    logs: str
+    engines: int
+    owned: bool  # the end of standard input means that the owner is gone
+    adopt: bool  # take over what an agent that was killed has left
+    start_method: str  # fork, spawn
+    restart: bool
+    restart_limit: int
+    controller: dict[str, Any]  # of ControllerSettings
+    setup: EngineSetup
+
+
+def write(value: Any) -> bytes:
+    """One line."""
+    return json.dumps(value).encode() + b"\n"
+
+
+def first_line(descriptor: int = 0) -> Any:
+    """The first line that comes there, and no byte more: what follows is the owner's silence."""
+    line = bytearray()
+    while (byte := os.read(descriptor, 1)) not in (b"", b"\n"):
+        line += byte
+    return json.loads(line)
