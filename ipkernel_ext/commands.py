@@ -269,11 +269,12 @@ def _stop(options: argparse.Namespace, config: Config) -> int:
 
 
 def _list(options: argparse.Namespace, config: Config) -> int:
-    from ipkernel_ext.launcher import find
+    from ipkernel_ext.launcher import adopt, find
     from ipkernel_ext.remote import RemoteController
 
     rows: list[dict[str, Any]] = []
     for profile in profiles.profiles():
+        adopt(Place.of_profile(profile))
         running = find(Place.of_profile(profile))
         if running is not None:
             with RemoteController(profile=profile) as rc:
@@ -288,8 +289,11 @@ def _list(options: argparse.Namespace, config: Config) -> int:
 
 
 def _status(options: argparse.Namespace, config: Config) -> int:
+    from ipkernel_ext.launcher import adopt
     from ipkernel_ext.remote import RemoteController
 
+    if adopt(Place.of_profile(options.profile)):
+        print("its supervisor had been killed; it has a new one")
     with RemoteController(profile=options.profile) as rc:
         status = rc.status()
     controller = status["controller"]

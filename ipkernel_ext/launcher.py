@@ -25,6 +25,7 @@ from ipkernel_ext.config.cores import thread_limits
 from ipkernel_ext.config.place import Place
 from ipkernel_ext.config.settings import Settings
 from ipkernel_ext.errors import AlreadyRunning, EngineStartError, NotConnected
+from ipkernel_ext.nursery import register
 from ipkernel_ext.nursery.orders import Orders
 from ipkernel_ext.nursery.orders import write as write_orders
 from ipkernel_ext.remote import RemoteController
@@ -94,6 +95,7 @@ class Cluster:
         EngineStartError
             It does not start; carries the end of the log.
         """
+        adopt(self.place)
         running = find(self.place)
         if running is not None:
             raise AlreadyRunning(
@@ -233,6 +235,23 @@ def is_running(pid: int) -> bool:
     return True
 
 
+def adopt(place: Place) -> bool:
+    """Give a cluster whose agent was killed a new one, if any process of it still runs.
+
+    A cluster that nobody owns goes on without its agent; engines that die meanwhile come back now.
+
+    Raises
+    ------
+    EngineStartError
+        The new agent does not start, or the cluster's controller does not.
+    """
+    left = register.read(place.register)
+    if left is None or left.agent.runs() or not left.living():
+        return False
+    _start_agent(place, {**left.orders, "adopt": True}, left.orders["setup"]["cwd"], os.environ)
+    return True
+
+
 def stop_profile(profile: str | None) -> bool:
     """End the profile's cluster; returns when all is gone. False if none ran.
 
@@ -242,6 +261,7 @@ def stop_profile(profile: str | None) -> bool:
         It does not end; names the process.
     """
     place = Place.of_profile(profile)
+    adopt(place)
     running = find(place)
     if running is None:
         return False
@@ -257,6 +277,10 @@ def stop_profile(profile: str | None) -> bool:
             os.close(descriptor)
         if not ended:
             raise EngineStartError(f"the cluster does not end; its process {pid} still runs")
+    left = register.read(place.register)
+    if left is not None and left.living():
+        pids = ", ".join(str(process.pid) for process in left.living())
+        raise EngineStartError(f"the cluster does not end; of its processes there still run {pids}")
     return True
 
 

@@ -11,6 +11,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from ipkernel_ext import errors
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.effects import Answered, Effect, Reconnect, Resolve, RosterChanged, Send, Show
@@ -190,7 +192,12 @@ class ClientCore:
 
     def _on_welcome(self, welcome: m.WelcomeClient) -> list[Effect]:
         self.connected = True
-        self.engines = {engine.id: engine for engine in welcome.engines}
+        before = {engine.boot: engine for engine in self.engines.values()}
+        away = [
+            replace(before.get(boot) or m.EngineRecord(boot, "", 0, "", id), state="away")
+            for id, boot in welcome.awaited
+        ]
+        self.engines = {engine.id: engine for engine in (*away, *welcome.engines)}
         self.controller = (welcome.host, welcome.pid)
         effects: list[Effect] = [RosterChanged()]
         effects.extend(Send(CONTROLLER, question) for question in self._unheard.values())

@@ -208,7 +208,8 @@ class ControllerCore:
         roster.peers[peer] = client
         self._ledger.acknowledge(client, [n for n in client.tasks if n not in client.expected], now)
         self._recovery.client_is_here(client, now)
-        self._out.send(peer, m.WelcomeClient([roster.record(e) for e in roster.in_order()], self.pid, self.host))
+        here = [roster.record(engine) for engine in roster.in_order()]
+        self._out.send(peer, m.WelcomeClient(here, self.pid, self.host, roster.awaited()))
         if roster.trouble and not roster.engines:
             self._out.send(peer, m.EngineTrouble(roster.trouble))
         self._dispatch.retry_blocked(now)

@@ -209,6 +209,8 @@ class Lives:
         self._roster.bury(boot, Death(exit, vacancy.id if vacancy is not None else -1, True))
         if vacancy is not None and restarting is not None:
             self._roster.vacant[boot] = Vacancy(vacancy.id, restarting)
+            if vacancy.agent is None:
+                self._roster.tell_clients(m.EngineLeft(vacancy.id, boot, exit))
         elif vacancy is not None and vacancy.agent is None:
             self._recovery.vacate(boot, now)
         self._recovery.boot_is_dead(boot, now)

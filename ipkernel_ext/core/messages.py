@@ -271,11 +271,12 @@ FromClient = (
 
 
 class WelcomeClient(Record, frozen=True):
-    """Answer to the hello: who is here."""
+    """Answer to the hello: who is here, and whom a restarted controller waits for."""
 
     engines: list[EngineRecord]
     pid: int
     host: str
+    awaited: list[tuple[int, str]] = []  # engine id and boot
 
 
 class EngineJoined(Record, frozen=True):

@@ -214,15 +214,20 @@ class Recovery:
 
     def vacate(self, boot: str, now: float) -> None:
         """Nobody is expected to take this boot's id any more."""
+        exit = self._roster.exit_of(boot, NOT_BACK.detail)
         vacancy = self._roster.vacant.pop(boot, None)
         if vacancy is not None:
             self._out.add(Enlist(vacancy.id, None))
-        self._resolve(boot, self._ledger.release(boot), self._roster.exit_of(boot, NOT_BACK.detail), now)
+            if vacancy.agent is None:
+                self._roster.tell_clients(m.EngineLeft(vacancy.id, boot, exit))
+        self._resolve(boot, self._ledger.release(boot), exit, now)
 
     def inherit(self, boot: str, heir: str, agent: str) -> None:
         """The engine that was to take this boot's id ended too; now its own successor is to take it."""
         vacancy = self._roster.vacant.pop(boot)
         self._roster.vacant[heir] = Vacancy(vacancy.id, agent)
+        if vacancy.agent is None:
+            self._roster.tell_clients(m.EngineLeft(vacancy.id, boot, self._roster.exit_of(boot)))
         self._out.add(Enlist(vacancy.id, heir))
         for task in self._ledger.release(boot):
             self._ledger.hold(task, heir, task.hint)

@@ -155,6 +155,10 @@ class Roster:
         """The boot whose id this is, or was until somebody takes it."""
         return next((boot for boot, vacancy in self.vacant.items() if vacancy.id == id), None)
 
+    def awaited(self) -> list[tuple[int, str]]:
+        """Engine id and boot of those that an earlier life of the controller knew, and that may still come back."""
+        return [(vacancy.id, boot) for boot, vacancy in self.vacant.items() if vacancy.agent is None]
+
     def expecting(self, now: float) -> bool:
         """Whether an engine may still come without anybody's doing."""
         return (

@@ -7,9 +7,11 @@ policy, and ends everything when its owner does. It runs no user code and unpick
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import json
 import logging
 import os
+import re
 import signal
 import socket
 import time
@@ -34,6 +36,8 @@ from ipkernel_ext.nursery import register
 from ipkernel_ext.nursery.children import Child, tail
 from ipkernel_ext.nursery.orders import EngineOrders, Orders
 from ipkernel_ext.nursery.starters import CannotFork, Controller, Forker, Spawner
+
+_LOGGED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z]+ ")
 
 GRACE = 3.0  # seconds that children have to end
 INTENSITY = 10.0  # seconds in which ``restart_limit`` restarts are allowed
@@ -92,14 +96,9 @@ class Agent:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._poller = zmq.Poller()
         self._edge = Edge(self._context, self._locate, wire.Decoder(m.ToAgent), self._poller)
-        earlier = register.read(self.place.register) if orders["adopt"] else None
-        self._id = earlier.id if earlier is not None else uuid.uuid4().hex[:12]
+        self._earlier = register.read(self.place.register) if orders["adopt"] else None
+        self._id = self._earlier.id if self._earlier is not None else uuid.uuid4().hex[:12]
         _become_subreaper()
-        if earlier is not None:
-            self._take_over(earlier)
-        else:
-            for number in range(orders["engines"]):
-                self._start_engine(number)
 
     # ------------------------------------------------------------ life
 
@@ -115,8 +114,6 @@ class Agent:
             self._controller = self._adopted(earlier.controller, str(self.place.logs / "controller.log"))
         if self._controller is None:
             self._start_controller()
-        else:
-            self._on_started()
 
     def _adopted(self, process: register.Process, log: str) -> Child | None:
         try:
@@ -144,7 +141,14 @@ class Agent:
             self._poller.register(self._forker.fileno(), zmq.POLLIN)
         if self._orders["owned"]:
             self._poller.register(0, zmq.POLLIN)
+        if self._earlier is not None:
+            self._take_over(self._earlier)
+        else:
+            for number in range(self._orders["engines"]):
+                self._start_engine(number)
         self._write_register()
+        if self._starting is None:
+            self._on_started()
         while self._stop is None:
             ready = dict(self._poller.poll(until(self._edge.retry_at, time.monotonic())))
             if 0 in ready:
@@ -332,7 +336,7 @@ class Agent:
         self._ending.discard(boot)
         self._successors.discard(boot)
         if failed and not ordered:
-            exit = msgspec.structs.replace(exit, detail=_last_words(tail(log)))
+            exit = msgspec.structs.replace(exit, detail=_last_words(tail(log, 200)))
             self._log.warning("engine %d ended: %s", number, exit)
         exited = m.EngineExited(boot, exit, again, replaces)
         self._exits.append(exited)
@@ -429,8 +433,8 @@ class Agent:
 
 
 def _last_words(text: str) -> str:
-    """Of a process that died: what the interpreter said of a fatal error, else its last line."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    """What a process that died left in its log: a fatal error of the interpreter, else the last line not of ours."""
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not _LOGGED.match(line)]
     fatal = [line for line in lines if line.startswith("Fatal Python error")]
     return (fatal or lines or [""])[-1]
 
@@ -467,6 +471,18 @@ def _tell(answer: dict[str, Any]) -> None:
     os.close(null)
 
 
+def _take_place(place: Place) -> bool:
+    """Write our process id down and hold the file for this process's life; False if another agent holds it."""
+    file = os.open(place.agent, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    os.ftruncate(file, 0)
+    os.write(file, str(os.getpid()).encode())
+    return True
+
+
 def main(orders: Orders, controller: Controller | None, forker: Forker | None) -> None:
     """The agent's life."""
     place = Place(Path(orders["directory"]), orders["profile"])
@@ -478,7 +494,9 @@ def main(orders: Orders, controller: Controller | None, forker: Forker | None) -
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
         os.close(null)
-    place.agent.write_text(str(os.getpid()))
+    if not _take_place(place):
+        _tell({"error": "an agent is at work there already"})
+        return
 
     def started(trouble: str | None) -> None:
         _tell({"client": str(place.connection("client"))} if trouble is None else {"error": trouble})

@@ -37,6 +37,7 @@ def main() -> None:
     """Entry of the zygote's process."""
     gc.disable()  # nothing made now is garbage, and what is frozen below stays shared with the children
     setup: EngineSetup = first_line()
+    Path("/proc/self/comm").write_text("zygote")
     set_paths(setup)
     link = socket.socket(fileno=LINK)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.__stderr__)

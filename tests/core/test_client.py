@@ -236,3 +236,10 @@ def test_anothers_result_is_none_of_ours(client: Client) -> None:
     client.submit(0)
     assert resolved(client.receive(m.Result(TaskId("bob", 0), 1, 0))) == {}
     assert client.core.unresolved == 1
+
+
+def test_an_engine_that_a_restarted_controller_waits_for_is_away_not_forgotten() -> None:
+    client = Client()
+    client.receive(m.WelcomeClient([], 1, "here", [(0, "b0"), (3, "b3")]))
+    states = {id: (engine.boot, engine.pid, engine.state) for id, engine in client.core.engines.items()}
+    assert states == {0: ("b0", 1, "away"), 3: ("b3", 0, "away")}

@@ -259,3 +259,21 @@ def test_a_successor_of_a_successor_that_never_came_keeps_the_id(before: Control
     controller.receive("agent", m.EngineExited("b1", m.Exit(), True, replaces="b0"))
     controller.engine("b2", replaces="b1", tasks=False)
     assert controller.to("b2") == [m.WelcomeEngine(0)]
+
+
+def test_clients_are_told_of_engines_that_are_awaited(before: Controller) -> None:
+    controller = Controller(before)
+    controller.client()
+    (welcome,) = controller.to("ann", m.WelcomeClient)
+    assert (welcome.engines, welcome.awaited) == ([], [(0, "b0")])
+
+
+def test_an_awaited_engine_that_does_not_come_has_left(after: Controller) -> None:
+    after.wait(10)
+    assert [(left.engine, left.boot) for left in after.to("ann", m.EngineLeft)] == [(0, "b0")]
+
+
+def test_an_awaited_engine_that_is_restarted_has_left(after: Controller) -> None:
+    after.agent()
+    after.receive("agent", m.EngineExited("b0", m.Exit(signal=9), True))
+    assert [(left.engine, left.boot) for left in after.to("ann", m.EngineLeft)] == [(0, "b0")]

@@ -1,0 +1,264 @@
+"""The agent, its zygote and its engines, with real processes that are really killed."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import textwrap
+
+import psutil
+import pytest
+
+from ipkernel_ext import RemoteController, launch
+from ipkernel_ext.config.place import Place
+from ipkernel_ext.errors import EngineLost, EngineStartError
+from ipkernel_ext.launcher import Cluster, adopt, stop_profile
+
+
+def processes_of(rc):
+    """All processes of a cluster."""
+    found = [psutil.Process(engine.pid) for engine in rc.engines]
+    found.append(psutil.Process(rc.status()["controller"]["pid"]))
+    agent = found[-1].parent()
+    return [agent, *agent.children(recursive=True)]
+
+
+def gone(processes):
+    """Wait until they have ended; those that have not."""
+    _, alive = psutil.wait_procs(processes, timeout=20)
+    return alive
+
+
+def zygote_of(rc):
+    agent = psutil.Process(rc.engines[0].pid).parent()
+    (zygote,) = [process for process in agent.children() if process.name() == "zygote"]
+    return zygote
+
+
+@pytest.fixture
+def daemonized():
+    """The default profile's cluster, which nobody owns."""
+    cluster = Cluster(2, profile="default", owned=False)
+    cluster.start()
+    try:
+        with cluster.connect() as rc:
+            cluster.wait_ready(rc, 20)
+            yield rc
+    finally:
+        stop_profile("default")
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_engines_are_children_of_the_agent_and_begin_alike(method, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "/of/the/user")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
+    with launch(n=2, start_method=method, env={"OMP_NUM_THREADS": "3"}) as rc:
+        parents = {psutil.Process(engine.pid).parent().pid for engine in rc.engines}
+        assert len(parents) == 1
+        assert [psutil.Process(engine.pid).name() for engine in rc.engines] == ["engine 0", "engine 1"]
+        assert [os.getsid(engine.pid) for engine in rc.engines] == [engine.pid for engine in rc.engines]
+        assert str(rc[0].execute("1+1")) == "Out[0:1]: 2"
+        assert str(rc[0].execute("2+2")) == "Out[0:2]: 4"
+        begins = rc[1].apply(
+            lambda: (__import__("sys").path, __import__("os").environ.get("PYTHONPATH"), __import__("os").getcwd())
+        )
+        assert begins == (sys.path, "/of/the/user", str(tmp_path))
+        limits = rc.apply(lambda: [__import__("os").environ[n] for n in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")])
+        assert limits == [["3", "3"]] * 2
+
+
+def test_no_two_engines_draw_the_same_numbers():
+    with launch(n=3) as rc:
+        rc.execute("import random, uuid, numpy; drawn = random.random(), numpy.random.rand(), uuid.uuid4()")
+        drawn = rc["drawn"]
+    assert all(len(set(column)) == 3 for column in zip(*drawn, strict=True))
+
+
+def test_threads_of_loaded_libraries_follow_the_limit():
+    with launch(n=1, env={"OMP_NUM_THREADS": "2"}) as rc:
+        code = "from threadpoolctl import threadpool_info\n[pool['num_threads'] for pool in threadpool_info()]"
+        assert set(rc[0].execute(f"import numpy\n{code}").value) == {2}
+
+
+def test_a_killed_zygote_takes_nothing_with_it_and_comes_back(cluster):
+    cluster.push({"kept": 1})
+    zygote = zygote_of(cluster)
+    zygote.kill()
+    assert not gone([zygote])
+    with pytest.raises(EngineLost):
+        cluster[0].execute("import os; os._exit(1)")
+    cluster.wait_for_engines(2, 20)
+    assert cluster[1]["kept"] == 1
+    assert zygote_of(cluster).pid != zygote.pid
+
+
+def test_a_killed_agent_takes_all_with_it_when_somebody_owns_it():
+    rc = launch(n=2)
+    processes = processes_of(rc)
+    directory = rc.cluster.place.directory
+    processes[0].kill()
+    assert not gone(processes)
+    assert not directory.exists()
+    rc.close()
+
+
+def test_a_killed_agent_has_a_successor_when_nobody_owns_it(daemonized):
+    rc = daemonized
+    rc.execute("import os; kept = os.getpid()")
+    before = rc["kept"]
+    agent = psutil.Process(int(Place.of_profile(None).agent.read_text()))
+    agent.kill()
+    assert not gone([agent])
+    rc.execute("more = 1")
+    assert adopt(Place.of_profile(None))
+    assert not adopt(Place.of_profile(None))
+    assert rc["kept"] == before
+    os.kill(rc.engines[0].pid, signal.SIGKILL)
+    rc._link.channel.wait_roster(lambda roster: len(roster.ids) == 2 and roster.engines[0].pid != before[0], 20)
+    assert rc[1]["kept"] == before[1]
+    with pytest.raises(EngineLost):
+        rc[0].keys()
+    assert rc[0].keys() == []
+
+
+def test_what_died_with_the_agent_comes_back_with_its_successor(daemonized):
+    rc = daemonized
+    rc.push({"kept": 1})
+    agent = psutil.Process(int(Place.of_profile(None).agent.read_text()))
+    victims = [agent, psutil.Process(rc.engines[0].pid), psutil.Process(rc.status()["controller"]["pid"])]
+    for victim in victims:
+        victim.kill()
+    assert not gone(victims)
+    done = subprocess.run(
+        [sys.executable, "-m", "ipkernel_ext.commands", "ipcluster", "status"],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.returncode == 0, done.stderr
+    rc.wait_for_engines(2, 20)
+    assert rc[1]["kept"] == 1
+
+
+def test_stop_ends_what_a_killed_agent_left(daemonized):
+    processes = processes_of(daemonized)
+    processes[0].kill()
+    assert not gone(processes[:1])
+    stop_profile("default")
+    assert not gone(processes)
+    assert not Place.of_profile(None).directory.exists()
+
+
+@pytest.mark.parametrize("way", ["close the terminal", "Ctrl-C"])
+def test_the_end_of_the_terminal_ends_all(way):
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [sys.executable, "-m", "ipkernel_ext.commands", "ipcluster", "start", "-n", "2"])
+    shown = b""
+    while b"Ctrl-C ends them" not in shown:
+        shown += os.read(terminal, 1000)
+    with RemoteController() as rc:
+        processes = processes_of(rc)
+    if way == "Ctrl-C":
+        os.write(terminal, b"\x03")
+        os.waitpid(pid, 0)
+    os.close(terminal)
+    assert not gone(processes)
+    if way != "Ctrl-C":
+        os.waitpid(pid, 0)
+
+
+def test_what_user_code_daemonizes_ends_with_the_cluster():
+    with launch(n=1) as rc:
+        code = """
+            import os
+            if os.fork() == 0:
+                os.setsid()
+                if os.fork() == 0:
+                    import time
+                    time.sleep(300)
+                os._exit(0)
+            os.wait()
+        """
+        rc.execute(textwrap.dedent(code))
+        agent = psutil.Process(rc.engines[0].pid).parent()
+        known = {engine.pid for engine in rc.engines} | {rc.status()["controller"]["pid"], zygote_of(rc).pid}
+        (orphan,) = [child for child in agent.children() if child.pid not in known]
+    assert not gone([orphan])
+
+
+def test_orphans_that_end_are_buried(cluster):
+    code = "import os\nif os.fork() == 0:\n    os._exit(0) if os.fork() else os._exit(0)\nos.wait()"
+    agent = psutil.Process(cluster.engines[0].pid).parent()
+    for _ in range(3):
+        cluster.execute(code)
+    cluster.restart()
+    assert [p for p in agent.children() if p.status() == psutil.STATUS_ZOMBIE] == []
+
+
+def module(directory, name, text):
+    (directory / f"{name}.py").write_text(text)
+
+
+def test_modules_are_there_before_the_fork(tmp_path, monkeypatch):
+    module(tmp_path, "heavy", "import os\npid = os.getpid()")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with launch(n=2, preload=["heavy"]) as rc:
+        assert len({result.value for result in rc.execute("import heavy; heavy.pid")}) == 1
+
+
+def test_a_module_that_starts_threads_is_named_and_engines_are_spawned(tmp_path, monkeypatch):
+    module(
+        tmp_path,
+        "threads",
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(60,), daemon=True).start()",
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with launch(n=2, preload=["threads"]) as rc:
+        assert rc.execute("1")
+        log = (rc.cluster.place.logs / "agent.log").read_text()
+    assert "spawned: threads has started 1 threads" in log
+
+
+def test_a_module_that_is_not_there_is_named():
+    with pytest.raises(EngineStartError, match="preload: nosuchmodule cannot be imported"):
+        launch(n=1, preload=["nosuchmodule"])
+
+
+def test_a_fatal_error_of_the_interpreter_is_told(cluster):
+    with pytest.raises(EngineLost, match="signal 11.*Segmentation fault"):
+        cluster[0].execute("import ctypes; ctypes.string_at(0)")
+
+
+def test_the_log_of_an_engine_is_where_its_record_says(cluster):
+    cluster.execute("1")
+    for engine in cluster.engines:
+        with open(engine.log) as log:
+            assert f"this is engine {engine.id}" in log.read()
+
+
+def test_256_engines_on_one_controller():
+    with launch(n=256) as rc:
+        assert rc.ids == list(range(256))
+        assert len(set(rc.apply(os.getpid))) == 256
+        assert rc.map(abs, range(-1000, 0)) == list(range(1000, 0, -1))
+        processes = processes_of(rc)
+    assert not gone(processes)
+
+
+def test_an_adopting_agent_finds_another_at_work(daemonized):
+    register = json.loads(Place.of_profile(None).register.read_text())
+    orders = {**register["orders"], "adopt": True}
+    done = subprocess.run(
+        [sys.executable, "-m", "ipkernel_ext.nursery"],
+        input=json.dumps(orders) + "\n",
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+    assert "at work" in json.loads(done.stdout)["error"]
+    assert daemonized.execute("1")
