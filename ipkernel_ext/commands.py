@@ -23,6 +23,7 @@ from traitlets.config.loader import DeferredConfigString
 
 from ipkernel_ext import __version__
 from ipkernel_ext.config import connection, profiles, settings
+from ipkernel_ext.config import files as config_files
 from ipkernel_ext.config.place import Place
 from ipkernel_ext.errors import NotConnected, ParallelError
 from ipkernel_ext.nursery.owner import take_owner
@@ -111,7 +112,7 @@ def _main(
     if strange:
         parser.error(f"unrecognized arguments: {' '.join(strange)}")
     try:
-        config = profiles.load(profile, *files)
+        config = config_files.load(profile, *files)
         config.merge(_from_command_line(options.rest))
         settings.check(config)
         code = do(options, config)

@@ -20,7 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ipkernel_ext.config import connection, profiles, settings
+from ipkernel_ext.config import connection, files, settings
 from ipkernel_ext.config.cores import thread_limits
 from ipkernel_ext.config.place import Place
 from ipkernel_ext.config.settings import Settings
@@ -35,7 +35,7 @@ FILES = "ipcontroller_config.py", "ipengine_config.py", "ipcluster_config.py"
 
 def private_settings(profile: str | None, options: Mapping[str, Any]) -> Settings:
     """Of a private cluster: the profile's files, and on top of them options by their names."""
-    config = profiles.load(profile, *FILES)
+    config = files.load(profile, *FILES)
     config.merge(settings.classes_of(options))
     return settings.settings_of(config)
 

@@ -15,7 +15,7 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
 
 from ipkernel_ext import targets
-from ipkernel_ext.config import profiles, settings
+from ipkernel_ext.config import files, settings
 from ipkernel_ext.config.cores import cores
 from ipkernel_ext.config.place import Place
 from ipkernel_ext.display import Screen, describe, engines_table
@@ -101,7 +101,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         return self._client
 
     def _start(self, n: int, profile: str, *, keep: bool) -> None:
-        given = settings.settings_of(profiles.load(profile, *FILES))
+        given = settings.settings_of(files.load(profile, *FILES))
         cluster = Cluster(n, profile=profile, owned=not keep, settings=given)
         try:
             cluster.start()

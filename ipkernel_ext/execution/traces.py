@@ -6,23 +6,21 @@ says anything to the user. Frames further down are left as they are, whoever the
 
 from __future__ import annotations
 
-import asyncio
 import codeop
-import concurrent.futures
 import os
 import traceback
-from types import ModuleType
 
 import IPython
 
 import ipkernel_ext
 
-
-def _directory(module: ModuleType) -> str:
-    return os.path.dirname(str(module.__file__)) + os.sep
-
-
-_ABOVE = (*map(_directory, (ipkernel_ext, IPython, asyncio, concurrent.futures)), codeop.__file__, "<frozen ")
+_LIBRARY = os.path.dirname(codeop.__file__)  # asyncio in it is not imported here: that is slow
+_ABOVE = (
+    *(os.path.dirname(str(package.__file__)) + os.sep for package in (ipkernel_ext, IPython)),
+    *(os.path.join(_LIBRARY, package) + os.sep for package in ("asyncio", "concurrent")),
+    codeop.__file__,
+    "<frozen ",
+)
 
 
 def format_traceback(error: BaseException) -> str:

@@ -8,13 +8,16 @@ from __future__ import annotations
 import math
 import os
 import signal
+import struct
 import threading
 from collections.abc import Sequence
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from ipkernel_ext.core.wire import Frame
+
+_EVENT = struct.Struct("=HI")
+"""Event and value, see zmq_socket_monitor(3). pyzmq's own reader imports asyncio, which is slow."""
 
 RECONNECT = 50, 1000  # milliseconds, first and longest pause between attempts to connect
 
@@ -108,8 +111,8 @@ class Monitor:
         """(event, value) of all that happened since the last call."""
         happened = []
         while int(self.pair.get(zmq.EVENTS)) & zmq.POLLIN:
-            message = recv_monitor_message(self.pair, zmq.DONTWAIT)
-            happened.append((int(message["event"]), int(message["value"])))
+            what, _address = self.pair.recv_multipart(zmq.DONTWAIT)
+            happened.append(_EVENT.unpack(what))
         return happened
 
     def close(self) -> None:

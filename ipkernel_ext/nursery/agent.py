@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-import psutil
 import zmq
 
 from ipkernel_ext.config import connection
@@ -460,6 +459,8 @@ def _children() -> list[int]:
     try:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:  # a kernel without CONFIG_PROC_CHILDREN
+        import psutil
+
         return [child.pid for child in psutil.Process().children()]
 
 

@@ -23,7 +23,7 @@ from ipkernel_ext.execution.runner import Runner
 from ipkernel_ext.execution.shell import EngineShell
 from ipkernel_ext.net.edge import Locate
 from ipkernel_ext.net.engine_server import EngineServer, stop_on_signals
-from ipkernel_ext.nursery.orders import EngineOrders, EngineSetup, first_line
+from ipkernel_ext.nursery.orders import EngineOrders, EngineSetup, first_line, set_paths
 from ipkernel_ext.nursery.owner import take_owner
 
 FORMAT = "%(asctime)s %(levelname)s %(message)s"
@@ -57,16 +57,6 @@ def record_of(orders: EngineOrders | None = None, rank: int | None = None) -> En
         replaces=orders["replaces"] if orders else None,
         log=orders["log"] if orders else "",
     )
-
-
-def set_paths(setup: EngineSetup) -> None:
-    """Give this process the module search path and the working directory that its engines are to have."""
-    if setup["path"] is not None:
-        sys.path[:] = setup["path"]
-        os.environ.pop("PYTHONPATH", None)
-        if setup["pythonpath"] is not None:
-            os.environ["PYTHONPATH"] = setup["pythonpath"]
-    os.chdir(setup["cwd"])
 
 
 def serve_agent(parts: Parts, setup: EngineSetup, orders: EngineOrders, owner: int | None) -> None:

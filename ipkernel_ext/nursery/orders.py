@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from typing import Any, TypedDict
 
 
@@ -71,3 +72,13 @@ def first_line(descriptor: int = 0) -> Any:
     while (byte := os.read(descriptor, 1)) not in (b"", b"\n"):
         line += byte
     return json.loads(line)
+
+
+def set_paths(setup: EngineSetup) -> None:
+    """Give this process the module search path and the working directory that its engines are to have."""
+    if setup["path"] is not None:
+        sys.path[:] = setup["path"]
+        os.environ.pop("PYTHONPATH", None)
+        if setup["pythonpath"] is not None:
+            os.environ["PYTHONPATH"] = setup["pythonpath"]
+    os.chdir(setup["cwd"])

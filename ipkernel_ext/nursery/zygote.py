@@ -1,6 +1,7 @@
 """The zygote: has imported what engines need, built their shell and run one cell, and forks itself on request.
 
-One thread and one socket to the agent; no ZeroMQ context, so that a child inherits no lock and no
+What it imports it imports when it knows the engines' module search path. One thread and one socket
+to the agent; no ZeroMQ context, so that a child inherits no lock and no
 connection of anybody. It forks twice, so that the agent, which is the subreaper of all below it,
 becomes the engine's parent. It does not serve, supervise or decide anything.
 """
@@ -19,11 +20,13 @@ import traceback
 from pathlib import Path
 
 from ipkernel_ext.config.cores import THREAD_LIMITS
-from ipkernel_ext.config.settings import EngineSettings
 from ipkernel_ext.nursery.children import LINK
-from ipkernel_ext.nursery.engine import Parts, build, serve_agent, set_paths
-from ipkernel_ext.nursery.orders import EngineOrders, EngineSetup, first_line
+from ipkernel_ext.nursery.orders import EngineOrders, EngineSetup, first_line, set_paths
 from ipkernel_ext.nursery.owner import out_of_the_way
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ipkernel_ext.nursery.engine import Parts
 
 REQUEST = 65536  # bytes, at most
 GPU = "/dev/nvidia", "/dev/kfd", "/dev/dri"
@@ -71,6 +74,9 @@ def main() -> None:
 
 def _warm_up(setup: EngineSetup) -> tuple[Parts, str]:
     """Do all that engines would do alike; and why forking is not safe afterwards, or ""."""
+    from ipkernel_ext.config.settings import EngineSettings
+    from ipkernel_ext.nursery.engine import build
+
     trouble = _preload(setup["preload"])
     parts = build(EngineSettings(**setup["settings"]))
     parts.shell.warm_up()
@@ -133,6 +139,8 @@ def _fork_twice() -> int:
 
 def _become_engine(parts: Parts, setup: EngineSetup, orders: EngineOrders, log: int, owner: int | None = None) -> None:
     """Serve, and never return."""
+    from ipkernel_ext.nursery.engine import serve_agent
+
     try:
         os.setsid()
         for number in (1, 2):
