@@ -25,7 +25,7 @@ from ipkernel_ext.config.cores import thread_limits
 from ipkernel_ext.config.place import Place
 from ipkernel_ext.config.settings import Settings
 from ipkernel_ext.errors import AlreadyRunning, EngineStartError, NotConnected
-from ipkernel_ext.nursery import register
+from ipkernel_ext.nursery import open_files, register
 from ipkernel_ext.nursery.orders import Orders
 from ipkernel_ext.nursery.orders import write as write_orders
 from ipkernel_ext.remote import RemoteController
@@ -124,6 +124,7 @@ class Cluster:
                 "path": self._path,
                 "pythonpath": self._pythonpath,
                 "cwd": self._cwd,
+                "open_files": open_files.allowed(),
                 "preload": [
                     name for name in given.cluster.preload if name != "numpy" or importlib.util.find_spec(name)
                 ],

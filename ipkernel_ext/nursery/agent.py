@@ -31,7 +31,7 @@ from ipkernel_ext.core import wire
 from ipkernel_ext.core.messages import Exit
 from ipkernel_ext.net.edge import Edge
 from ipkernel_ext.net.sockets import Wake, until
-from ipkernel_ext.nursery import register
+from ipkernel_ext.nursery import open_files, register
 from ipkernel_ext.nursery.children import Child, tail
 from ipkernel_ext.nursery.orders import EngineOrders, Orders
 from ipkernel_ext.nursery.starters import CannotFork, Controller, Forker, Spawner
@@ -486,6 +486,7 @@ def _take_place(place: Place) -> bool:
 
 def main(orders: Orders, controller: Controller | None, forker: Forker | None) -> None:
     """The agent's life."""
+    open_files.allow()
     place = Place(Path(orders["directory"]), orders["profile"])
     logging.basicConfig(
         filename=place.logs / "agent.log", format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO

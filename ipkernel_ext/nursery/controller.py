@@ -18,6 +18,7 @@ from ipkernel_ext.config.settings import ControllerSettings
 from ipkernel_ext.errors import ParallelError
 from ipkernel_ext.net.controller_server import ControllerServer, stop_on_signals
 from ipkernel_ext.net.journal import JournalFile
+from ipkernel_ext.nursery import open_files
 from ipkernel_ext.nursery.children import LINK
 from ipkernel_ext.nursery.orders import ControllerOrders, first_line
 from ipkernel_ext.nursery.owner import take_owner
@@ -44,6 +45,7 @@ def serve(
     AlreadyRunning
         Another controller holds the place.
     """
+    open_files.allow()
     place.make()
     lock = place.lock()
     journal = JournalFile(place.journal)

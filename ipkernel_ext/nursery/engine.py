@@ -23,7 +23,7 @@ from ipkernel_ext.execution.runner import Runner
 from ipkernel_ext.execution.shell import EngineShell
 from ipkernel_ext.net.edge import Locate
 from ipkernel_ext.net.engine_server import EngineServer, stop_on_signals
-from ipkernel_ext.nursery.orders import EngineOrders, EngineSetup, first_line, set_paths
+from ipkernel_ext.nursery.orders import EngineOrders, EngineSetup, first_line, set_up
 from ipkernel_ext.nursery.owner import take_owner
 
 FORMAT = "%(asctime)s %(levelname)s %(message)s"
@@ -104,7 +104,7 @@ def main() -> None:
     setup: EngineSetup = given["setup"]
     owner = take_owner() if setup["owned"] else None
     logging.basicConfig(format=FORMAT, level=logging.INFO)
-    set_paths(setup)
+    set_up(setup)
     os.environ.update(setup["threads"])
     serve_agent(build(EngineSettings(**setup["settings"])), setup, given["orders"], owner)
 

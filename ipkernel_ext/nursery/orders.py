@@ -11,6 +11,8 @@ import os
 import sys
 from typing import Any, TypedDict
 
+from ipkernel_ext.nursery import open_files
+
 
 class EngineSetup(TypedDict):
     """What all engines of a host have in common."""
@@ -18,6 +20,7 @@ class EngineSetup(TypedDict):
     path: list[str] | None  # sys.path; None: as it comes
     pythonpath: str | None  # PYTHONPATH as user code is to see it
     cwd: str
+    open_files: int  # that an engine may have
     preload: list[str]  # modules that the zygote imports before it forks
     threads: dict[str, str]  # environment variables that limit threads
     settings: dict[str, Any]  # of EngineSettings
@@ -74,8 +77,9 @@ def first_line(descriptor: int = 0) -> Any:
     return json.loads(line)
 
 
-def set_paths(setup: EngineSetup) -> None:
-    """Give this process the module search path and the working directory that its engines are to have."""
+def set_up(setup: EngineSetup) -> None:
+    """Give this process the module search path, the working directory and the limit that its engines are to have."""
+    open_files.allow(setup["open_files"])
     if setup["path"] is not None:
         sys.path[:] = setup["path"]
         os.environ.pop("PYTHONPATH", None)

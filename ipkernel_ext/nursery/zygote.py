@@ -21,7 +21,7 @@ from pathlib import Path
 
 from ipkernel_ext.config.cores import THREAD_LIMITS
 from ipkernel_ext.nursery.children import LINK
-from ipkernel_ext.nursery.orders import EngineOrders, EngineSetup, first_line, set_paths
+from ipkernel_ext.nursery.orders import EngineOrders, EngineSetup, first_line, set_up
 from ipkernel_ext.nursery.owner import out_of_the_way
 
 TYPE_CHECKING = False
@@ -41,7 +41,7 @@ def main() -> None:
     gc.disable()  # nothing made now is garbage, and what is frozen below stays shared with the children
     setup: EngineSetup = first_line()
     Path("/proc/self/comm").write_text("zygote")
-    set_paths(setup)
+    set_up(setup)
     link = socket.socket(fileno=LINK)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.__stderr__)
     threads = {name: os.environ[name] for name in THREAD_LIMITS if name in os.environ} | setup["threads"]

@@ -250,6 +250,20 @@ def test_256_engines_on_one_controller():
     assert not gone(processes)
 
 
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_low_limit_of_open_files_is_no_limit_on_engines(method):
+    script = f"""
+        import resource
+        from ipkernel_ext import launch
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        with launch(n=24, start_method={method!r}) as rc:
+            rc.execute("import resource; limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]")
+            print(set(rc["limit"]))
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=50)
+    assert done.stdout.strip() == "{64}", done.stderr
+
+
 def test_an_adopting_agent_finds_another_at_work(daemonized):
     register = json.loads(Place.of_profile(None).register.read_text())
     orders = {**register["orders"], "adopt": True}
