@@ -34,6 +34,7 @@ from ipkernel_ext.net.sockets import Wake, new_socket, receive, send, until
 
 FLUSH_AFTER = 0.02  # seconds for which output of running code is collected before it is sent
 LINGER = 200  # milliseconds for which the last result may still be on its way out
+OWNER_ENDED = "its owner has ended"
 GRACE = 3.0  # seconds that user code has to end after it was told to
 
 _decoder = wire.Decoder(m.ToEngine)
@@ -215,7 +216,7 @@ class EngineServer:
         while self._stopping is None:
             ready = dict(poller.poll(until(self._deadline(), time.monotonic())))
             if self._owner in ready:
-                self.stop("its owner has ended")
+                self.stop(OWNER_ENDED)
             self._control_wake.clear()
             now = time.monotonic()
             lost = self._edge.lost()

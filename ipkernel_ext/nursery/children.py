@@ -109,7 +109,7 @@ def spawn(
     Parameters
     ----------
     orders : bytes
-        What it finds on its standard input; at most what a pipe holds.
+        What it finds on its standard input.
     owned : bool
         Whether the end of its standard input, after the orders, is to tell it of our end.
     link : int
@@ -118,7 +118,6 @@ def spawn(
     reader, writer = os.pipe()
     output = open_log(log)
     try:
-        os.write(writer, orders)
         actions = [(os.POSIX_SPAWN_DUP2, source, target) for target, source in enumerate([reader, output, output])]
         if link is not None:
             actions.append((os.POSIX_SPAWN_DUP2, link, LINK))
@@ -136,10 +135,19 @@ def spawn(
     finally:
         os.close(reader)
         os.close(output)
-    if owned:
-        return Child(pid, log, writer)
-    os.close(writer)
-    return Child(pid, log)
+    child = Child(pid, log, writer)
+    try:
+        _write(writer, orders)
+    except BrokenPipeError:
+        pass  # it has ended already, as will be seen
+    if not owned:
+        child.release()
+    return child
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
 
 
 def open_log(path: str) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import faulthandler
 import logging
 import os
+import signal
 import socket
 import sys
 import uuid
@@ -22,7 +23,7 @@ from ipkernel_ext.execution.output import OutputBuffer
 from ipkernel_ext.execution.runner import Runner
 from ipkernel_ext.execution.shell import EngineShell
 from ipkernel_ext.net.edge import Locate
-from ipkernel_ext.net.engine_server import EngineServer, stop_on_signals
+from ipkernel_ext.net.engine_server import OWNER_ENDED, EngineServer, stop_on_signals
 from ipkernel_ext.nursery.orders import EngineOrders, EngineSetup, first_line, set_up
 from ipkernel_ext.nursery.owner import take_owner
 
@@ -92,9 +93,11 @@ def serve(
     if owner is None:
         interrupter.otherwise = lambda: server.stop("Ctrl-C")
     stop_on_signals(server)
-    server.run()
+    reason = server.run()
     server.close()
     sys.stdout.flush()
+    if reason == OWNER_ENDED and os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)  # nobody is left who would end what user code started
     os._exit(0)  # user code's threads and exit handlers do not hold the engine up
 
 

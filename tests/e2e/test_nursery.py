@@ -97,7 +97,9 @@ def test_a_killed_zygote_takes_nothing_with_it_and_comes_back(cluster):
 
 def test_a_killed_agent_takes_all_with_it_when_somebody_owns_it():
     rc = launch(n=2)
+    rc[0].execute("import subprocess; child = subprocess.Popen(['sleep', '300'])")
     processes = processes_of(rc)
+    assert processes[-1].name() == "sleep"
     directory = rc.cluster.place.directory
     processes[0].kill()
     assert not gone(processes)
