@@ -61,6 +61,9 @@ def ipcluster(arguments: Sequence[str] | None = None) -> None:
     listed = actions.add_parser("list", help="the clusters that run", parents=[_common()])
     listed.add_argument("--json", action="store_true", help="as JSON")
     status = actions.add_parser("status", help="engines and queues of the profile's cluster", parents=[_common()])
+    scale = actions.add_parser("scale", help="start engines, or end those with the highest ids", parents=[_common()])
+    scale.add_argument("n", type=int, help="how many engines there are to be")
+    scale.set_defaults(do=_scale)
     for action, do in ((start, _start), (stop, _stop), (listed, _list), (status, _status)):
         action.set_defaults(do=do)
     classes = [settings.ParallelCluster, settings.ParallelController, settings.ParallelEngine]
@@ -118,7 +121,7 @@ def _main(
         code = do(options, config)
     except ParallelError as error:
         code = _complain(parser.prog, error)
-    except ValueError as error:
+    except (ValueError, TimeoutError) as error:
         code = _complain(parser.prog, error)
     except KeyboardInterrupt:
         code = 130
@@ -307,6 +310,17 @@ def _status(options: argparse.Namespace, config: Config) -> int:
             f"{queue['running']} running, {queue['queued']} queued, {queue['done']} done"
         )
     print(f"{status['queue']['unassigned']} tasks wait for an engine")
+    return 0
+
+
+def _scale(options: argparse.Namespace, config: Config) -> int:
+    from ipkernel_ext.launcher import adopt
+    from ipkernel_ext.remote import RemoteController
+
+    adopt(Place.of_profile(options.profile))
+    with RemoteController(profile=options.profile) as rc:
+        rc.cluster.scale(options.n, settings.cluster_settings(config).start_timeout)
+        print(f"{len(rc)} engines")
     return 0
 
 

@@ -340,7 +340,7 @@ def launch(
     except BaseException:
         cluster.stop()
         raise
-    rc.cluster = cluster
+    rc.cluster.launched = cluster
     try:
         cluster.wait_ready(rc, timeout)
     except BaseException:

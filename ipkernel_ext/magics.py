@@ -136,6 +136,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
 
         %cluster start [-n 4] [--profile P] [--keep]   a local one; it ends with this session unless --keep
         %cluster connect [URL or FILE] [--profile P]   one that runs
+        %cluster scale N                               so many engines; those with the highest ids end first
         %cluster status                                engines and queues
         %cluster restart                               engines begin anew, with empty namespaces
         %cluster stop                                  end it
@@ -169,10 +170,15 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         elif action == "restart":
             self.rc.restart()
             print(f"engines {targets.summary(self.rc.ids)} began anew")
+        elif action == "scale":
+            if not rest.isdigit():
+                raise UsageError(f"write: %cluster scale N, where N is a number of engines, not {rest!r}")
+            self.rc.cluster.scale(int(rest))
+            print(f"the engines are {targets.summary(self.rc.ids) or 'none'}")
         elif action == "stop":
             self._stop(profile)
         else:
-            raise UsageError("write: %cluster start, stop, restart, status or connect; %cluster? says more")
+            raise UsageError("write: %cluster start, stop, restart, scale, status or connect; %cluster? says more")
         return None
 
     def _stop(self, profile: str) -> None:

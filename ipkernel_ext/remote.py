@@ -7,6 +7,7 @@ object, or waits for its value. How tasks travel is the channel's business.
 from __future__ import annotations
 
 import functools
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -490,7 +491,7 @@ class RemoteController(Engines):
             locate()
             channel = ClientChannel(locate)
         super().__init__(_Link(channel, timeout), "all", True)
-        self.cluster: Cluster | None = None
+        self.cluster = RunningCluster(self)
         try:
             self._link.roster()
         except BaseException:
@@ -582,16 +583,16 @@ class RemoteController(Engines):
         self._link.channel.tell(m.ShutDown())
         if not self._link.channel.wait_roster(lambda roster: roster.ended is not None, self._link.timeout):
             raise NotConnected("the controller did not confirm that it ends")
-        if self.cluster is not None:
-            self.cluster.wait()
+        if self.cluster.launched is not None:
+            self.cluster.launched.wait()
 
     def close(self) -> None:
         """Leave. The cluster and what was sent go on, except on the client that ``launch`` gave: there it ends."""
         try:
             self._link.channel.close()
         finally:
-            if self.cluster is not None:
-                self.cluster.stop()
+            if self.cluster.launched is not None:
+                self.cluster.launched.stop()
 
     def __enter__(self) -> RemoteController:
         return self
@@ -604,6 +605,68 @@ class RemoteController(Engines):
     def __repr__(self) -> str:
         ids = self._link.channel.roster.ids
         return f"<RemoteController: {len(ids)} engines ({targets.summary(ids) or 'none'})>"
+
+
+class RunningCluster:
+    """The cluster of a client, as a whole: ``rc.cluster``.
+
+    Attributes
+    ----------
+    launched : Cluster or None
+        The private cluster that ``launch`` made for this client.
+    """
+
+    dashboard_url = None
+
+    def __init__(self, rc: RemoteController) -> None:
+        self._rc = rc
+        self.launched: Cluster | None = None
+
+    def scale(self, n: int, timeout: float = 60.0) -> None:  # seconds
+        """Have ``n`` engines: more are started, or those with the highest ids are ended.
+
+        Raises
+        ------
+        NoEngines
+            Nobody is there who could start engines; they were started by hand.
+        TimeoutError
+            They did not come, or did not end; the message says why, as far as known.
+        """
+        if isinstance(n, bool) or not isinstance(n, int):
+            raise TypeError(f"a number of engines is an integer, not {n!r}")
+        if n < 0:
+            raise ValueError(f"a cluster has 0 or more engines, not {n}")
+        link, before = self._rc._link, self._rc.ids
+        if not link.ask(lambda request: m.Scale(request, n))["agents"]:
+            raise NoEngines("these engines were started by hand; `ipengine` starts one more")
+        self._rc.wait_for_engines(n, timeout)
+        if not link.channel.wait_roster(lambda roster: len(roster.ids) <= n, timeout):
+            raise TimeoutError(f"{len(self._rc)} engines are still there after {timeout:g} s")
+        link.forget_boots(set(before) - set(self._rc.ids))
+
+    def stop(self) -> None:
+        """End the whole cluster."""
+        self._rc.shutdown()
+
+    def logs(self, engine: int) -> str:
+        """The log of an engine that runs on this host.
+
+        Raises
+        ------
+        NoSuchEngine
+            It does not exist.
+        FileNotFoundError
+            The log is on another host, or the engine was started by hand and writes to its terminal.
+        """
+        (record,) = self._rc[engine].engines
+        if not record.log:
+            raise FileNotFoundError(f"engine {engine} was started by hand; it writes to its terminal")
+        if record.host != socket.gethostname():
+            raise FileNotFoundError(f"the log of engine {engine} is {record.log} on {record.host}")
+        return Path(record.log).read_text(errors="replace")
+
+    def __repr__(self) -> str:
+        return f"<RunningCluster: {len(self._rc)} engines>"
 
 
 class _Link:
@@ -711,7 +774,7 @@ class _Link:
             self.channel.submit(submission, result)
         return result
 
-    def ask(self, make: Callable[[int], m.Ask | m.ClearQueue | m.EndEngines]) -> dict[str, Any]:
+    def ask(self, make: Callable[[int], m.Ask | m.ClearQueue | m.EndEngines | m.Scale]) -> dict[str, Any]:
         """The controller's answer to a question."""
         self.roster()
         try:

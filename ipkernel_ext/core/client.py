@@ -136,7 +136,7 @@ class ClientCore:
             self._pending[number].cancelled = True
         return [Send(CONTROLLER, m.Cancel(open))] if open and self.connected else []
 
-    def ask(self, question: m.Ask | m.ClearQueue | m.EndEngines) -> list[Effect]:
+    def ask(self, question: m.Ask | m.ClearQueue | m.EndEngines | m.Scale) -> list[Effect]:
         """A question; Answered follows, at the latest with an error when the connection is lost."""
         self._unheard[question.request] = question
         return [Send(CONTROLLER, question)] if self.connected else []
@@ -167,6 +167,7 @@ class ClientCore:
                 return self._on_welcome(message)
             case m.EngineJoined():
                 self.engines[message.engine.id] = message.engine
+                self.trouble = ""
                 return [RosterChanged()]
             case m.EngineLeft():
                 return self._on_engine_left(message, now)

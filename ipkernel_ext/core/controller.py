@@ -237,6 +237,8 @@ class ControllerCore:
                 self._on_ask(client, message, now)
             case m.EndEngines():
                 self._on_end_engines(client, message)
+            case m.Scale():
+                self._answer(client, message.request, {"agents": self._lives.scale(message.engines)})
             case m.ShutDown():
                 self._shut_down(f"client {client.id} asked for it")
             case m.Goodbye():

@@ -21,7 +21,7 @@ from ipkernel_ext.core.outbox import Outbox
 from ipkernel_ext.core.recovery import Recovery
 from ipkernel_ext.core.roster import REMEMBERED, Agent, Death, Engine, Roster, Vacancy
 
-EXIT_REPORT = 1.0  # seconds an agent has to say how an engine ended, once the kernel said that it did
+EXIT_REPORT = 3.0  # seconds an agent has to say how an engine ended, once the kernel said that it did
 REPLACED = Exit(detail="it was restarted")
 
 
@@ -96,6 +96,7 @@ class Lives:
         engine = Engine(replace(record, id=self._choose_id(record)))
         roster.next_id = max(roster.next_id, engine.id + 1)
         roster.engines[engine.id] = roster.boots[record.boot] = engine
+        roster.trouble = ""
         self._out.add(Enlist(engine.id, record.boot))
         self._out.log(f"engine {engine.id} is here: pid {record.pid} on {record.host}")
         return engine
@@ -268,6 +269,15 @@ class Lives:
             self._recovery.inherit(earlier, exited.boot, restarting)
         else:
             self._recovery.vacate(earlier, now)
+
+    def scale(self, engines: int) -> int:
+        """Have an agent run so many engines; how many agents there are to ask."""
+        here = [agent for agent in self._roster.agents.values() if agent.peer is not None]
+        for agent in here[:1]:
+            assert agent.peer is not None
+            agent.expected = max(agent.expected, engines)
+            self._out.send(agent.peer, m.ScaleAgent(engines))
+        return len(here)
 
     def trouble(self, agent: Agent, reason: str, now: float) -> None:
         """An agent could not start engines."""

@@ -245,6 +245,13 @@ class EndEngines(Record, frozen=True):
     restart: bool = False
 
 
+class Scale(Record, frozen=True):
+    """Have so many engines: start more, or end those with the highest ids."""
+
+    request: int
+    engines: Annotated[int, Meta(ge=0, le=2**20)]
+
+
 class ShutDown(Record, frozen=True):
     """End the whole cluster."""
 
@@ -263,6 +270,7 @@ FromClient = (
     | Acknowledge
     | Ask
     | EndEngines
+    | Scale
     | ShutDown
     | Goodbye
 )
@@ -350,7 +358,7 @@ class Refused(Record, frozen=True):
 
 
 class Answer(Record, frozen=True):
-    """Answer to Ask, ClearQueue or EndEngines."""
+    """Answer to Ask, ClearQueue, EndEngines or Scale."""
 
     request: int
     body: dict[str, Any]
@@ -523,11 +531,17 @@ class EndEngine(Record, frozen=True):
     restart: bool
 
 
+class ScaleAgent(Record, frozen=True):
+    """Have so many engines."""
+
+    engines: int
+
+
 class StopAgent(Record, frozen=True):
     """End all engines and yourself."""
 
 
-ToAgent = WelcomeAgent | EndEngine | StopAgent | Refused | HelloWanted | ClusterEnds
+ToAgent = WelcomeAgent | EndEngine | ScaleAgent | StopAgent | Refused | HelloWanted | ClusterEnds
 
 FromPeer = (
     HelloClient
@@ -539,6 +553,7 @@ FromPeer = (
     | Acknowledge
     | Ask
     | EndEngines
+    | Scale
     | ShutDown
     | Goodbye
     | HelloEngine

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import itertools
 import json
 import logging
 import os
@@ -84,6 +85,7 @@ class Agent:
         self._spawner = Spawner(orders)
         self._restarts: dict[str, deque[float]] = {}  # when, by what was restarted
         self._ending: set[str] = set()  # boots whose end was ordered
+        self._kill_at: dict[str, float] = {}  # monotonic, by boots that were told to end
         self._successors: set[str] = set()  # of these, those that get a successor
         self._stop: str | None = None
         self._epoch = 0
@@ -149,7 +151,7 @@ class Agent:
         if self._starting is None:
             self._on_started()
         while self._stop is None:
-            ready = dict(self._poller.poll(until(self._edge.retry_at, time.monotonic())))
+            ready = dict(self._poller.poll(until(self._deadline(), time.monotonic())))
             if 0 in ready:
                 self._stop = "its owner has ended"
             self._wake.clear()
@@ -162,6 +164,8 @@ class Agent:
             if lost or (self._edge.retry_at is not None and time.monotonic() >= self._edge.retry_at):
                 self._reconnect()
             self._reap()
+            self._report()  # before anything that takes time: somebody waits for it
+            self._kill_the_late()
             self._start_waiting()
             self._report()
         return self._stop
@@ -260,6 +264,33 @@ class Agent:
                 "log": str(self.place.logs / f"engine-{number}.log"),
             }
         )
+
+    def _scale(self, wanted: int) -> None:
+        """Start engines with the lowest numbers that are free, or end those with the highest."""
+        while self._waiting and len(self._engines) + len(self._waiting) > wanted:
+            self._waiting.pop()
+        running = {engine.number: boot for boot, engine in self._engines.items() if boot not in self._ending}
+        for number in sorted(running, reverse=True)[: max(0, len(running) + len(self._waiting) - wanted)]:
+            boot = running.pop(number)
+            self._ending.add(boot)
+            self._engines[boot].child.signal(signal.SIGTERM)
+            self._kill_at[boot] = time.monotonic() + GRACE
+        taken = {*running, *(orders["number"] for orders in self._waiting)}
+        free = (number for number in itertools.count() if number not in taken)
+        for number in itertools.islice(free, max(0, wanted - len(taken))):
+            self._start_engine(number)
+
+    def _kill_the_late(self) -> None:
+        """Those that were told to end and have not."""
+        now = time.monotonic()
+        for boot in [boot for boot, due in self._kill_at.items() if now >= due or boot not in self._engines]:
+            del self._kill_at[boot]
+            if boot in self._engines:
+                self._engines[boot].child.signal(signal.SIGKILL)
+
+    def _deadline(self) -> float | None:
+        due = [*self._kill_at.values(), *([] if self._edge.retry_at is None else [self._edge.retry_at])]
+        return min(due, default=None)
 
     def _start_waiting(self) -> None:
         """Start the engines that wait, once the controller listens and the zygote is warm."""
@@ -416,6 +447,8 @@ class Agent:
                     if message.restart:
                         self._successors.add(message.boot)
                     engine.child.signal(signal.SIGKILL)
+            case m.ScaleAgent():
+                self._scale(message.engines)
             case m.StopAgent():
                 self._stop = "the controller said so"
             case m.ClusterEnds():

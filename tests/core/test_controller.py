@@ -8,6 +8,7 @@ import pytest
 
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.effects import Enlist, Journal, Send, Watch
+from ipkernel_ext.core.lives import EXIT_REPORT
 from ipkernel_ext.core.messages import Hint
 from tests.core.cluster import CODE, Controller, ann
 
@@ -410,7 +411,7 @@ def test_an_agent_that_says_nothing_is_not_waited_for() -> None:
     controller.client()
     controller.submit(0)
     controller.ended("b0")
-    controller.wait(2.0)
+    controller.wait(EXIT_REPORT)
     assert controller.failure(0).kind == "EngineLost"
 
 
@@ -420,7 +421,7 @@ def test_a_late_hello_of_a_dead_process_changes_nothing() -> None:
     controller.engine(agent="agent")
     controller.ended("b0")
     controller.receive("late", m.HelloEngine(m.PROTOCOL, m.EngineRecord("b0", "here", 1, "3"), 2, m.Inventory()))
-    controller.wait(2.0)
+    controller.wait(EXIT_REPORT)
     assert controller.core.roster() == []
 
 
@@ -662,3 +663,16 @@ def test_a_story_is_told_of_a_task(one: Controller) -> None:
     one.submit(0)
     one.result(0)
     assert [line.split()[1] for line in one.core.story(ann(0))] == ["handed", "done"]
+
+
+def test_scaling_is_an_agents_business() -> None:
+    controller = Controller()
+    controller.client()
+    controller.receive("ann", m.Scale(1, 3))
+    assert controller.to("ann") == [m.Answer(1, {"agents": 0})]
+    controller.agent(expected=0)
+    controller.receive("ann", m.Scale(2, 3))
+    assert controller.to("ann") == [m.Answer(2, {"agents": 1})]
+    assert controller.to("agent") == [m.ScaleAgent(3)]
+    controller.submit(0)
+    assert controller.results() == {}, "it waits for the engines that were asked for"

@@ -30,6 +30,7 @@ EXAMPLES: list[Any] = [
     m.Acknowledge([1]),
     m.Ask(1, "status"),
     m.EndEngines(1, [0], True),
+    m.Scale(3, 8),
     m.ShutDown(),
     m.Goodbye(),
     m.WelcomeClient([RECORD], 1, "here"),
@@ -61,6 +62,7 @@ EXAMPLES: list[Any] = [
     m.AgentTrouble("x"),
     m.WelcomeAgent(),
     m.EndEngine("b0", True),
+    m.ScaleAgent(8),
     m.StopAgent(),
 ]
 

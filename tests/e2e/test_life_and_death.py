@@ -295,7 +295,7 @@ def test_all_engines_may_die_at_once_and_all_come_back():
 
 
 def test_closing_one_client_of_a_shared_cluster_says_so(cluster):
-    other = RemoteController(connection_file=cluster.cluster.place.connection("client"))
+    other = RemoteController(connection_file=cluster.cluster.launched.place.connection("client"))
     result = other[0].execute("import time; time.sleep(0.5); v = 6", block=False)
     other.close()
     with pytest.raises(TaskCancelled, match="was closed before the result came"):

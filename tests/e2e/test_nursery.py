@@ -13,7 +13,7 @@ import pytest
 
 from ipkernel_ext import RemoteController, launch
 from ipkernel_ext.config.place import Place
-from ipkernel_ext.errors import EngineLost, EngineStartError
+from ipkernel_ext.errors import EngineLost, EngineStartError, NoSuchEngine
 from ipkernel_ext.launcher import Cluster, adopt, stop_profile
 
 
@@ -100,7 +100,7 @@ def test_a_killed_agent_takes_all_with_it_when_somebody_owns_it():
     rc[0].execute("import subprocess; child = subprocess.Popen(['sleep', '300'])")
     processes = processes_of(rc)
     assert processes[-1].name() == "sleep"
-    directory = rc.cluster.place.directory
+    directory = rc.cluster.launched.place.directory
     processes[0].kill()
     assert not gone(processes)
     assert not directory.exists()
@@ -222,7 +222,7 @@ def test_a_module_that_starts_threads_is_named_and_engines_are_spawned(tmp_path,
     monkeypatch.syspath_prepend(str(tmp_path))
     with launch(n=2, preload=["threads"]) as rc:
         assert rc.execute("1")
-        log = (rc.cluster.place.logs / "agent.log").read_text()
+        log = (rc.cluster.launched.place.logs / "agent.log").read_text()
     assert "spawned: threads has started 1 threads" in log
 
 
@@ -264,6 +264,32 @@ def test_a_low_limit_of_open_files_is_no_limit_on_engines(method):
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=50)
     assert done.stdout.strip() == "{64}", done.stderr
+
+
+def test_scale_starts_engines_and_ends_those_with_the_highest_ids(cluster):
+    cluster.push({"kept": 1})
+    cluster.cluster.scale(4)
+    assert cluster.ids == [0, 1, 2, 3]
+    assert cluster.map(abs, range(-10, 0)) == list(range(10, 0, -1))
+    busy = cluster[3].execute("while True: pass", block=False)
+    cluster.cluster.scale(1)
+    assert cluster.ids == [0]
+    assert isinstance(busy.exception(10), EngineLost)
+    cluster.cluster.scale(3)
+    assert cluster.ids == [0, 1, 2]
+    assert cluster[0]["kept"] == 1
+    assert cluster[1].keys() == []
+    cluster.cluster.scale(0)
+    assert cluster.ids == []
+    with pytest.raises(ValueError, match="not -1"):
+        cluster.cluster.scale(-1)
+
+
+def test_logs_of_an_engine_by_its_client(cluster):
+    cluster.execute("1")
+    assert "this is engine 1" in cluster.cluster.logs(1)
+    with pytest.raises(NoSuchEngine):
+        cluster.cluster.logs(7)
 
 
 def test_an_adopting_agent_finds_another_at_work(daemonized):
