@@ -7,6 +7,7 @@ object, or waits for its value. How tasks travel is the channel's business.
 from __future__ import annotations
 
 import functools
+import keyword
 import socket
 import threading
 import time
@@ -21,6 +22,7 @@ from ipkernel_ext.core.client import Submission
 from ipkernel_ext.core.messages import EngineRecord
 from ipkernel_ext.core.wire import Frame
 from ipkernel_ext.errors import NoEngines, NotConnected
+from ipkernel_ext.history import Call, History
 from ipkernel_ext.net.client_channel import Channel, ClientChannel, Roster
 from ipkernel_ext.results import (
     AsyncResult,
@@ -106,7 +108,7 @@ class Engines:
         -------
         ExecuteResult, or ResultList over several targets
         """
-        return self._run_code(m.Execute(code), targets, block)
+        return self._run_code("execute", m.Execute(code), targets, block)
 
     def run(self, path: str | Path, *, targets: Spec | None = None, block: bool | None = None) -> Any:
         """Run a file of this machine on the targets.
@@ -117,16 +119,18 @@ class Engines:
             The file is not here. Nothing was sent.
         """
         path = Path(path).expanduser()
-        return self._run_code(m.Execute(path.read_text(), str(path.resolve())), targets, block)
+        return self._run_code("run", m.Execute(path.read_text(), str(path.resolve())), targets, block)
 
-    def _run_code(self, work: m.Execute, targets: Spec | None, block: bool | None) -> Any:
+    def _run_code(self, call: str, work: m.Execute, targets: Spec | None, block: bool | None) -> Any:
         chosen = self._choose(targets)
         kind = SingleResult if chosen.single else CodeResults
 
         def decode(piece: Piece) -> ExecuteResult:
             return ExecuteResult(piece, self._fetch)
 
-        return self._give(self._link.send(kind, chosen, work, (), decode=decode), block)
+        result = self._link.send(kind, chosen, work, (), decode=decode)
+        self._link.history.add(call, work.filename or work.code, result)
+        return self._give(result, block)
 
     def _fetch(self, engine: int, execution: int) -> Any:
         chosen = targets.Chosen([engine], True)
@@ -142,9 +146,21 @@ class Engines:
         **kwargs: Any,
     ) -> Any:
         """Call ``f(*args, **kwargs)`` on the targets. A ``Ref`` among the arguments is resolved there."""
+        return self._apply(f, args, kwargs, targets, block)
+
+    def _apply(
+        self,
+        f: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        spec: Spec | None,
+        block: bool | None,
+    ) -> Any:
         digest, function = payload.dumps_function(f)
         frames = payload.dumps_call(args, kwargs)
-        return self._call(m.Apply(digest), frames, targets, block, function=function)
+        result = self._send(m.Apply(digest), frames, spec, block, function=function)
+        self._link.history.add("apply", _name_of(f), result)
+        return self._give(result, block)
 
     def reset(self, *, targets: Spec | None = None, block: bool | None = None) -> Any:
         """Empty the targets' namespaces."""
@@ -302,6 +318,7 @@ class Engines:
         ]
         make = functools.partial(MapResult, sizes, ordered, return_exceptions)
         result = self._link.balance(make, works, among, retries=retries, function=function)
+        self._link.history.add("map", _name_of(f), result)
         if progress:
             _wait(result, result.wait_interactive)
         return self._give(result, block)
@@ -320,14 +337,9 @@ class Engines:
 
         @functools.wraps(f)
         def remote(*args: Any, **kwargs: Any) -> Any:
-            return self._apply_remote(f, args, kwargs)
+            return self._apply(f, args, kwargs, None, None)
 
         return remote
-
-    def _apply_remote(self, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        digest, function = payload.dumps_function(f)
-        frames = payload.dumps_call(args, kwargs)
-        return self._call(m.Apply(digest), frames, None, None, function=function)
 
     def _among(self, spec: Spec | None) -> list[int] | None:
         """The engines that balanced work is kept to; None: any."""
@@ -389,6 +401,30 @@ class Engines:
         status["unassigned"] = body["unassigned"]
         return status
 
+    # ------------------------------------------------------------ what was called
+
+    @property
+    def history(self) -> list[Call]:
+        """What this client has called by ``execute``, ``run``, ``apply`` and ``map``, numbered from 1."""
+        return self._link.history.calls
+
+    def get_result(self, which: int | str | None = None) -> AsyncResult:
+        """The result of a call of this client.
+
+        Parameters
+        ----------
+        which : int or str, optional
+            Its number in ``history`` (negative ones count from the end), or a task's id; the last by default.
+
+        Raises
+        ------
+        LookupError
+            There is no such call.
+        ResultExpired
+            It was collected, and is not among the latest.
+        """
+        return self._link.history.get(which)
+
     # ------------------------------------------------------------ sending
 
     def _call(
@@ -399,10 +435,19 @@ class Engines:
         block: bool | None,
         **options: Any,
     ) -> Any:
+        return self._give(self._send(work, frames, spec, block, **options), block)
+
+    def _send(
+        self,
+        work: m.Work,
+        frames: Sequence[Frame],
+        spec: Spec | None,
+        block: bool | None,
+        **options: Any,
+    ) -> AsyncResult:
         chosen = self._choose(spec)
         kind = SingleResult if chosen.single else ListResult
-        frames = self._kept(frames, block)
-        return self._give(self._link.send(kind, chosen, work, frames, **options), block)
+        return self._link.send(kind, chosen, work, self._kept(frames, block), **options)
 
     def _give(self, result: AsyncResult, block: bool | None) -> Any:
         return _wait(result) if self._blocks(block) else result
@@ -676,6 +721,7 @@ class _Link:
         self.channel = channel
         self.timeout = timeout
         self.restart_timeout = 30.0  # seconds
+        self.history = History()
         self._boots: dict[int, str] = {}
         self._lock = threading.Lock()
 
@@ -807,10 +853,14 @@ def _chunk_size(items: int, engines: int) -> int:
     return max(1, -(-items // (max(1, engines) * CHUNKS)))
 
 
+def _name_of(f: Callable[..., Any]) -> str:
+    return getattr(f, "__qualname__", type(f).__name__)
+
+
 def _check_name(name: Any) -> None:
     if not isinstance(name, str):
         raise TypeError(f"a name is a string, not {name!r}")
-    if not name.isidentifier():
+    if not name.isidentifier() or keyword.iskeyword(name):
         raise ValueError(f"{name!r} is not a name of a variable")
 
 

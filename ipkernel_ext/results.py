@@ -128,6 +128,11 @@ class AsyncResult(Future):  # type: ignore[type-arg]
         Where they go; None for balanced ones.
     hosts
         Host by engine id, for error notes.
+
+    Attributes
+    ----------
+    when_collected
+        Called, once, when somebody has asked for the value and it is there.
     """
 
     def __init__(
@@ -154,6 +159,7 @@ class AsyncResult(Future):  # type: ignore[type-arg]
         self._order: list[int] = []  # pieces in order of arrival
         self._news = self._condition  # of Future: one condition fewer for each of many small tasks
         self._answer: tuple[bool, Any] | None = None
+        self.when_collected: Callable[[], Any] = lambda: None
         if not numbers:
             self._finish()
 
@@ -219,6 +225,7 @@ class AsyncResult(Future):  # type: ignore[type-arg]
                 self._answer = True, self._assemble()
             except Exception as error:
                 self._answer = False, error
+            self.when_collected()
         good, answer = self._answer
         if good:
             return answer
@@ -370,6 +377,11 @@ class AsyncResult(Future):  # type: ignore[type-arg]
             yield from fresh
             if done and not fresh:
                 return
+
+    def everything(self) -> list[Output]:
+        """All output so far, by engine."""
+        with self._news:
+            return [output for piece in self._pieces for output in piece.log]
 
     def wait_interactive(self) -> None:
         """Wait with a progress bar."""
