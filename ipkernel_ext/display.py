@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -56,11 +57,21 @@ class Screen:
         print(label, flush=True)
         display(output.bundle, metadata=output.metadata, raw=True)  # type: ignore[no-untyped-call]
 
-    def follow(self, result: AsyncResult) -> None:
-        """Show a result's output until it is done, and after a while what is still running."""
+    def follow(self, result: AsyncResult, until: float | None = None) -> None:
+        """Show a result's output until it is done, and after a while what is still running.
+
+        Parameters
+        ----------
+        until : float, optional
+            Of the monotonic clock, when to return although it is not done.
+        """
         begun = time.monotonic()
         while not result.done():
-            for output in result.follow(until=time.monotonic() + 0.5):
+            now = time.monotonic()
+            if until is not None and now >= until:
+                self._wipe_status()
+                return
+            for output in result.follow(until=min(now + 0.5, until or math.inf)):
                 self.show(output)
             if not result.done() and time.monotonic() - begun > STATUS_AFTER:
                 self._show_status(result, time.monotonic() - begun)
@@ -122,6 +133,11 @@ def engines_table(engines: Sequence[m.EngineRecord], queue: dict[Any, Any]) -> s
                 *(str(load[k]) for k in ("running", "queued", "done")),
             )
         )
+    return columns(rows)
+
+
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of equal length as lines whose cells are aligned."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows

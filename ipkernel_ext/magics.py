@@ -7,23 +7,27 @@ from __future__ import annotations
 
 import atexit
 import functools
+import re
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from IPython.core.error import UsageError
+from IPython.core.error import TryNext, UsageError
 from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
 
-from ipkernel_ext import targets
+from ipkernel_ext import completion, targets
 from ipkernel_ext.config import files, settings
 from ipkernel_ext.config.cores import cores
 from ipkernel_ext.config.place import Place
 from ipkernel_ext.display import Screen, describe, engines_table
-from ipkernel_ext.errors import AlreadyRunning, CompositeError, NotConnected, ParallelError
+from ipkernel_ext.errors import AlreadyRunning, CompositeError, NotConnected, ParallelError, TaskTimeout
+from ipkernel_ext.execution.inventory import variables
 from ipkernel_ext.launcher import FILES, Cluster, find, stop_profile
 from ipkernel_ext.magic_options import Option, function_and_data, names_as, split
 from ipkernel_ext.remote import RemoteController
-from ipkernel_ext.results import AsyncResult, RemoteTraceback
+from ipkernel_ext.results import AsyncResult, ExecuteResult, RemoteTraceback, ResultList
+from ipkernel_ext.variables import table
 
 CANCEL = 5.0  # seconds for which a magic waits for what Ctrl-C cancelled; a second Ctrl-C ends that too
 
@@ -54,10 +58,13 @@ def shows_errors(magic: Magic) -> Magic:
 
 _TARGETS = Option(("-t", "--targets"), "engines, such as 0,2 or 0:4")
 _NAME = Option(("-o", "--out"), "a name")
+_CONFIG = (_TARGETS, Option(("--block",)), Option(("--noblock",)))
 _PX = (
     _TARGETS,
     _NAME,
     Option(("-a", "--noblock")),
+    Option(("--block",)),
+    Option(("--timeout",), "seconds"),
     Option(("--local",)),
     Option(("--expand",)),
     Option(("--push",), "names"),
@@ -65,6 +72,28 @@ _PX = (
     Option(("--scatter",), "names"),
     Option(("--gather",), "names"),
 )
+
+
+_OPTIONS = {
+    "px": _PX,
+    "push": (_TARGETS,),
+    "pull": (_TARGETS, Option(("--gather",))),
+    "gather": (_TARGETS,),
+    "scatter": (_TARGETS,),
+    "map": (_TARGETS, _NAME),
+    "autopx": (_TARGETS,),
+    "interrupt": (_TARGETS, Option(("--kill",))),
+    "pxreset": (_TARGETS,),
+    "pxwhos": (_TARGETS,),
+    "pxconfig": _CONFIG,
+    "result": (),
+    "engines": (),
+}
+"""By magic; for its own line and for tab completion."""
+
+ANSWERS = 0.5  # seconds in which engines must say their names, for tab completion
+
+OBEYS = 5.0  # seconds in which interrupted code must end
 
 
 @magics_class
@@ -75,6 +104,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         super().__init__(shell=shell)
         self._client: RemoteController | None = None
         self._cluster: Cluster | None = None
+        self._auto_targets = "all"
         settings.check(self.config)
 
     @property
@@ -207,6 +237,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
 
         -t, --targets SPEC   all, 0, 0,2, 0:4, ::2, -1, host:NAME, tag:NAME
         -a, --noblock        do not wait; gives the result object
+        --timeout S          interrupt it after S seconds, and fail
         -o, --out NAME       keep the result object under this name
         --local              run it here too, when the engines are done
         --push x,y           local variables to the engines, before
@@ -216,7 +247,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         --expand             {expr} and $name in the code are replaced first
         --                   ends the options
         """
-        found, rest = split(line, _PX)
+        found, rest = split(line, _OPTIONS["px"])
         code = rest if cell is None else cell
         if cell is not None and rest:
             raise UsageError(f"%%px takes its code from the cell, not from its first line ({rest!r})")
@@ -225,16 +256,21 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         if "expand" in found:
             code = self._ip.var_expand(code, depth=0)
         spec = self._spec(found)
-        after = [key for key in ("pull", "gather", "local") if key in found]
-        if "noblock" in found and after:
+        waits = "noblock" not in found and (self.block or "block" in found)
+        after = [key for key in ("pull", "gather", "local", "timeout") if key in found]
+        if not waits and after:
             raise UsageError(f"--{after[0]} needs the result, so it does not go with --noblock")
+        limit = _seconds(found["timeout"]) if "timeout" in found else None
         self._before(found, spec)
         result = self.rc.execute(code, targets=spec, block=False)
         if "out" in found:
             self._assign(found["out"], result)
-        if "noblock" in found:
+        if not waits:
             return None if "out" in found else result
-        self._wait(result)
+        if limit is None:
+            self._wait(result)
+        else:
+            self._wait(result, lambda result: self._follow_within(result, limit))
         result.get()
         self._after(found, spec, code)
         return None
@@ -266,6 +302,81 @@ class ParallelMagics(Magics, settings.ParallelMagics):
                 except KeyboardInterrupt:
                     pass  # the first one is raised below
             raise
+
+    def _follow_within(self, result: AsyncResult, limit: float) -> None:
+        """Show a result; interrupt it when it runs for too long.
+
+        Raises
+        ------
+        TaskTimeout
+            It did.
+        """
+        screen = Screen()
+        screen.follow(result, time.monotonic() + limit)
+        if result.done():
+            return
+        running = [r["engine_id"] for r in result.metadata if r["status"] == "pending"]
+        result.cancel()
+        screen.follow(result, time.monotonic() + OBEYS)
+        obeyed = (
+            "it was interrupted" if result.done() else "it does not obey the interrupt; `%interrupt --kill` ends it"
+        )
+        raise TaskTimeout(f"the cell ran for more than {limit:g} s on engines {targets.summary(running)}: {obeyed}")
+
+    @line_magic
+    @shows_errors
+    def autopx(self, line: str) -> None:
+        """Every cell goes to the engines, until %autopx is said again.
+
+        %autopx [-t SPEC]
+
+        A cell that begins with a magic of this extension still runs here.
+        """
+        found, rest = split(line, _OPTIONS["autopx"])
+        if rest:
+            raise UsageError(f"%autopx takes no code ({rest!r}); write the code in the next cell")
+        transforms = self._ip.input_transformers_cleanup
+        if self._auto in transforms:
+            transforms.remove(self._auto)
+            print("cells run here again")
+            return
+        spec = found.get("targets", self.targets)
+        targets.parse(spec)
+        self._auto_targets = spec
+        transforms.append(self._auto)
+        print(f"cells run on the engines {spec}; %autopx ends that")
+
+    def _auto(self, lines: list[str]) -> list[str]:
+        """A cell as one for the engines."""
+        first = next((line for line in lines if line.strip()), "")
+        name = first.strip().lstrip("%").partition(" ")[0].strip()
+        if not first.strip() or (first.lstrip().startswith("%") and name in _HERE):
+            return lines
+        return [f"%%px -t {self._auto_targets}\n", *lines]
+
+    _auto.has_side_effects = True  # type: ignore[attr-defined]  # a cell is complete or not as it stands
+
+    @line_magic
+    @shows_errors
+    def result(self, line: str) -> Any:
+        """The last result again, or the n-th of this session: its output, and its value or error.
+
+        %result [n]          n as in `history`; negative ones count from the end
+        """
+        _, rest = split(line, _OPTIONS["result"])
+        name = rest.strip()
+        which = int(name) if re.fullmatch(r"-?\d+", name) else name or None
+        try:
+            result = self.rc.get_result(which)
+        except LookupError as error:
+            raise UsageError(str(error)) from None
+        screen = Screen()
+        for output in result.everything():
+            screen.show(output)
+        screen.flush()
+        self._wait(result)
+        value = result.get()
+        return None if isinstance(value, ExecuteResult | ResultList) else value
 
     # ------------------------------------------------------------ objects
 
@@ -384,9 +495,16 @@ class ParallelMagics(Magics, settings.ParallelMagics):
     @line_magic
     @shows_errors
     def interrupt(self, line: str) -> None:
-        """Interrupt what the engines run at this moment. %interrupt [-t SPEC]"""
-        found, _ = split(line, (_TARGETS,))
-        self.rc.interrupt(targets=self._spec(found))
+        """Interrupt what the engines run at this moment.
+
+        %interrupt [-t SPEC]
+        %interrupt --kill [-t SPEC]    end the engines' processes and start them anew: their variables are lost
+        """
+        found, _ = split(line, _OPTIONS["interrupt"])
+        if "kill" in found:
+            self.rc.restart(targets=self._spec(found))
+        else:
+            self.rc.interrupt(targets=self._spec(found))
 
     @line_magic
     @shows_errors
@@ -395,7 +513,62 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         found, _ = split(line, (_TARGETS,))
         self.rc.reset(targets=self._spec(found), block=True)
 
+    @line_magic
+    @shows_errors
+    def pxwhos(self, line: str) -> None:
+        """A table of the engines' variables: type, shape, size, and ≠ where engines differ.
+
+        %pxwhos [-t SPEC]
+        """
+        found, _ = split(line, _OPTIONS["pxwhos"])
+        chosen = self.rc[self._spec(found)] if found else self.rc
+        ids = chosen.ids
+        described = chosen.apply(variables, block=True)
+        every = [described] if len(ids) == 1 and chosen.targets == ids[0] else described
+        print(table(dict(zip(ids, every, strict=True))))
+
+    @line_magic
+    @shows_errors
+    def pxconfig(self, line: str) -> None:
+        """What the magics do unless they are told otherwise.
+
+        %pxconfig                        as it is
+        %pxconfig [-t SPEC] [--noblock | --block]
+        """
+        found, rest = split(line, _CONFIG)
+        if rest:
+            raise UsageError(f"%pxconfig takes options only, not {rest!r}")
+        if "targets" in found:
+            self._spec(found)
+            self.targets = found["targets"]
+        if "block" in found or "noblock" in found:
+            self.block = "block" in found
+        print(f"targets {self.targets}, {'block' if self.block else 'noblock'}")
+
     # ------------------------------------------------------------ small things
+
+    def complete(self, _: Any, event: Any) -> list[str]:
+        """Tab completion of a line of ours (a hook of IPython's)."""
+        found = completion.complete(event.text_until_cursor, _OPTIONS, self._specs, self._names, _NAMING)
+        if found is None or id(self._ip) not in _loaded:
+            raise TryNext
+        return found
+
+    def _specs(self) -> list[str]:
+        roster = [] if self._client is None else self._client.engines
+        hosts = [f"host:{engine.host}" for engine in roster]
+        tags = [f"tag:{tag}" for engine in roster for tag in engine.tags]
+        return ["all", *(str(engine.id) for engine in roster), *hosts, *tags]
+
+    def _names(self) -> list[str]:
+        """The engines' variables; nothing of those that are busy."""
+        if self._client is None or not len(self._client):
+            return []
+        asked = self._client.keys(block=False)
+        if not asked.wait(ANSWERS):
+            asked.cancel()
+            return []
+        return sorted({name for keys in asked.get() for name in keys})
 
     def _spec(self, found: dict[str, str]) -> targets.Spec:
         try:
@@ -421,6 +594,16 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         self._ip.user_ns[name] = value
 
 
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < float("inf"):
+        raise UsageError(f"--timeout needs a positive number of seconds, not {text!r}")
+    return seconds
+
+
 def _count(text: str | None) -> int:
     if text is None:
         return 0
@@ -436,6 +619,12 @@ def _show_composite(shell: Any, kind: Any, error: Any, trace: Any, tb_offset: in
     return lines
 
 
+_HERE = frozenset({*_OPTIONS, "cluster", "load_ext", "unload_ext", "reload_ext"})
+"""Magics that run here although cells go to the engines."""
+
+_NAMING = frozenset({"px", "pull", "gather"})
+"""Magics whose arguments may be names of engines' variables."""
+
 _loaded: dict[int, ParallelMagics] = {}
 
 
@@ -447,6 +636,9 @@ def load(shell: Any) -> None:
     shell.register_magics(magics)
     _loaded[id(shell)] = magics
     shell.set_custom_exc((CompositeError,), _show_composite)
+    for name in _OPTIONS:
+        for prefix in ("%", "%%"):
+            shell.set_hook("complete_command", magics.complete, str_key=prefix + name)
     atexit.register(magics._drop)
 
 
@@ -459,5 +651,7 @@ def unload(shell: Any) -> None:
         for name in names:
             shell.magics_manager.magics[kind].pop(name, None)
     shell.set_custom_exc((), None)
+    if magics._auto in shell.input_transformers_cleanup:
+        shell.input_transformers_cleanup.remove(magics._auto)
     atexit.unregister(magics._drop)
     magics._drop()

@@ -171,6 +171,99 @@ def test_help_texts(session, magic):
     assert f"%{magic}" in session.value or magic == "engines"
 
 
+def test_autopx_sends_every_cell_until_it_is_said_again(session):
+    session("%px counted = 0")
+    assert "cells run on the engines 1" in session("%autopx -t 1")
+    assert session("counted = 5\nprint(counted)") == "[1] 5\n"
+    session("%timeit -n1 -r1 counted")
+    assert "[1]" in session.out
+    session("%pull counted")
+    session("raise ValueError('there')")
+    assert session.error == "ValueError"
+    assert "cells run here again" in session("%autopx")
+    session("counted")
+    assert session.value == "[0, 5, 0]"
+    session("%autopx code")
+    assert "next cell" in session.err
+
+
+def test_result_shows_again_what_there_was(session):
+    first = session("%px -t 0:2 print('again'); 6*7")
+    assert sorted(session("%result").splitlines()) == sorted(first.splitlines())
+    session("%px -a -o later 1+1")
+    assert "Out[2:" in session("%result")
+    session("%map abs [-1, -2]")
+    session("%result")
+    assert session.value == "[1, 2]"
+    session("%px 1/0")
+    session("%result")
+    assert session.error == "CompositeError"
+    session("%result 100000")
+    assert "there is no call 100000" in session.err
+
+
+def test_pxwhos_marks_what_differs(session):
+    session("%pxreset")
+    session("%px import os; same = [1, 2]; other = os.getpid(); text = 'a'")
+    session("%px -t 0 only = 1.5; text = {}")
+    lines = session("%pxwhos").splitlines()
+    table = [line.split() for line in lines]
+    assert table[0] == ["name", "type", "shape", "size", "engines"]
+    assert table[4][:3] == ["same", "list", "2"]
+    assert table[4][-1] == "0-2"
+    by_name = {tuple(row[:3]): row for row in table[1:]}
+    assert ("≠", "only", "float") in by_name
+    assert ("≠", "other", "int") in by_name
+    assert by_name["≠", "text", "dict"][-1] == "0"
+    assert by_name["≠", "text", "str"][-1] == "1-2"
+    assert "only" in session("%pxwhos -t 0")
+
+
+def test_pxconfig_is_for_all_that_follows(session):
+    assert session("%pxconfig") == "targets all, block\n"
+    assert session("%pxconfig -t 1 --noblock") == "targets 1, noblock\n"
+    session("%px -o alone 'x'")
+    session("alone.get()")
+    assert session.value.startswith("Out[1:")
+    assert session("%px --block 'y'").startswith("Out[1:")
+    assert session("%pxconfig -t all --block") == "targets all, block\n"
+    session("%pxconfig -t nonsense")
+    assert "not understood" in session.err
+
+
+def test_a_cell_that_takes_too_long_is_interrupted(session):
+    session("%px --timeout 0.3 while True: pass")
+    assert session.error == "TaskTimeout"
+    assert "engines 0-2: it was interrupted" in session.out
+    assert session("%px --timeout 60 'quick'").count("quick") == 3
+    session("%px --timeout soon 1")
+    assert "positive number" in session.err
+
+
+def test_interrupt_kill_begins_anew(session):
+    session("%px -t 2 lost = 1")
+    session("%interrupt --kill -t 2")
+    session("%px -t 2 'lost' in globals()")
+    assert "False" in session.out
+
+
+@pytest.mark.parametrize(
+    ("line", "among"),
+    [
+        ("%px --ti", "--timeout"),
+        ("%px -t ", "all"),
+        ("%px --targets ho", "host:"),
+        ("%pull comp", "completed"),
+        ("%px comp", "completed"),
+        ("%pxconfig --no", "--noblock"),
+    ],
+)
+def test_tab_completes_options_targets_and_names_of_the_engines(session, line, among):
+    session("%px completed = 1")
+    session(f"get_ipython().complete(None, {line!r}, {len(line)})[1]")
+    assert among in session.value
+
+
 def test_a_second_start_keeps_what_runs(session):
     session("%px kept = 1")
     assert "runs already: connected to its 3 engines" in session("%cluster start -n 2")

@@ -61,6 +61,7 @@ class ParallelMagics(Configurable):
     n = Integer(0, min=0, help="Engines of a cluster that a magic starts; 0 is one per core.").tag(config=True)
     profile = Unicode("default", help="Profile whose cluster the magics use.").tag(config=True)
     targets = Unicode("all", help="Engines that the magics address.").tag(config=True)
+    block = Bool(True, help="Whether %px waits for its code to end.").tag(config=True)
 
 
 CLASSES: tuple[type[Configurable], ...] = (ParallelController, ParallelEngine, ParallelCluster, ParallelMagics)
