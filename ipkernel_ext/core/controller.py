@@ -4,7 +4,7 @@
 done in order. Sockets, clock, files and processes are the caller's (``net.controller_server``).
 This file says who may ask for what; the parts decide: ``roster`` and ``ledger`` (tables of peers
 and of tasks), ``dispatch`` (tasks on their way), ``recovery`` (what an earlier life left),
-``jobs`` (ids of MPI ranks), ``lives`` (engines come and go). Each knows those named before it, and none after.
+``jobs`` (ids of MPI ranks), ``lives`` (engines come and go). Each knows those before it, none after.
 
 Rules, and why:
 

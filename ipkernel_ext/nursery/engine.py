@@ -10,6 +10,8 @@ import uuid
 from pathlib import Path
 from typing import NamedTuple
 
+from msgspec import structs
+
 from ipkernel_ext.config.settings import EngineSettings
 from ipkernel_ext.core.messages import EngineRecord
 from ipkernel_ext.execution.interrupt import Interrupter
@@ -17,7 +19,8 @@ from ipkernel_ext.execution.output import OutputBuffer
 from ipkernel_ext.execution.runner import Runner
 from ipkernel_ext.execution.shell import EngineShell
 from ipkernel_ext.net.edge import Locate
-from ipkernel_ext.net.engine_server import EngineServer, stop_on_signals
+from ipkernel_ext.net.engine_server import GRACE, EngineServer, stop_on_signals
+from ipkernel_ext.nursery import mpi
 
 
 class Parts(NamedTuple):
@@ -35,9 +38,11 @@ def build(settings: EngineSettings) -> Parts:
     return Parts(output, shell)
 
 
-def record_of(boot: str = "", *, agent: str | None = None, replaces: str | None = None) -> EngineRecord:
+def record_of(
+    boot: str = "", *, agent: str | None = None, replaces: str | None = None, rank: mpi.Rank | None = None
+) -> EngineRecord:
     """What this process says of itself as an engine. ``boot``: "" makes a new one."""
-    return EngineRecord(
+    record = EngineRecord(
         boot=boot or uuid.uuid4().hex[:12],
         host=socket.gethostname(),
         pid=os.getpid(),
@@ -45,6 +50,7 @@ def record_of(boot: str = "", *, agent: str | None = None, replaces: str | None 
         agent=agent,
         replaces=replaces,
     )
+    return record if rank is None else structs.replace(record, **rank._asdict(), parent=mpi.starter())
 
 
 def serve(
@@ -70,4 +76,5 @@ def serve(
     server.run()
     server.close()
     sys.stdout.flush()
+    mpi.leave(GRACE)
     os._exit(0)  # user code's threads and exit handlers do not hold the engine up

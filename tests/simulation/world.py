@@ -295,9 +295,7 @@ class World:
         """A new life of an engine."""
         boot = f"boot{len(self.engines)}"
         supervisor = None if agent is None else agent.name
-        record = m.EngineRecord(
-            boot, host, len(self.engines) + 100, "3", replaces=replaces, agent=supervisor, **fields
-        )
+        record = m.EngineRecord(boot, host, len(self.engines) + 100, "3", replaces=replaces, agent=supervisor, **fields)
         engine = self.engines[boot] = SimEngine(self, record, agent)
         return engine
 
@@ -460,7 +458,6 @@ class World:
             if client.alive:
                 seen = {engine.boot for engine in client.core.engines.values()}
                 assert seen == set(alive), f"{client.name} sees {sorted(seen)}, there are {sorted(alive)}"
-
 
     def _judge_jobs(self) -> None:
         """Ids of a job follow from its ranks, and nobody else has ids of its block."""
