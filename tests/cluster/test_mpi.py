@@ -6,7 +6,7 @@ import numpy as np
 import psutil
 import pytest
 
-from ipkernel_ext import RemoteController
+from ipkernel_ext import RemoteController, launch
 from ipkernel_ext.errors import CompositeError, EngineLost, TaskInterrupted
 from tests.cluster.conftest import JOIN
 
@@ -92,6 +92,11 @@ def test_ranks_that_a_script_starts_are_one_job(controller, mpiexec):
     assert controller.ids == [0, 1]
 
 
+def test_engines_that_a_rank_starts_are_no_ranks():
+    with launch(n=2, env={"PMI_RANK": "1", "PMI_SIZE": "2"}) as rc:
+        assert [(engine.id, engine.rank) for engine in rc.engines] == [(0, None), (1, None)]
+
+
 @pytest.mark.parametrize("busy", [False, True])
 def test_ctrl_c_on_mpiexec_ends_all_engines(controller, mpiexec, busy):
     job = mpiexec(2)
@@ -135,6 +140,7 @@ def test_after_a_restart_of_the_controller_ids_are_still_ranks(start_controller,
         controller.kill()
         controller.wait()
         start_controller()
+        rc.status()  # answered by the new one: from here on the roster is that one's
         rc.wait_for_engines(3, JOIN)
         assert {engine.id: engine.pid for engine in rc.engines} == before
         rc.shutdown()
