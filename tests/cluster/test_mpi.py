@@ -20,6 +20,11 @@ def ended(job):
     return job.returncode, out, err
 
 
+def wait_for_ids(rc, *ids):
+    """Until exactly these engines are known."""
+    assert rc._link.channel.wait_roster(lambda roster: list(roster.ids) == list(ids), 20), rc.ids
+
+
 @pytest.fixture
 def job(controller, mpiexec):
     """Eight ranks that have joined."""
@@ -78,7 +83,7 @@ def test_a_second_job_gets_the_next_block_and_a_third_the_first_again(controller
     assert [r.value for r in controller.execute("world.allreduce(1)")] == [2, 2, 3, 3, 3]
     controller[:2].shutdown()
     assert ended(first) == (0, "", "")
-    assert controller.ids == [2, 3, 4]
+    wait_for_ids(controller, 2, 3, 4)
     mpiexec(2)
     controller.wait_for_engines(5, JOIN)
     assert controller.ids == [0, 1, 2, 3, 4]
@@ -120,7 +125,7 @@ def test_a_rank_that_dies_takes_its_job_along_and_all_waiting_calls_fail(control
         result.get(20)
     assert [type(error) for error in raised.value.exceptions] == [EngineLost] * 3
     assert ended(job)[0] != 0
-    assert controller.ids == []
+    wait_for_ids(controller)
 
 
 def test_a_rank_that_ends_alone_does_not_hang_in_finalize(controller, mpiexec):
