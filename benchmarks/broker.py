@@ -57,8 +57,8 @@ class Floor:
     def __init__(self, workers: int) -> None:
         self._directory = tempfile.TemporaryDirectory()
         front, back = (f"ipc://{self._directory.name}/{name}" for name in ("front", "back"))
-        self._processes = [self._start("broker", front, back, str(workers))]
-        self._processes += [self._start("worker", back) for _ in range(workers)]
+        self._broker = self._start("broker", front, back, str(workers))
+        self._workers = [self._start("worker", back) for _ in range(workers)]
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = _socket(self._context, zmq.DEALER)
         self._socket.connect(front)
@@ -80,11 +80,21 @@ class Floor:
         values = {int(number): pickle.loads(answer) for number, answer in answers}
         return [values[number] for number in range(len(items))]
 
+    @property
+    def broker_pid(self) -> int:
+        """Of the process that passes messages on."""
+        return self._broker.pid
+
+    @property
+    def worker_pids(self) -> list[int]:
+        """Of the processes that answer calls."""
+        return [worker.pid for worker in self._workers]
+
     def close(self) -> None:
         """End all processes."""
         self._socket.close()
         self._context.term()
-        for process in self._processes:
+        for process in (self._broker, *self._workers):
             process.kill()
             process.wait()
         self._directory.cleanup()

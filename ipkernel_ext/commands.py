@@ -38,7 +38,9 @@ def ipcontroller(arguments: Sequence[str] | None = None) -> None:
 def ipengine(arguments: Sequence[str] | None = None) -> None:
     """Start an engine."""
     parser = _parser(
-        "ipengine", "Start an engine and join the profile's controller; waits for it where there is none yet."
+        "ipengine",
+        "Start an engine and join the profile's controller; waits for it where there is none yet. "
+        "As ranks: mpiexec -n 8 ipengine.",
     )
     parser.add_argument("-n", type=int, default=1, help="how many engines (default: 1)")
     parser.add_argument("--file", metavar="FILE", help="the connection file to join by, instead of the profile's")
@@ -186,7 +188,7 @@ def _controller(options: argparse.Namespace, config: Config) -> int:
 
 
 def _engine(options: argparse.Namespace, config: Config) -> int:
-    from ipkernel_ext.nursery import engine
+    from ipkernel_ext.nursery import engine, mpi
 
     given = settings.engine_settings(config)
     if options.n != 1:
@@ -202,7 +204,9 @@ def _engine(options: argparse.Namespace, config: Config) -> int:
 
     if not options.file and not options.url:
         place.make()
-    engine.serve(engine.build(given), engine.record_of(), locate, place.engines, log, owner)
+    rank = None if options.owned else mpi.rank_of(os.environ)  # an owned engine has inherited that
+    record = engine.record_of(rank=rank)
+    engine.serve(engine.build(given), record, locate, place.engines, log, owner)
     return 0
 
 

@@ -4,7 +4,7 @@
 done in order. Sockets, clock, files and processes are the caller's (``net.controller_server``).
 This file says who may ask for what; the parts decide: ``roster`` and ``ledger`` (tables of peers
 and of tasks), ``dispatch`` (tasks on their way), ``recovery`` (what an earlier life left),
-``lives`` (engines come and go). Each knows those named before it, and none after.
+``jobs`` (ids of MPI ranks), ``lives`` (engines come and go). Each knows those before it, none after.
 
 Rules, and why:
 
@@ -31,6 +31,7 @@ from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.dispatch import Dispatch
 from ipkernel_ext.core.effects import Drop, Effect, Peer, Stop
 from ipkernel_ext.core.functions import FunctionStore
+from ipkernel_ext.core.jobs import Jobs, is_seat
 from ipkernel_ext.core.ledger import Ledger
 from ipkernel_ext.core.lives import Lives
 from ipkernel_ext.core.messages import EngineRecord, Hint, TaskId
@@ -66,7 +67,7 @@ class ControllerCore:
         Looks up what an engine had begun.
     journal, enlisted
         What the journal of the controller's earlier life holds: where tasks went, and which boot
-        has which engine id.
+        (or rank of an MPI job) has which engine id.
     recovery_window : float
         Seconds in which tasks handed out by an earlier life wait for their engine.
     engine_grace : float
@@ -100,12 +101,14 @@ class ControllerCore:
         self._absent_due: float | None = None
         self._out = out = Outbox()
         until = now + recovery_window if journal or enlisted else 0.0
-        self._roster = roster = Roster(out, begun, enlisted or {}, until)
+        boots = {id: name for id, name in (enlisted or {}).items() if not is_seat(name)}
+        self._roster = roster = Roster(out, begun, boots, until)
+        self._jobs = jobs = Jobs(out, roster, enlisted or {})
         self._functions = FunctionStore()
         self._ledger = ledger = Ledger(out, roster, self._functions)
         self._dispatch = dispatch = Dispatch(out, roster, ledger, self._functions)
         self._recovery = Recovery(out, roster, ledger, dispatch, self._functions, journal or {}, now, result_ttl)
-        self._lives = Lives(out, roster, dispatch, self._recovery, host, engine_grace)
+        self._lives = Lives(out, roster, jobs, dispatch, self._recovery, host, engine_grace)
 
     # ------------------------------------------------------------ stimuli
 
@@ -147,6 +150,7 @@ class ControllerCore:
         self._recovery.expire(now)
         if self._roster.recovery_until and now >= self._roster.recovery_until:
             self._recovery.end(now)
+            self._jobs.end_recovery()
             self._dispatch.fail_unservable(now)
             self._dispatch.pump(now)
         self._ledger.send_hints(now)
@@ -462,6 +466,7 @@ class ControllerCore:
     def check(self) -> None:
         """Assert what must hold between stimuli."""
         self._roster.check()
+        self._jobs.check()
         self._ledger.check()
         self._dispatch.check()
         self._recovery.check()

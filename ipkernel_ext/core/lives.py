@@ -16,6 +16,7 @@ from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.dispatch import Dispatch
 from ipkernel_ext.core.effects import Enlist, Peer, Watch
 from ipkernel_ext.core.failures import how
+from ipkernel_ext.core.jobs import Jobs
 from ipkernel_ext.core.messages import EngineRecord, Exit
 from ipkernel_ext.core.outbox import Outbox
 from ipkernel_ext.core.recovery import Recovery
@@ -29,10 +30,18 @@ class Lives:
     """Comings and goings."""
 
     def __init__(
-        self, out: Outbox, roster: Roster, dispatch: Dispatch, recovery: Recovery, host: str, grace: float
+        self,
+        out: Outbox,
+        roster: Roster,
+        jobs: Jobs,
+        dispatch: Dispatch,
+        recovery: Recovery,
+        host: str,
+        grace: float,
     ) -> None:
         self._out = out
         self._roster = roster
+        self._jobs = jobs
         self._dispatch = dispatch
         self._recovery = recovery
         self._host = host
@@ -97,6 +106,7 @@ class Lives:
         roster.next_id = max(roster.next_id, engine.id + 1)
         roster.engines[engine.id] = roster.boots[record.boot] = engine
         roster.trouble = ""
+        self._jobs.join(engine)
         self._out.add(Enlist(engine.id, record.boot))
         self._out.log(f"engine {engine.id} is here: pid {record.pid} on {record.host}")
         return engine
@@ -112,7 +122,7 @@ class Lives:
             self._recovery.boot_is_dead(boot, now)
 
     def _choose_id(self, record: EngineRecord) -> int:
-        """The id it had, or that of the one it replaces, or its rank, or a new one."""
+        """The id it had, or that of the one it replaces, or that of its rank, or a new one."""
         roster = self._roster
         wanted: list[int] = []
         for boot in (record.boot, record.replaces):
@@ -123,13 +133,11 @@ class Lives:
         death = roster.dead.get(record.replaces or "")
         if death is not None:
             wanted.append(death.id)
-        if record.rank is not None:
-            wanted.append(record.rank)
         wanted.append(record.id)
         for id in wanted:
-            if id >= 0 and id not in roster.engines and roster.vacancy(id) is None:
+            if self._jobs.is_free(id, record.rank):
                 return id
-        return roster.next_id
+        return self._jobs.id_for(record)
 
     # ------------------------------------------------------------ engines go
 
@@ -197,6 +205,7 @@ class Lives:
             roster.vacant[engine.boot] = Vacancy(engine.id, restarting)
         else:
             self._out.add(Enlist(engine.id, None))
+        self._jobs.leave(engine)
         self._out.log(f"engine {engine.id} is lost: {how(exit)}", logging.WARNING)
         self._recovery.engine_is_dead(engine)
         self._dispatch.abandon(engine, exit, now)

@@ -30,6 +30,9 @@ Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Count = Annotated[int, Meta(ge=0, lt=2**31)]
 """Of attempts, losses, retries."""
 
+Size = Annotated[int, Meta(ge=1, le=65536)]
+"""Of an MPI job."""
+
 
 class TaskId(NamedTuple):
     """(client, number): unique without asking anybody."""
@@ -120,12 +123,15 @@ class EngineRecord(Struct, frozen=True, array_like=True):
     pid: int
     python: str
     id: Annotated[int, Meta(ge=-1, lt=2**31)] = -1  # given by the controller
-    rank: Count | None = None  # of an MPI job; becomes the id
+    rank: Count | None = None  # in an MPI job; the id follows from it
     replaces: str | None = None  # boot of the engine whose id this one takes over
     agent: str | None = None  # the supervisor that started it and will report its exit
     tags: list[str] = []
     state: str = "ready"  # ready, away
     log: str = ""  # file of its log, on its host
+    size: Size | None = None  # of the MPI job
+    job: str = ""  # its name, the same for all ranks and for no other job; "" where MPI gives none
+    parent: int = 0  # pid of what started the ranks of this host; stands in for a name
 
 
 class Hint(Struct, frozen=True, array_like=True):

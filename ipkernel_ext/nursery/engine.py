@@ -15,6 +15,8 @@ import uuid
 from pathlib import Path
 from typing import NamedTuple
 
+from msgspec import structs
+
 from ipkernel_ext.config import connection
 from ipkernel_ext.config.settings import EngineSettings
 from ipkernel_ext.core.messages import EngineRecord
@@ -23,7 +25,8 @@ from ipkernel_ext.execution.output import OutputBuffer
 from ipkernel_ext.execution.runner import Runner
 from ipkernel_ext.execution.shell import EngineShell
 from ipkernel_ext.net.edge import Locate
-from ipkernel_ext.net.engine_server import OWNER_ENDED, EngineServer, stop_on_signals
+from ipkernel_ext.net.engine_server import GRACE, OWNER_ENDED, EngineServer, stop_on_signals
+from ipkernel_ext.nursery import mpi
 from ipkernel_ext.nursery.orders import EngineOrders, EngineSetup, first_line, set_up
 from ipkernel_ext.nursery.owner import take_owner
 
@@ -45,19 +48,19 @@ def build(settings: EngineSettings) -> Parts:
     return Parts(output, shell)
 
 
-def record_of(orders: EngineOrders | None = None, rank: int | None = None) -> EngineRecord:
+def record_of(orders: EngineOrders | None = None, rank: mpi.Rank | None = None) -> EngineRecord:
     """What this process says of itself as an engine; without an agent's orders, as one of its own."""
-    return EngineRecord(
+    record = EngineRecord(
         boot=orders["boot"] if orders else uuid.uuid4().hex[:12],
         host=socket.gethostname(),
         pid=os.getpid(),
         python=".".join(map(str, sys.version_info[:3])),
         id=orders["number"] if orders else -1,
-        rank=rank,
         agent=orders["agent"] if orders else None,
         replaces=orders["replaces"] if orders else None,
         log=orders["log"] if orders else "",
     )
+    return record if rank is None else structs.replace(record, **rank._asdict(), parent=mpi.starter())
 
 
 def serve_agent(parts: Parts, setup: EngineSetup, orders: EngineOrders, owner: int | None) -> None:
@@ -98,6 +101,7 @@ def serve(
     sys.stdout.flush()
     if reason == OWNER_ENDED and os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)  # nobody is left who would end what user code started
+    mpi.leave(GRACE)
     os._exit(0)  # user code's threads and exit handlers do not hold the engine up
 
 

@@ -12,6 +12,7 @@ from ipkernel_ext.core.client import ClientCore
 from ipkernel_ext.core.controller import ControllerCore
 from ipkernel_ext.core.dispatch import Dispatch
 from ipkernel_ext.core.engine import EngineCore
+from ipkernel_ext.core.jobs import Jobs
 from ipkernel_ext.core.ledger import Ledger
 from ipkernel_ext.core.lives import Lives
 from ipkernel_ext.core.queues import Queue, State
@@ -182,6 +183,12 @@ def what_is_taken_back_goes_to_the_end(patch: pytest.MonkeyPatch) -> None:
 @bug
 def a_replay_under_way_is_not_waited_for(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Recovery, "_may_be_wanted", lambda self, id: False)
+
+
+@bug
+def a_job_has_no_seats_after_a_restart(patch: pytest.MonkeyPatch) -> None:
+    begin = Jobs.__init__
+    patch.setattr(Jobs, "__init__", lambda self, out, roster, enlisted: begin(self, out, roster, {}))
 
 
 @pytest.mark.parametrize("name", BUGS)

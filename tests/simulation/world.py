@@ -17,6 +17,7 @@ from typing import Any
 
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core import wire
+from ipkernel_ext.core.jobs import is_seat
 from ipkernel_ext.core.messages import TaskId
 from tests.simulation.actor import Actor
 from tests.simulation.agents import SimAgent
@@ -24,6 +25,7 @@ from tests.simulation.clients import Asked, SimClient
 from tests.simulation.clock import Clock
 from tests.simulation.controllers import HOST, Disk, SimController
 from tests.simulation.engines import SimEngine, Start
+from tests.simulation.jobs import SimJob
 from tests.simulation.network import Connection, Delays
 
 QUIET = 3000.0  # seconds after the faults by which the world has to be quiet
@@ -54,6 +56,7 @@ class World:
         self.controller: SimController | None = None
         self.engines: dict[str, SimEngine] = {}
         self.agents: list[SimAgent] = []
+        self.jobs: list[SimJob] = []
         self.clients: list[SimClient] = []
         self.connections: list[Connection] = []
         self.begun: dict[str, set[tuple[TaskId, int]]] = {}
@@ -115,6 +118,9 @@ class World:
             for has_agent in of_host:
                 if not has_agent:
                     self.start_engine(f"host{n}", None, None)
+        chance = Random(f"jobs {self.seed}")
+        if chance.random() < 0.25:
+            self.jobs = [SimJob(self, n, chance) for n in range(chance.randint(1, 2))]
         for n in range(random.randint(1, 3)):
             self.clients.append(SimClient(self, f"client{n}"))
         self._plan("fault", max(0.01, sum(self._fault_rate.values())), self._fault)
@@ -285,12 +291,11 @@ class World:
         self.connections.append(connection)
         return connection
 
-    def start_engine(self, host: str, agent: SimAgent | None, replaces: str | None) -> SimEngine:
+    def start_engine(self, host: str, agent: SimAgent | None, replaces: str | None, **fields: Any) -> SimEngine:
         """A new life of an engine."""
         boot = f"boot{len(self.engines)}"
-        record = m.EngineRecord(boot, host, len(self.engines) + 100, "3", replaces=replaces)
-        if agent is not None:
-            record = m.EngineRecord(boot, host, record.pid, "3", replaces=replaces, agent=agent.name)
+        supervisor = None if agent is None else agent.name
+        record = m.EngineRecord(boot, host, len(self.engines) + 100, "3", replaces=replaces, agent=supervisor, **fields)
         engine = self.engines[boot] = SimEngine(self, record, agent)
         return engine
 
@@ -391,6 +396,7 @@ class World:
         self._judge_order()
         self._judge_leaks()
         self._judge_roster()
+        self._judge_jobs()
 
     def _judge_order(self) -> None:
         """One client's addressed tasks started in order of submission.
@@ -445,12 +451,28 @@ class World:
                 s for starts in self.starts.values() for s in starts if s.boot == boot and isinstance(s.work, m.Push)
             ]
             assert len(pushes) == engine.pushed, f"namespace of {boot}"
-        assert set(self.disk.enlisted.values()) >= set(alive), "an engine is not enlisted"
-        assert len(self.disk.enlisted) == len(alive), f"enlisted: {self.disk.enlisted}, alive {sorted(alive)}"
+        enlisted = [boot for boot in self.disk.enlisted.values() if not is_seat(boot)]
+        assert set(enlisted) >= set(alive), "an engine is not enlisted"
+        assert len(enlisted) == len(alive), f"enlisted: {self.disk.enlisted}, alive {sorted(alive)}"
         for client in self.clients:
             if client.alive:
                 seen = {engine.boot for engine in client.core.engines.values()}
                 assert seen == set(alive), f"{client.name} sees {sorted(seen)}, there are {sorted(alive)}"
+
+    def _judge_jobs(self) -> None:
+        """Ids of a job follow from its ranks, and nobody else has ids of its block."""
+        blocks: set[int] = set()
+        for job in self.jobs:
+            ids = job.ids()
+            bases = {id - rank for rank, id in ids.items()}
+            assert len(bases) <= 1, f"ranks and ids: {ids}"
+            for base in bases:
+                block = set(range(base, base + job.size))
+                others = {engine.core.id for engine in self.engines.values() if engine.alive} - set(ids.values())
+                assert not block & (others | blocks), f"{block} is not only job {job.name}'s"
+                blocks |= block
+        seats = {id for id, name in self.disk.enlisted.items() if is_seat(name)}
+        assert seats <= blocks, f"seats {seats}, blocks {blocks}"
 
 
 _SMALL: dict[str, tuple[int, ...]] = {

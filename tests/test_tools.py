@@ -1,0 +1,58 @@
+"""The scripts that `make` calls, where they can be tried without changing the machine."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+TOOLS = Path(__file__).parent.parent / "tools"
+NEEDED = {"ip": "iproute2", "ps": "procps", "tmux": "tmux"}
+
+
+@pytest.fixture
+def machine(tmp_path):
+    """Run ``setup-debian`` as if only these commands were there; a function."""
+
+    def run(commands, uid, apt="exit 0"):
+        log = tmp_path / "apt"
+        stubs = {**dict.fromkeys(commands, "exit 0"), "id": f"echo {uid}", "apt-get": f'echo "$@" >> {log}; {apt}'}
+        for name, text in stubs.items():
+            (tmp_path / name).write_text(f"#!{shutil.which('bash')}\n{text}\n")
+            (tmp_path / name).chmod(0o755)
+        script = (TOOLS / "setup-debian").read_text().replace("$PATH:/usr/sbin:/sbin", str(tmp_path))
+        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=20)
+        assert done.returncode == 0, done.stderr
+        return done.stderr, log.read_text() if log.exists() else ""
+
+    return run
+
+
+@pytest.mark.parametrize("uid", [0, 1000])
+def test_nothing_is_done_where_nothing_is_missing(machine, uid):
+    assert machine(NEEDED, uid) == ("", "")
+
+
+def test_root_installs_what_is_missing(machine):
+    _, asked = machine(["ip", "ps"], 0)
+    assert asked.splitlines()[-1].split()[-1] == "tmux"
+    assert "iproute2" not in asked
+
+
+def test_others_are_told_what_is_missing(machine):
+    said, asked = machine(["ps"], 1000)
+    assert "apt-get install iproute2 tmux" in said
+    assert not asked
+
+
+def test_an_installation_that_fails_is_no_failure_of_the_tests(machine):
+    said, _ = machine(["ip", "ps"], 0, apt="exit 100")
+    assert "are skipped" in said
+
+
+def test_a_python_that_is_not_here_is_said_in_the_summary():
+    environment = {**os.environ, "VERSIONS": "3.0"}
+    done = subprocess.run([TOOLS / "test-all"], env=environment, capture_output=True, text=True, timeout=50)
+    assert done.returncode != 0
+    assert done.stdout.strip() == "Python 3.0: is not here, skipped"
