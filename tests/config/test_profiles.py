@@ -77,7 +77,7 @@ def test_a_misspelt_option_names_its_file() -> None:
     path = put("default", "c.ParallelCluster.restat = 'never'")
     with pytest.raises(ValueError, match=r"did you mean restart\?") as caught:
         profiles.load(None, "ipcluster_config.py")
-    assert str(caught.value).startswith(f"{path}: ")
+    assert str(caught.value).startswith(f"{path}, line 1: ")
 
 
 @pytest.mark.parametrize(
