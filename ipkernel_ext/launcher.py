@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from ipkernel_ext.config import connection, profiles, settings
+from ipkernel_ext.config import connection, files, profiles, settings
 from ipkernel_ext.config.place import Place
 from ipkernel_ext.errors import AlreadyRunning, EngineStartError, NotConnected
 from ipkernel_ext.remote import RemoteController
@@ -194,11 +194,9 @@ def stop_profile(profile: str | None) -> bool:
         It does not end; names the process.
     """
     place = Place.of_profile(profile)
-    running = find(place)
-    if running is None:
+    pid = process_of(place)
+    if pid is None:
         return False
-    agent = _agent_pid(place)
-    pid = agent or running.pid
     os.kill(pid, signal.SIGTERM)
     until = time.monotonic() + STOP
     descriptor = os.pidfd_open(pid) if is_running(pid) else None
@@ -210,6 +208,12 @@ def stop_profile(profile: str | None) -> bool:
         if not ended:
             raise EngineStartError(f"the cluster does not end; its process {pid} still runs")
     return True
+
+
+def process_of(place: Place) -> int | None:
+    """The process whose end is the cluster's: its agent, or a controller started by hand. None: none runs."""
+    running = find(place)
+    return None if running is None else _agent_pid(place) or running.pid
 
 
 def _agent_pid(place: Place) -> int | None:
@@ -259,10 +263,13 @@ def launch(
         raise ValueError(f"engines={engines!r} is not known; there is 'local'")
     if start_method not in (None, "spawn"):
         raise ValueError(f"start_method={start_method!r} is not known; there is 'spawn'")
-    configured = profiles.load(profile, "ipcluster_config.py")
+    if (problem := profiles.missing(profile)) is not None:
+        raise ValueError(problem)
+    configured = files.load(profile, "ipcluster_config.py")
     for name, value in config.items():
         configured.ParallelCluster[name] = value
-    cluster = Cluster(n, cwd=cwd, env=env, cluster=settings.cluster_settings(configured))
+    options = [] if profile is None else [f"--profile={profile}"]  # whose config files its processes read
+    cluster = Cluster(n, cwd=cwd, env=env, options=options, cluster=settings.cluster_settings(configured))
     cluster.start()
     try:
         rc = cluster.connect()

@@ -54,7 +54,9 @@ class ParallelMagics(Configurable):
     """The magics."""
 
     autostart = Bool(True, help="Whether the first magic starts a cluster when none runs.").tag(config=True)
-    n = Integer(0, min=0, help="Engines of a cluster that a magic starts; 0 is one per core.").tag(config=True)
+    n = Integer(0, min=0, help="Engines of a cluster that a magic starts; 0 is what ParallelCluster.n says.").tag(
+        config=True
+    )
     profile = Unicode("default", help="Profile whose cluster the magics use.").tag(config=True)
     targets = Unicode("all", help="Engines that the magics address.").tag(config=True)
 

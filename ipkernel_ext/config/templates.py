@@ -94,6 +94,15 @@ def make_profile(name: str) -> bool:
     return True
 
 
+def make_if_missing(name: str) -> str | None:
+    """For what starts a cluster in a profile: make it where it is not there; what to tell the user of that."""
+    if profiles.exists(name):
+        return None
+    near = profiles.near(name)
+    make_profile(name)
+    return f"profile {name!r} is new; `ipcluster profile create {name}` adds its config files. {near}".rstrip()
+
+
 def _write(path: Path) -> str:
     """Write or complete one file; what was done, in words."""
     text = section(path.name)

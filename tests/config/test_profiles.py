@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ipkernel_ext.config import profiles
+from ipkernel_ext.config import files, profiles
 
 
 def put(name: str, text: str, file: str = "ipcluster_config.py") -> Path:
@@ -58,25 +58,25 @@ def test_names(ipython_dir: Path) -> None:
 
 
 def test_no_profile_and_no_file_are_empty() -> None:
-    assert profiles.load("nowhere", "ipcluster_config.py") == {}
+    assert files.load("nowhere", "ipcluster_config.py") == {}
 
 
 def test_a_later_file_wins() -> None:
     put("default", "c.ParallelCluster.n = 3\nc.ParallelCluster.restart = 'never'")
     put("default", "c.ParallelCluster.n = 4", "ipcontroller_config.py")
-    config = profiles.load(None, "ipcluster_config.py", "ipcontroller_config.py")
+    config = files.load(None, "ipcluster_config.py", "ipcontroller_config.py")
     assert config.ParallelCluster == {"n": 4, "restart": "never"}
 
 
 def test_get_config_works_as_in_other_config_files() -> None:
     put("default", "c = get_config()\nc.ParallelCluster.n = 2\nc.Cluster.engines = 'mpi'")
-    assert profiles.load(None, "ipcluster_config.py").ParallelCluster.n == 2
+    assert files.load(None, "ipcluster_config.py").ParallelCluster.n == 2
 
 
 def test_a_misspelt_option_names_its_file() -> None:
     path = put("default", "c.ParallelCluster.restat = 'never'")
     with pytest.raises(ValueError, match=r"did you mean restart\?") as caught:
-        profiles.load(None, "ipcluster_config.py")
+        files.load(None, "ipcluster_config.py")
     assert str(caught.value).startswith(f"{path}, line 1: ")
 
 
@@ -91,8 +91,25 @@ def test_a_misspelt_option_names_its_file() -> None:
 def test_a_broken_file_names_its_line(text: str, said: str) -> None:
     path = put("default", text)
     with pytest.raises(ValueError, match=r"ipcluster_config\.py, line") as caught:
-        profiles.load(None, "ipcluster_config.py")
+        files.load(None, "ipcluster_config.py")
     assert str(caught.value).startswith(f"{path}, {said}")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("x = 1\nc.ParallelCluster.n = 2\nc.ParallelCluster.n = 'x'", "line 3: ParallelCluster.n cannot be 'x'"),
+        ("\nc.ParalelCluster.n = 2", "line 2: there is no class 'ParalelCluster': did you mean ParallelCluster?"),
+        ("d = c.ParallelCluster\n\nd.n = 'x'", "ipcluster_config.py: ParallelCluster.n cannot be 'x'"),
+        ("c.ParallelCluster.restart = 'always'", "line 1: ParallelCluster.restart cannot be 'always'; it takes"),
+        ("c.ParallelCluster = 3", "line 1: ValueError"),
+    ],
+)
+def test_a_wrong_option_names_its_line_where_it_can_be_found(text: str, said: str) -> None:
+    put("default", text)
+    with pytest.raises(ValueError, match=r"ipcluster_config\.py") as caught:
+        files.load(None, "ipcluster_config.py")
+    assert said in str(caught.value)
 
 
 def test_ipython_is_not_imported() -> None:
