@@ -10,20 +10,20 @@ import json
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from traitlets.config import Config, Configurable
-from traitlets.config.loader import DeferredConfigString
 
 from ipkernel_ext import __version__
-from ipkernel_ext.config import connection, profiles, settings
-from ipkernel_ext.config.place import Place
+from ipkernel_ext.config import command_line, connection, files, logs, profiles, settings, templates
+from ipkernel_ext.config.place import Place, runtime_root
 from ipkernel_ext.errors import NotConnected, ParallelError
 from ipkernel_ext.nursery.owner import take_owner
 
@@ -34,7 +34,8 @@ def ipcontroller(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--directory", help=argparse.SUPPRESS)
     parser.add_argument("--owned", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
-    _main(parser, arguments, _controller, [settings.ParallelController])
+    parser.set_defaults(do=_controller, files=["ipcontroller_config.py"], makes_profile=True)
+    _main(parser, arguments, [settings.ParallelController])
 
 
 def ipengine(arguments: Sequence[str] | None = None) -> None:
@@ -50,7 +51,8 @@ def ipengine(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--boot", default="", help=argparse.SUPPRESS)
     parser.add_argument("--agent", help=argparse.SUPPRESS)
     parser.add_argument("--replaces", help=argparse.SUPPRESS)
-    _main(parser, arguments, _engine, [settings.ParallelEngine])
+    parser.set_defaults(do=_engine, files=["ipengine_config.py"])
+    _main(parser, arguments, [settings.ParallelEngine])
 
 
 def ipcluster(arguments: Sequence[str] | None = None) -> None:
@@ -67,9 +69,46 @@ def ipcluster(arguments: Sequence[str] | None = None) -> None:
     listed = actions.add_parser("list", help="the clusters that run", parents=[_common()])
     listed.add_argument("--json", action="store_true", help="as JSON")
     status = actions.add_parser("status", help="engines and queues of the profile's cluster", parents=[_common()])
-    for action, do in ((start, _start), (stop, _stop), (listed, _list), (status, _status)):
-        action.set_defaults(do=do)
-    _main(parser, arguments, None, [settings.ParallelCluster, settings.ParallelController, settings.ParallelEngine])
+    logs = actions.add_parser("logs", help="what controller, agent and engines wrote", parents=[_common()])
+    logs.add_argument("engine", nargs="?", metavar="ENGINE", help="of this engine only (default: all)")
+    logs.add_argument("-f", "--follow", action="store_true", help="go on until the cluster ends, or Ctrl-C")
+    logs.add_argument("-n", "--lines", type=_natural, metavar="N", help="the last N lines of each (default: all)")
+    clean = actions.add_parser("clean", help="remove what dead clusters left behind", parents=[_common()])
+    clean.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+    clean.add_argument("--kill", action="store_true", help="also end processes whose cluster is gone")
+    doctor = actions.add_parser("doctor", help="find the usual causes of trouble", parents=[_common()])
+    doctor.add_argument("--json", action="store_true", help="as JSON")
+    start.set_defaults(files=templates.OURS, makes_profile=True)
+    for action, do in (
+        (start, _start),
+        (stop, _stop),
+        (listed, _list),
+        (status, _status),
+        (logs, _logs),
+        (clean, _clean),
+        (doctor, _doctor),
+    ):
+        action.set_defaults(do=do, parser=action)
+    _add_profile(actions)
+    used = [settings.ParallelCluster, settings.ParallelController, settings.ParallelEngine]
+    _main(parser, arguments, used)
+
+
+def _add_profile(actions: Any) -> None:
+    """``ipcluster profile``, whose actions have actions of their own."""
+    profile = actions.add_parser(
+        "profile", help="make a profile with its config files; list profiles", parents=[_help()]
+    )
+    profile.set_defaults(parser=profile)
+    actions = profile.add_subparsers(dest="profile_action", metavar="ACTION")
+    create = actions.add_parser(
+        "create", help="write the config files, every option commented with its default", parents=[_help()]
+    )
+    create.add_argument("name", metavar="NAME", help="of the profile; what is there already stays as it is")
+    create.set_defaults(do=_create_profile, parser=create)
+    listed = actions.add_parser("list", help="the profiles, their config files and clusters", parents=[_help()])
+    listed.add_argument("--json", action="store_true", help="as JSON")
+    listed.set_defaults(do=_list_profiles, parser=listed)
 
 
 # ---------------------------------------------------------------- what they share
@@ -85,73 +124,74 @@ def _parser(name: str, text: str) -> argparse.ArgumentParser:
 
 
 def _common() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
+    common = argparse.ArgumentParser(add_help=False, parents=[_help()])
     common.add_argument("--profile", default=argparse.SUPPRESS, help="the IPython profile (default: default)")
+    return common
+
+
+def _help() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--help-all", action="store_true", default=argparse.SUPPRESS, help="also list all options")
     common.add_argument("--version", action="version", version=__version__)
     return common
 
 
+def _natural(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of lines")
+    return int(text)
+
+
 def _main(
-    parser: argparse.ArgumentParser,
-    arguments: Sequence[str] | None,
-    do: Callable[[argparse.Namespace, Config], int] | None,
-    classes: Sequence[type[Configurable]],
+    parser: argparse.ArgumentParser, arguments: Sequence[str] | None, classes: Sequence[type[Configurable]]
 ) -> None:
-    options, rest = parser.parse_known_args(sys.argv[1:] if arguments is None else arguments)
+    """Read options, call the action that they choose, and end with its exit code."""
+    rest, others = command_line.part(sys.argv[1:] if arguments is None else arguments)
+    options = parser.parse_args(others)
+    chosen = getattr(options, "parser", parser)
     if hasattr(options, "help_all"):
-        parser.print_help()
+        chosen.print_help()
         for kind in classes:
             print("\n" + kind.class_get_help())
         sys.exit(0)
-    do = do or getattr(options, "do", None)
-    if do is None:
-        parser.print_help()
+    if not hasattr(options, "do"):
+        chosen.print_help()
         sys.exit(2)
-    profile = getattr(options, "profile", None)
-    options.profile = profile
-    options.rest = [argument for argument in rest if argument.startswith("--") and "." in argument]
-    strange = [argument for argument in rest if argument not in options.rest]
-    if strange:
-        parser.error(f"unrecognized arguments: {' '.join(strange)}")
+    options.rest = rest
+    options.profile = getattr(options, "profile", None)
+    # what an agent starts is told everything that its cluster was told
+    known = settings.CLASSES if getattr(options, "owned", False) else classes
     try:
-        config = profiles.load(profile, f"{parser.prog.split()[0]}_config.py")
-        config.merge(_from_command_line(options.rest))
-        settings.check(config)
-        code = do(options, config)
-    except ParallelError as error:
-        code = _complain(parser.prog, error)
-    except ValueError as error:
-        code = _complain(parser.prog, error)
+        _look_for_profile(options)
+        config = files.load(options.profile, *getattr(options, "files", ()))
+        config.merge(command_line.read(rest, known))
+        code = options.do(options, config)
+        sys.stdout.flush()
+    except (ParallelError, ValueError) as error:
+        print(f"{chosen.prog}: {error}", file=sys.stderr)
+        code = 1
     except KeyboardInterrupt:
         code = 130
+    except BrokenPipeError:  # whoever read our output has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
     sys.exit(code)
 
 
-def _complain(program: str, error: Exception) -> int:
-    print(f"{program}: {error}", file=sys.stderr)
-    return 1
-
-
-def _from_command_line(arguments: Sequence[str]) -> Config:
-    """Options given as ``--Class.option=value``.
+def _look_for_profile(options: argparse.Namespace) -> None:
+    """What starts a cluster may make its profile, and says so; what looks for a cluster or its files does not.
 
     Raises
     ------
     ValueError
-        A class that is not ours; names those that are.
+        There is no such profile; names those that are near.
     """
-    ours = [kind.__name__ for kind in settings.CLASSES]
-    config = Config()
-    for argument in arguments:
-        name, _, value = argument.removeprefix("--").partition("=")
-        kind, _, option = name.partition(".")
-        if kind not in ours:
-            raise ValueError(f"{argument!r} is not an option of ours; the classes are {', '.join(ours)}")
-        if not value:
-            raise ValueError(f"{argument!r} needs a value: --{name}=VALUE")
-        config[kind][option] = DeferredConfigString(value)
-    return config
+    name = options.profile
+    if profiles.exists(name) or any(getattr(options, other, None) for other in ("directory", "file", "url")):
+        return
+    if not getattr(options, "makes_profile", False):
+        raise ValueError(profiles.missing(name))
+    print(templates.make_if_missing(name), file=sys.stderr)
 
 
 def _place(options: argparse.Namespace) -> Place:
@@ -320,6 +360,99 @@ def _status(options: argparse.Namespace, config: Config) -> int:
             f"{queue['running']} running, {queue['queued']} queued, {queue['done']} done"
         )
     print(f"{status['queue']['unassigned']} tasks wait for an engine")
+    return 0
+
+
+def _logs(options: argparse.Namespace, config: Config) -> int:
+    from ipkernel_ext.launcher import process_of
+
+    place = _place(options)
+
+    def chosen() -> dict[str, Path]:
+        return logs.choose(logs.cluster_logs(place.logs), options.engine)
+
+    if not chosen():
+        raise NotConnected(f"there are no logs in {place.logs}; `ipcluster start{_profile_option(place)}` makes some")
+    pid = process_of(place) if options.follow else None
+    running = None if pid is None else os.pidfd_open(pid)
+    try:
+        for name, line in logs.follow(chosen, options.lines, running):
+            print(line if options.engine else f"{name} | {line}", flush=options.follow)
+    except KeyboardInterrupt:
+        return 0
+    if options.follow:
+        print("the cluster has ended" if running else "no cluster runs", file=sys.stderr)
+    return 0
+
+
+def _clean(options: argparse.Namespace, config: Config) -> int:
+    from ipkernel_ext import clean
+
+    def look() -> clean.Found:
+        places = [Place.of_profile(name) for name in profiles.profiles()]
+        processes = clean.processes(os.getuid())
+        return clean.survey(runtime_root(), places, processes, host=socket.gethostname(), now=time.time())
+
+    found = look()
+    for process in found.orphans:
+        what = f"{process.program} (pid {process.pid}), whose cluster is gone"
+        if not options.kill:
+            print(f"still runs: {what}; `ipcluster clean --kill` ends it")
+        elif options.dry_run:
+            print(f"would end {what}")
+        else:
+            clean.end(process)
+            print(f"ended {what}")
+    if found.orphans and options.kill and not options.dry_run:
+        found = look()
+    for path in found.stale:
+        if options.dry_run:
+            print(f"would remove {path}")
+        else:
+            print(f"removed {path}" if clean.remove(path) else f"left {path}: a cluster starts there")
+    for path, reason in found.left:
+        print(f"left {path}: {reason}")
+    if not any(found):
+        print("nothing to clean")
+    return 0
+
+
+def _doctor(options: argparse.Namespace, config: Config) -> int:
+    from ipkernel_ext import doctor
+
+    findings = []
+    for finding in doctor.examine(options.profile, now=time.time()):
+        findings.append(finding)
+        if not options.json:
+            print(finding, flush=True)
+    if options.json:
+        print(json.dumps([finding._asdict() for finding in findings], indent=2))
+    return int(not all(finding.ok for finding in findings))
+
+
+def _create_profile(options: argparse.Namespace, config: Config) -> int:
+    for line in templates.create(options.name):
+        print(line)
+    return 0
+
+
+def _list_profiles(options: argparse.Namespace, config: Config) -> int:
+    from ipkernel_ext.launcher import find
+
+    rows: list[dict[str, Any]] = []
+    for name in profiles.profiles():
+        directory = profiles.profile_dir(name)
+        there = [file for file in templates.OURS if (directory / file).is_file()]
+        running = find(Place.of_profile(name)) is not None
+        rows.append({"profile": name, "directory": str(directory), "files": there, "running": running})
+    if options.json:
+        print(json.dumps(rows, indent=2))
+        return 0
+    for row in rows:
+        runs = ", its cluster runs" if row["running"] else ""
+        print(f"{row['profile']:<20} {row['directory']}: {', '.join(row['files']) or 'no config files of ours'}{runs}")
+    if not rows:
+        print("there are no profiles yet; `ipcluster profile create NAME` makes one")
     return 0
 
 

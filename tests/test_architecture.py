@@ -29,6 +29,8 @@ MAY_IMPORT = {
     "nursery": {"net", "execution", "config", "core", "errors"},
     "results": {"net", "payload", "core", "sequences", "errors"},
     "remote": {"net", "results", "payload", "sequences", "targets", "config", "core", "errors"},
+    "clean": {"config", "errors"},
+    "doctor": {"clean", "remote", "config", "core", "errors"},
     "launchers": {"config", "errors"},
     "launcher": {"launchers", "remote", "config", "errors"},
 }
@@ -43,7 +45,8 @@ AT_THE_TOP = {"magics", "commands", "testing"}
 IMPURE = {"asyncio", "os", "random", "secrets", "select", "signal", "socket", "subprocess", "threading", "time", "uuid"}
 """Of the standard library; the core has no clock, no chance, no threads and no environment."""
 
-WALL_CLOCK = {"net/controller_server.py", "remote.py"}
+WALL_CLOCK = {"net/controller_server.py", "remote.py", "commands.py"}
+"""Those that stamp results, and the commands: how old a file is, only that clock says."""
 
 UNPICKLERS = {"pickle", "cloudpickle", "_pickle", "dill", "shelve", f"{PACKAGE}.payload"}
 
