@@ -376,7 +376,7 @@ def _logs(options: argparse.Namespace, config: Config) -> int:
     pid = process_of(place) if options.follow else None
     running = None if pid is None else os.pidfd_open(pid)
     try:
-        for name, line in logs.follow(chosen, options.lines, running):
+        for name, line in logs.follow(chosen, options.lines, running, sys.stdout.fileno()):
             print(line if options.engine else f"{name} | {line}", flush=options.follow)
     except KeyboardInterrupt:
         return 0

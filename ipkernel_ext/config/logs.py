@@ -83,7 +83,9 @@ class Follower:
         return found + len(self._last) if found >= 0 else 0
 
 
-def follow(logs: Callable[[], dict[str, Path]], lines: int | None, running: int | None) -> Iterator[tuple[str, str]]:
+def follow(
+    logs: Callable[[], dict[str, Path]], lines: int | None, running: int | None, output: int | None = None
+) -> Iterator[tuple[str, str]]:
     """Lines of several logs as they come, each with the name of its log; then what is there at the end.
 
     Parameters
@@ -95,7 +97,13 @@ def follow(logs: Callable[[], dict[str, Path]], lines: int | None, running: int 
     running : int or None
         A descriptor that can be read when nothing more is written (a process's, of ``os.pidfd_open``).
         None: nothing more is written already now.
+    output : int or None
+        The descriptor that the caller writes to; following ends when a pipe there has lost its reader.
     """
+    poller = select.poll()
+    for descriptor, events in ((running, select.POLLIN), (output, 0)):
+        if descriptor is not None:
+            poller.register(descriptor, events)
     followers: dict[str, Follower] = {}
     ended = running is None
     while True:
@@ -103,10 +111,13 @@ def follow(logs: Callable[[], dict[str, Path]], lines: int | None, running: int 
             follower = followers.setdefault(name, Follower(path, lines))
             for line in follower.read(final=ended):
                 yield name, line
-        if ended or running is None:
+        if ended:
             return
         lines = None  # a log that comes later is new from its first line
-        ended = bool(select.select([running], [], [], LOOK)[0])
+        ready = [descriptor for descriptor, _ in poller.poll(LOOK * 1000)]
+        if output in ready:
+            return
+        ended = bool(ready)
 
 
 def _last_lines(text: bytes, count: int) -> bytes:

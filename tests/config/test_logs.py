@@ -116,6 +116,17 @@ def test_following_ends_when_nothing_more_is_written(tmp_path: Path) -> None:
     os.close(reader)
 
 
+def test_following_ends_when_nobody_reads_what_it_gives(log: Path) -> None:
+    running, output = os.pipe(), os.pipe()
+    lines = logs.follow(lambda: {"a": log}, None, running[0], output[1])
+    log.write_text("1\n")
+    assert next(lines) == ("a", "1")
+    os.close(output[0])
+    assert list(lines) == []
+    for descriptor in (*running, output[1]):
+        os.close(descriptor)
+
+
 def test_what_is_not_written_any_more_is_read_once(log: Path) -> None:
     log.write_text("1\n2")
     assert list(logs.follow(lambda: {"a": log}, None, None)) == [("a", "1"), ("a", "2")]
