@@ -212,7 +212,7 @@ def _option(command: Sequence[str], name: str) -> str | None:
 def _runtime_directories(root: Path) -> Iterator[Path]:
     try:
         entries = list(os.scandir(root))
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:  # none has been made, or it is somebody else's
         return
     for entry in entries:
         status = entry.stat(follow_symlinks=False)

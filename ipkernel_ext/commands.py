@@ -175,6 +175,11 @@ def _main(
     except BrokenPipeError:  # whoever read our output has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"{chosen.prog}: {error.filename}: {error.strerror}", file=sys.stderr)
+        code = 1
     sys.exit(code)
 
 

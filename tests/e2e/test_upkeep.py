@@ -65,6 +65,13 @@ def test_exit_codes(arguments, code, says):
     assert "Traceback" not in done.stderr
 
 
+def test_a_directory_that_cannot_be_made_is_named(ipython_dir):
+    ipython_dir.write_text("a file is in the way")
+    done = run("ipcluster", "profile", "create", "mpi")
+    assert done.returncode == 1
+    assert done.stderr == f"ipcluster profile create: {ipython_dir}: File exists\n"
+
+
 # ---------------------------------------------------------------- profiles and configuration
 
 
