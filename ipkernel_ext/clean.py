@@ -125,7 +125,7 @@ def remove(path: Path) -> bool:
     if lock is None:
         return False
     try:
-        shutil.rmtree(path)  # a controller that waits for the lock sees that the file is another one now
+        shutil.rmtree(path)
     finally:
         os.close(lock)
     return True

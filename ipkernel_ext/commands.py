@@ -6,24 +6,24 @@ Nothing is decided here but what to say to a person at a terminal.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from traitlets.config import Config, Configurable
 
 from ipkernel_ext import __version__
-from ipkernel_ext.config import command_line, connection, files, logs, profiles, settings, templates
-from ipkernel_ext.config.place import Place, runtime_root
+from ipkernel_ext.config import command_line, connection, files, profiles, settings, templates
+from ipkernel_ext.config.place import Place
 from ipkernel_ext.errors import NotConnected, ParallelError
 from ipkernel_ext.nursery.owner import take_owner
 
@@ -84,9 +84,9 @@ def ipcluster(arguments: Sequence[str] | None = None) -> None:
         (stop, _stop),
         (listed, _list),
         (status, _status),
-        (logs, _logs),
-        (clean, _clean),
-        (doctor, _doctor),
+        (logs, _upkeep("logs")),
+        (clean, _upkeep("clean")),
+        (doctor, _upkeep("doctor")),
     ):
         action.set_defaults(do=do, parser=action)
     _add_profile(actions)
@@ -105,10 +105,10 @@ def _add_profile(actions: Any) -> None:
         "create", help="write the config files, every option commented with its default", parents=[_help()]
     )
     create.add_argument("name", metavar="NAME", help="of the profile; what is there already stays as it is")
-    create.set_defaults(do=_create_profile, parser=create)
+    create.set_defaults(do=_upkeep("create_profile"), parser=create)
     listed = actions.add_parser("list", help="the profiles, their config files and clusters", parents=[_help()])
     listed.add_argument("--json", action="store_true", help="as JSON")
-    listed.set_defaults(do=_list_profiles, parser=listed)
+    listed.set_defaults(do=_upkeep("list_profiles"), parser=listed)
 
 
 # ---------------------------------------------------------------- what they share
@@ -205,10 +205,6 @@ def _place(options: argparse.Namespace) -> Place:
     return Place.of_profile(options.profile)
 
 
-def _profile_option(place: Place) -> str:
-    return "" if place.profile in (None, "default") else f" --profile={place.profile}"
-
-
 def _log(name: str) -> logging.Logger:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     return logging.getLogger(f"ipkernel_ext.{name}")
@@ -229,7 +225,7 @@ def _controller(options: argparse.Namespace, config: Config) -> int:
             return
         profile = "" if place.profile in (None, "default") else f'profile="{place.profile}"'
         print(f"controller listens at {url} (pid {os.getpid()})")
-        print(f"  engines join with:  ipengine{_profile_option(place)}")
+        print(f"  engines join with:  ipengine{profiles.option(place.profile)}")
         print(f"  clients connect by: %load_ext ipkernel_ext in IPython, or RemoteController({profile}) in a script")
         print("Ctrl-C ends it.", flush=True)
 
@@ -254,7 +250,7 @@ def _engine(options: argparse.Namespace, config: Config) -> int:
     log.setLevel(logging.WARNING)
 
     def locate() -> str:
-        return options.url or connection.read(path, f"ipcluster start{_profile_option(place)}").url
+        return options.url or connection.read(path, f"ipcluster start{profiles.option(place.profile)}").url
 
     if not options.file and not options.url:
         place.make()
@@ -368,97 +364,14 @@ def _status(options: argparse.Namespace, config: Config) -> int:
     return 0
 
 
-def _logs(options: argparse.Namespace, config: Config) -> int:
-    from ipkernel_ext.launcher import process_of
+def _upkeep(action: str) -> Callable[[argparse.Namespace, Config], int]:
+    """An action of ``upkeep``, imported when it is used."""
 
-    place = _place(options)
+    def do(options: argparse.Namespace, config: Config) -> int:
+        chosen: Callable[[argparse.Namespace], int] = getattr(importlib.import_module("ipkernel_ext.upkeep"), action)
+        return chosen(options)
 
-    def chosen() -> dict[str, Path]:
-        return logs.choose(logs.cluster_logs(place.logs), options.engine)
-
-    if not chosen():
-        raise NotConnected(f"there are no logs in {place.logs}; `ipcluster start{_profile_option(place)}` makes some")
-    pid = process_of(place) if options.follow else None
-    running = None if pid is None else os.pidfd_open(pid)
-    try:
-        for name, line in logs.follow(chosen, options.lines, running, sys.stdout.fileno()):
-            print(line if options.engine else f"{name} | {line}", flush=options.follow)
-    except KeyboardInterrupt:
-        return 0
-    if options.follow:
-        print("the cluster has ended" if running else "no cluster runs", file=sys.stderr)
-    return 0
-
-
-def _clean(options: argparse.Namespace, config: Config) -> int:
-    from ipkernel_ext import clean
-
-    def look() -> clean.Found:
-        places = [Place.of_profile(name) for name in profiles.profiles()]
-        processes = clean.processes(os.getuid())
-        return clean.survey(runtime_root(), places, processes, host=socket.gethostname(), now=time.time())
-
-    found = look()
-    for process in found.orphans:
-        what = f"{process.program} (pid {process.pid}), whose cluster is gone"
-        if not options.kill:
-            print(f"still runs: {what}; `ipcluster clean --kill` ends it")
-        elif options.dry_run:
-            print(f"would end {what}")
-        else:
-            clean.end(process)
-            print(f"ended {what}")
-    if found.orphans and options.kill and not options.dry_run:
-        found = look()
-    for path in found.stale:
-        if options.dry_run:
-            print(f"would remove {path}")
-        else:
-            print(f"removed {path}" if clean.remove(path) else f"left {path}: a cluster starts there")
-    for path, reason in found.left:
-        print(f"left {path}: {reason}")
-    if not any(found):
-        print("nothing to clean")
-    return 0
-
-
-def _doctor(options: argparse.Namespace, config: Config) -> int:
-    from ipkernel_ext import doctor
-
-    findings = []
-    for finding in doctor.examine(options.profile, now=time.time()):
-        findings.append(finding)
-        if not options.json:
-            print(finding, flush=True)
-    if options.json:
-        print(json.dumps([finding._asdict() for finding in findings], indent=2))
-    return int(not all(finding.ok for finding in findings))
-
-
-def _create_profile(options: argparse.Namespace, config: Config) -> int:
-    for line in templates.create(options.name):
-        print(line)
-    return 0
-
-
-def _list_profiles(options: argparse.Namespace, config: Config) -> int:
-    from ipkernel_ext.launcher import find
-
-    rows: list[dict[str, Any]] = []
-    for name in profiles.profiles():
-        directory = profiles.profile_dir(name)
-        there = [file for file in templates.OURS if (directory / file).is_file()]
-        running = find(Place.of_profile(name)) is not None
-        rows.append({"profile": name, "directory": str(directory), "files": there, "running": running})
-    if options.json:
-        print(json.dumps(rows, indent=2))
-        return 0
-    for row in rows:
-        runs = ", its cluster runs" if row["running"] else ""
-        print(f"{row['profile']:<20} {row['directory']}: {', '.join(row['files']) or 'no config files of ours'}{runs}")
-    if not rows:
-        print("there are no profiles yet; `ipcluster profile create NAME` makes one")
-    return 0
+    return do
 
 
 _PROGRAMS = {"ipcontroller": ipcontroller, "ipengine": ipengine, "ipcluster": ipcluster}

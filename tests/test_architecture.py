@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "clean": {"config", "errors"},
     "doctor": {"clean", "remote", "config", "core", "errors"},
     "launchers": {"config", "errors"},
+    "upkeep": {"clean", "doctor", "launcher", "config", "errors"},
     "launcher": {"launchers", "remote", "config", "errors"},
 }
 """What each part may import of the package, itself apart. Parts at the top are not named."""
@@ -45,8 +46,8 @@ AT_THE_TOP = {"magics", "commands", "testing"}
 IMPURE = {"asyncio", "os", "random", "secrets", "select", "signal", "socket", "subprocess", "threading", "time", "uuid"}
 """Of the standard library; the core has no clock, no chance, no threads and no environment."""
 
-WALL_CLOCK = {"net/controller_server.py", "remote.py", "commands.py"}
-"""Those that stamp results, and the commands: how old a file is, only that clock says."""
+WALL_CLOCK = {"net/controller_server.py", "remote.py", "upkeep.py"}
+"""Those that stamp results, and what looks at files: how old one is, only that clock says."""
 
 UNPICKLERS = {"pickle", "cloudpickle", "_pickle", "dill", "shelve", f"{PACKAGE}.payload"}
 

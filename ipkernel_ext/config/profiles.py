@@ -50,3 +50,8 @@ def missing(name: str | None) -> str | None:
         return None
     hint = near(name) or f"There are {', '.join(profiles()) or 'none yet'}."
     return f"there is no profile {name!r}. {hint} `ipcluster profile create {name}` makes it"
+
+
+def option(name: str | None) -> str:
+    """What to add to a command of ours so that it means this profile."""
+    return "" if name in (None, "", DEFAULT) else f" --profile={name}"

@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from ipkernel_ext import RemoteController, clean, launch
+from ipkernel_ext.config import logs
 from ipkernel_ext.config.place import Place
 from ipkernel_ext.config.profiles import profile_dir
 from ipkernel_ext.errors import NotConnected
@@ -203,6 +204,16 @@ def test_following_logs_shows_what_comes_and_ends_with_the_cluster(daemon, comma
     assert run("ipcluster", "stop").returncode == 0
     assert following.wait(20) == 0
     assert "the cluster has ended" in following.stderr.read()
+
+
+def test_following_one_engine_ends_with_the_cluster_too(daemon, command):
+    with RemoteController() as rc:
+        rc.execute("import os; os.write(2, b'one\\n')")
+    (log,) = logs.engine_logs(daemon.logs)
+    following = command("ipcluster", "logs", "-f", log)
+    assert following.stdout.readline() == "one\n"
+    assert run("ipcluster", "stop").returncode == 0
+    assert following.wait(20) == 0, following.stderr.read()
 
 
 def test_ctrl_c_ends_following(daemon, command):
