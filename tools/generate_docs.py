@@ -150,6 +150,7 @@ def magics(source: str) -> str:
 
 # ---------------------------------------------------------------- the settings
 
+
 def settings() -> str:
     """The page of options."""
     from ipkernel_ext.config.settings import CLASSES
