@@ -6,6 +6,7 @@ Nothing is decided here but what to say to a person at a terminal.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import logging
 import os
@@ -19,11 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from traitlets.config import Config, Configurable
-from traitlets.config.loader import DeferredConfigString
 
 from ipkernel_ext import __version__
-from ipkernel_ext.config import connection, profiles, settings
-from ipkernel_ext.config import files as config_files
+from ipkernel_ext.config import command_line, connection, files, profiles, settings, templates
 from ipkernel_ext.config.place import Place
 from ipkernel_ext.errors import NotConnected, ParallelError
 from ipkernel_ext.nursery.owner import take_owner
@@ -32,7 +31,8 @@ from ipkernel_ext.nursery.owner import take_owner
 def ipcontroller(arguments: Sequence[str] | None = None) -> None:
     """Start a controller."""
     parser = _parser("ipcontroller", "Start a controller; engines and clients of this user find it by profile.")
-    _main(parser, arguments, _controller, [settings.ParallelController], ["ipcontroller_config.py"])
+    parser.set_defaults(do=_controller, files=["ipcontroller_config.py"], makes_profile=True)
+    _main(parser, arguments, [settings.ParallelController])
 
 
 def ipengine(arguments: Sequence[str] | None = None) -> None:
@@ -46,7 +46,8 @@ def ipengine(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--file", metavar="FILE", help="the connection file to join by, instead of the profile's")
     parser.add_argument("--url", help="address of the controller, instead of a connection file")
     parser.add_argument("--owned", action="store_true", help=argparse.SUPPRESS)
-    _main(parser, arguments, _engine, [settings.ParallelEngine], ["ipengine_config.py"])
+    parser.set_defaults(do=_engine, files=["ipengine_config.py"])
+    _main(parser, arguments, [settings.ParallelEngine])
 
 
 def ipcluster(arguments: Sequence[str] | None = None) -> None:
@@ -65,12 +66,48 @@ def ipcluster(arguments: Sequence[str] | None = None) -> None:
     status = actions.add_parser("status", help="engines and queues of the profile's cluster", parents=[_common()])
     scale = actions.add_parser("scale", help="start engines, or end those with the highest ids", parents=[_common()])
     scale.add_argument("n", type=int, help="how many engines there are to be")
-    scale.set_defaults(do=_scale)
-    for action, do in ((start, _start), (stop, _stop), (listed, _list), (status, _status)):
-        action.set_defaults(do=do)
-    classes = [settings.ParallelCluster, settings.ParallelController, settings.ParallelEngine]
-    files = ["ipcontroller_config.py", "ipengine_config.py", "ipcluster_config.py"]
-    _main(parser, arguments, None, classes, files)
+    logs = actions.add_parser("logs", help="what controller, agent and engines wrote", parents=[_common()])
+    logs.add_argument("engine", nargs="?", metavar="ENGINE", help="of this engine only (default: all)")
+    logs.add_argument("-f", "--follow", action="store_true", help="go on until the cluster ends, or Ctrl-C")
+    logs.add_argument("-n", "--lines", type=_natural, metavar="N", help="the last N lines of each (default: all)")
+    clean = actions.add_parser("clean", help="remove what dead clusters left behind", parents=[_common()])
+    clean.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+    clean.add_argument("--kill", action="store_true", help="also end processes whose cluster is gone")
+    doctor = actions.add_parser("doctor", help="find the usual causes of trouble", parents=[_common()])
+    doctor.add_argument("--json", action="store_true", help="as JSON")
+    start.set_defaults(files=templates.OURS, makes_profile=True)
+    scale.set_defaults(files=["ipcluster_config.py"])
+    for action, do in (
+        (start, _start),
+        (stop, _stop),
+        (listed, _list),
+        (status, _status),
+        (scale, _scale),
+        (logs, _upkeep("logs")),
+        (clean, _upkeep("clean")),
+        (doctor, _upkeep("doctor")),
+    ):
+        action.set_defaults(do=do, parser=action)
+    _add_profile(actions)
+    used = [settings.ParallelCluster, settings.ParallelController, settings.ParallelEngine]
+    _main(parser, arguments, used)
+
+
+def _add_profile(actions: Any) -> None:
+    """``ipcluster profile``, whose actions have actions of their own."""
+    profile = actions.add_parser(
+        "profile", help="make a profile with its config files; list profiles", parents=[_help()]
+    )
+    profile.set_defaults(parser=profile)
+    actions = profile.add_subparsers(dest="profile_action", metavar="ACTION")
+    create = actions.add_parser(
+        "create", help="write the config files, every option commented with its default", parents=[_help()]
+    )
+    create.add_argument("name", metavar="NAME", help="of the profile; what is there already stays as it is")
+    create.set_defaults(do=_upkeep("create_profile"), parser=create)
+    listed = actions.add_parser("list", help="the profiles, their config files and clusters", parents=[_help()])
+    listed.add_argument("--json", action="store_true", help="as JSON")
+    listed.set_defaults(do=_upkeep("list_profiles"), parser=listed)
 
 
 # ---------------------------------------------------------------- what they share
@@ -86,78 +123,77 @@ def _parser(name: str, text: str) -> argparse.ArgumentParser:
 
 
 def _common() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
+    common = argparse.ArgumentParser(add_help=False, parents=[_help()])
     common.add_argument("--profile", default=argparse.SUPPRESS, help="the IPython profile (default: default)")
+    return common
+
+
+def _help() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--help-all", action="store_true", default=argparse.SUPPRESS, help="also list all options")
     common.add_argument("--version", action="version", version=__version__)
     return common
 
 
+def _natural(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of lines")
+    return int(text)
+
+
 def _main(
-    parser: argparse.ArgumentParser,
-    arguments: Sequence[str] | None,
-    do: Callable[[argparse.Namespace, Config], int] | None,
-    classes: Sequence[type[Configurable]],
-    files: Sequence[str],
+    parser: argparse.ArgumentParser, arguments: Sequence[str] | None, classes: Sequence[type[Configurable]]
 ) -> None:
-    options, rest = parser.parse_known_args(sys.argv[1:] if arguments is None else arguments)
+    """Read options, call the action that they choose, and end with its exit code."""
+    rest, others = command_line.part(sys.argv[1:] if arguments is None else arguments)
+    options = parser.parse_args(others)
+    chosen = getattr(options, "parser", parser)
     if hasattr(options, "help_all"):
-        parser.print_help()
+        chosen.print_help()
         for kind in classes:
             print("\n" + kind.class_get_help())
         sys.exit(0)
-    do = do or getattr(options, "do", None)
-    if do is None:
-        parser.print_help()
+    if not hasattr(options, "do"):
+        chosen.print_help()
         sys.exit(2)
-    profile = getattr(options, "profile", None)
-    options.profile = profile
-    options.rest = [argument for argument in rest if argument.startswith("--") and "." in argument]
-    strange = [argument for argument in rest if argument not in options.rest]
-    if strange:
-        parser.error(f"unrecognized arguments: {' '.join(strange)}")
+    options.rest = rest
+    options.profile = getattr(options, "profile", None)
     try:
-        config = config_files.load(profile, *files)
-        config.merge(_from_command_line(options.rest))
-        settings.check(config)
-        code = do(options, config)
-    except ParallelError as error:
-        code = _complain(parser.prog, error)
-    except (ValueError, TimeoutError) as error:
-        code = _complain(parser.prog, error)
+        _look_for_profile(options)
+        config = files.load(options.profile, *getattr(options, "files", ()))
+        config.merge(command_line.read(rest, classes))
+        code = options.do(options, config)
+        sys.stdout.flush()
+    except (ParallelError, ValueError, TimeoutError) as error:
+        print(f"{chosen.prog}: {error}", file=sys.stderr)
+        code = 1
     except KeyboardInterrupt:
         code = 130
+    except BrokenPipeError:  # whoever read our output has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"{chosen.prog}: {error.filename}: {error.strerror}", file=sys.stderr)
+        code = 1
     sys.exit(code)
 
 
-def _complain(program: str, error: Exception) -> int:
-    print(f"{program}: {error}", file=sys.stderr)
-    return 1
-
-
-def _from_command_line(arguments: Sequence[str]) -> Config:
-    """Options given as ``--Class.option=value``.
+def _look_for_profile(options: argparse.Namespace) -> None:
+    """What starts a cluster may make its profile, and says so; what looks for a cluster or its files does not.
 
     Raises
     ------
     ValueError
-        A class that is not ours; names those that are.
+        There is no such profile; names those that are near.
     """
-    ours = [kind.__name__ for kind in settings.CLASSES]
-    config = Config()
-    for argument in arguments:
-        name, _, value = argument.removeprefix("--").partition("=")
-        kind, _, option = name.partition(".")
-        if kind not in ours:
-            raise ValueError(f"{argument!r} is not an option of ours; the classes are {', '.join(ours)}")
-        if not value:
-            raise ValueError(f"{argument!r} needs a value: --{name}=VALUE")
-        config[kind][option] = DeferredConfigString(value)
-    return config
-
-
-def _profile_option(place: Place) -> str:
-    return "" if place.profile in (None, "default") else f" --profile={place.profile}"
+    name = options.profile
+    if profiles.exists(name) or any(getattr(options, other, None) for other in ("directory", "file", "url")):
+        return
+    if not getattr(options, "makes_profile", False):
+        raise ValueError(profiles.missing(name))
+    print(templates.make_if_missing(name), file=sys.stderr)
 
 
 def _log(name: str) -> logging.Logger:
@@ -176,7 +212,7 @@ def _controller(options: argparse.Namespace, config: Config) -> int:
     def listening(url: str) -> None:
         profile = "" if place.profile in (None, "default") else f'profile="{place.profile}"'
         print(f"controller listens at {url} (pid {os.getpid()})")
-        print(f"  engines join with:  ipengine{_profile_option(place)}")
+        print(f"  engines join with:  ipengine{profiles.option(place.profile)}")
         print(f"  clients connect by: %load_ext ipkernel_ext in IPython, or RemoteController({profile}) in a script")
         print("Ctrl-C ends it.", flush=True)
 
@@ -200,7 +236,7 @@ def _engine(options: argparse.Namespace, config: Config) -> int:
     log.setLevel(logging.WARNING)
 
     def locate() -> str:
-        return options.url or connection.read(path, f"ipcluster start{_profile_option(place)}").url
+        return options.url or connection.read(path, f"ipcluster start{profiles.option(place.profile)}").url
 
     if not options.file and not options.url:
         place.make()
@@ -326,6 +362,16 @@ def _scale(options: argparse.Namespace, config: Config) -> int:
         rc.cluster.scale(options.n, settings.cluster_settings(config).start_timeout)
         print(f"{len(rc)} engines")
     return 0
+
+
+def _upkeep(action: str) -> Callable[[argparse.Namespace, Config], int]:
+    """An action of ``upkeep``, imported when it is used."""
+
+    def do(options: argparse.Namespace, config: Config) -> int:
+        chosen: Callable[[argparse.Namespace], int] = getattr(importlib.import_module("ipkernel_ext.upkeep"), action)
+        return chosen(options)
+
+    return do
 
 
 _PROGRAMS = {"ipcontroller": ipcontroller, "ipengine": ipengine, "ipcluster": ipcluster}

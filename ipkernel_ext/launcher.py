@@ -20,7 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ipkernel_ext.config import connection, files, settings
+from ipkernel_ext.config import connection, files, profiles, settings, templates
 from ipkernel_ext.config.cores import thread_limits
 from ipkernel_ext.config.place import Place
 from ipkernel_ext.config.settings import Settings
@@ -30,12 +30,10 @@ from ipkernel_ext.nursery.orders import Orders
 from ipkernel_ext.nursery.orders import write as write_orders
 from ipkernel_ext.remote import RemoteController
 
-FILES = "ipcontroller_config.py", "ipengine_config.py", "ipcluster_config.py"
-
 
 def private_settings(profile: str | None, options: Mapping[str, Any]) -> Settings:
     """Of a private cluster: the profile's files, and on top of them options by their names."""
-    config = files.load(profile, *FILES)
+    config = files.load(profile, *templates.OURS)
     config.merge(settings.classes_of(options))
     return settings.settings_of(config)
 
@@ -263,11 +261,9 @@ def stop_profile(profile: str | None) -> bool:
     """
     place = Place.of_profile(profile)
     adopt(place)
-    running = find(place)
-    if running is None:
+    pid = process_of(place)
+    if pid is None:
         return False
-    agent = _agent_pid(place)
-    pid = agent or running.pid
     os.kill(pid, signal.SIGTERM)
     until = time.monotonic() + STOP
     descriptor = os.pidfd_open(pid) if is_running(pid) else None
@@ -283,6 +279,12 @@ def stop_profile(profile: str | None) -> bool:
         pids = ", ".join(str(process.pid) for process in left.living())
         raise EngineStartError(f"the cluster does not end; of its processes there still run {pids}")
     return True
+
+
+def process_of(place: Place) -> int | None:
+    """The process whose end is the cluster's: its agent, or a controller started by hand. None: none runs."""
+    running = find(place)
+    return None if running is None else _agent_pid(place) or running.pid
 
 
 def _agent_pid(place: Place) -> int | None:
@@ -331,6 +333,8 @@ def launch(
     """
     if engines != "local":
         raise ValueError(f"engines={engines!r} is not known; there is 'local'")
+    if (problem := profiles.missing(profile)) is not None:
+        raise ValueError(problem)
     if start_method is not None:
         config["start_method"] = start_method
     cluster = Cluster(n, cwd=cwd, env=env, settings=private_settings(profile, config))

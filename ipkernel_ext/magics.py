@@ -17,13 +17,12 @@ from IPython.core.error import TryNext, UsageError
 from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
 
 from ipkernel_ext import completion, targets
-from ipkernel_ext.config import files, settings
-from ipkernel_ext.config.cores import cores
+from ipkernel_ext.config import files, settings, templates
 from ipkernel_ext.config.place import Place
 from ipkernel_ext.display import Screen, describe, engines_table
 from ipkernel_ext.errors import AlreadyRunning, CompositeError, NotConnected, ParallelError, TaskTimeout
 from ipkernel_ext.execution.inventory import variables
-from ipkernel_ext.launcher import FILES, Cluster, find, stop_profile
+from ipkernel_ext.launcher import Cluster, find, stop_profile
 from ipkernel_ext.magic_options import Option, function_and_data, names_as, split
 from ipkernel_ext.remote import RemoteController
 from ipkernel_ext.results import AsyncResult, ExecuteResult, RemoteTraceback, ResultList
@@ -126,13 +125,15 @@ class ParallelMagics(Magics, settings.ParallelMagics):
             if not self.autostart or find(Place.of_profile(self.profile)) is not None:
                 raise
         if self._client is None:
-            self._start(self.n or cores(), self.profile, keep=False)
+            self._start(self.n, self.profile, keep=False)
         assert self._client is not None
         return self._client
 
     def _start(self, n: int, profile: str, *, keep: bool) -> None:
-        given = settings.settings_of(files.load(profile, *FILES))
-        cluster = Cluster(n, profile=profile, owned=not keep, settings=given)
+        if (made := templates.make_if_missing(profile)) is not None:
+            print(made)
+        given = settings.settings_of(files.load(profile, *templates.OURS))
+        cluster = Cluster(n or None, profile=profile, owned=not keep, settings=given)
         try:
             cluster.start()
         except AlreadyRunning:
@@ -148,7 +149,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         self._client = client
         self._cluster = None if keep else cluster
         until = "until `%cluster stop`" if keep else "until this session ends"
-        print(f"started {n} engines on this machine, {until}")
+        print(f"started {cluster.n} engines on this machine, {until}")
 
     def _drop(self) -> None:
         """Disconnect, and end what this session started."""
@@ -181,7 +182,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
                 return None
             self._drop()
             self.profile = profile
-            self._start(_count(found.get("n")) or self.n or cores(), profile, keep="keep" in found)
+            self._start(_count(found.get("n")) or self.n, profile, keep="keep" in found)
         elif action == "connect":
             self._drop()
             self.profile = profile

@@ -30,8 +30,11 @@ MAY_IMPORT = {
     "results": {"net", "payload", "core", "sequences", "errors"},
     "history": {"results", "errors"},
     "remote": {"net", "history", "results", "payload", "sequences", "targets", "config", "core", "errors"},
+    "clean": {"config", "nursery", "errors"},
+    "doctor": {"clean", "remote", "config", "core", "errors"},
     "launchers": {"config", "errors"},
     "launcher": {"launchers", "nursery", "remote", "config", "errors"},
+    "upkeep": {"clean", "doctor", "launcher", "config", "errors"},
 }
 """What each part may import of the package, itself apart. Parts at the top are not named."""
 
@@ -44,7 +47,8 @@ AT_THE_TOP = {"magics", "commands", "testing"}
 IMPURE = {"asyncio", "os", "random", "secrets", "select", "signal", "socket", "subprocess", "threading", "time", "uuid"}
 """Of the standard library; the core has no clock, no chance, no threads and no environment."""
 
-WALL_CLOCK = {"net/controller_server.py", "remote.py"}
+WALL_CLOCK = {"net/controller_server.py", "remote.py", "upkeep.py"}
+"""Those that stamp results, and what looks at files: how old one is, only that clock says."""
 
 UNPICKLERS = {"pickle", "cloudpickle", "_pickle", "dill", "shelve", f"{PACKAGE}.payload"}
 

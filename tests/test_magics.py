@@ -286,3 +286,19 @@ def test_restart_reset_and_stop(session):
     assert session.error is None, session.out + session.err
     session("%px 1")
     assert session.error == "UsageError"
+
+
+def test_the_profile_of_a_cluster_is_configured_and_looking_makes_none(ipython_dir):
+    (ipython_dir / "profile_mpi").mkdir(parents=True)
+    (ipython_dir / "profile_mpi" / "ipcluster_config.py").write_text("c.ParallelCluster.n = 1\n")
+    session = Session()
+    try:
+        session("%cluster connect --profile mip")
+        assert session.error == "NotConnected"
+        assert "Did you mean 'mpi'" in session.out
+        assert not (ipython_dir / "profile_mip").exists()
+        assert "started 1 engines" in session("%cluster start --profile mpi")
+        assert "the cluster has ended" in session("%cluster stop")
+        assert "profile 'mpj' is new" in session("%cluster start -n 1 --profile mpj")
+    finally:
+        session.close()

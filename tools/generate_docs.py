@@ -150,17 +150,11 @@ def magics(source: str) -> str:
 
 # ---------------------------------------------------------------- the settings
 
-FILES = {
-    "ParallelController": "ipcontroller_config.py",
-    "ParallelEngine": "ipengine_config.py",
-    "ParallelCluster": "ipcluster_config.py",
-    "ParallelMagics": "ipython_config.py",
-}
-
 
 def settings() -> str:
     """The page of options."""
     from ipkernel_ext.config.settings import CLASSES
+    from ipkernel_ext.config.templates import default, file_of
 
     out = [
         NOTE,
@@ -171,10 +165,10 @@ def settings() -> str:
     ]
     for kind in CLASSES:
         out.append(f"## {kind.__name__}\n")
-        out.append(f"{inspect.getdoc(kind)} File: `{FILES[kind.__name__]}`.\n")
+        out.append(f"{inspect.getdoc(kind)} File: `{file_of(kind)}`.\n")
         out.append("| option | default | |\n|---|---|---|")
         for name, trait in sorted(kind.class_own_traits(config=True).items()):
-            out.append(f"| `{name}` | `{trait.default_value!r}` | {_cell(str(trait.help))} |")
+            out.append(f"| `{name}` | `{default(trait)}` | {_cell(str(trait.help))} |")
         out.append("")
     return "\n".join(out).rstrip() + "\n"
 

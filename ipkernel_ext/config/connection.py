@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from ipkernel_ext.config import profiles
 from ipkernel_ext.config.place import Place
 from ipkernel_ext.errors import NotConnected
 
@@ -94,6 +95,9 @@ def locate(role: str, profile: str | None = None, connection_file: str | Path | 
     place = Place.of_profile(profile)
     command = "ipcluster start" if profile in (None, "default") else f"ipcluster start --profile={profile}"
     path = place.connection(role)
+    problem = profiles.missing(profile)
+    if problem is not None:
+        raise NotConnected(f"{problem}. No cluster runs there: there is no file {path}; `{command}` starts one")
     return _reachable(path, read(path, command)).url
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import traceback
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from traitlets.config import Config
 from traitlets.config.loader import ConfigFileNotFound, PyFileConfigLoader
 
 from ipkernel_ext.config.profiles import profile_dir
-from ipkernel_ext.config.settings import check
+from ipkernel_ext.config.settings import OptionError, check
 
 
 def load(name: str | None, *files: str) -> Config:
@@ -18,7 +19,7 @@ def load(name: str | None, *files: str) -> Config:
     Raises
     ------
     ValueError
-        A file cannot be run, or has an option that does not exist; names the file.
+        A file cannot be run, or an option in it is not right; names the file and, where it can be found, the line.
     """
     config = Config()
     directory = profile_dir(name)
@@ -28,15 +29,30 @@ def load(name: str | None, *files: str) -> Config:
         except ConfigFileNotFound:
             continue
         except Exception as error:
-            line = _line(error, directory / file)
-            where = f"{directory / file}, line {line}" if line else f"{directory / file}"
+            where = _where(directory / file, _line(error, directory / file))
             raise ValueError(f"{where}: {type(error).__name__}: {error}") from error
         try:
             check(found)
-        except ValueError as error:
-            raise ValueError(f"{directory / file}: {error}") from None
+        except OptionError as error:
+            raise ValueError(f"{_where(directory / file, _line_of(error.option, directory / file))}: {error}") from None
         config.merge(found)
     return config
+
+
+def _where(path: Path, line: int | None) -> str:
+    return f"{path}, line {line}" if line else str(path)
+
+
+def _line_of(option: str, path: Path) -> int | None:
+    """The last line of a config file that names this option. None: it is set in another way, or by another file."""
+    names = option.split(".")
+    nodes = ast.walk(ast.parse(path.read_bytes()))
+    lines = [
+        node.lineno
+        for node in nodes
+        if isinstance(node, ast.Attribute) and ast.unparse(node).split(".")[-len(names) :] == names
+    ]
+    return max(lines, default=None)
 
 
 def _line(error: Exception, path: Path) -> int | None:

@@ -49,12 +49,12 @@ class Place:
         """The place of a profile's cluster."""
         name = name or "default"
         key = hashlib.sha256(os.fsencode(profile_dir(name).absolute())).hexdigest()[:16]
-        return cls(_root() / key, name)
+        return cls(runtime_root() / key, name)
 
     @classmethod
     def private(cls) -> Place:
         """A new place that nobody else knows."""
-        return cls(_root() / uuid.uuid4().hex[:16], None)
+        return cls(runtime_root() / uuid.uuid4().hex[:16], None)
 
     @property
     def socket(self) -> Path:
@@ -142,7 +142,8 @@ class Place:
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
-def _root() -> Path:
+def runtime_root() -> Path:
+    """Directory of all runtime directories of this user."""
     temporary = tempfile.gettempdir()
     if len(os.fsencode(temporary)) > SOCKET_PATH:
         temporary = "/tmp"

@@ -1,17 +1,20 @@
 """Every option, with its default and its help: traitlets at the door, frozen dataclasses behind it.
 
 The classes are named so that config files can be shared with other packages: what is not ours is
-left alone, but a misspelt option of one of ours is an error that names the nearest right one.
+left alone, but a misspelt option of one of ours, or the misspelt name of such a class, is an error
+that names the nearest right one.
 """
 
 from __future__ import annotations
 
+import copy
 import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from traitlets import Bool, Enum, Float, Integer, List, TraitError, Unicode
+from traitlets import Bool, Container, Enum, Float, Integer, List, TraitError, TraitType, Unicode
 from traitlets.config import Config, Configurable
 
 from ipkernel_ext.config.cores import cores
@@ -58,7 +61,9 @@ class ParallelMagics(Configurable):
     """The magics."""
 
     autostart = Bool(True, help="Whether the first magic starts a cluster when none runs.").tag(config=True)
-    n = Integer(0, min=0, help="Engines of a cluster that a magic starts; 0 is one per core.").tag(config=True)
+    n = Integer(0, min=0, help="Engines of a cluster that a magic starts; 0 is what ParallelCluster.n says.").tag(
+        config=True
+    )
     profile = Unicode("default", help="Profile whose cluster the magics use.").tag(config=True)
     targets = Unicode("all", help="Engines that the magics address.").tag(config=True)
     block = Bool(True, help="Whether %px waits for its code to end.").tag(config=True)
@@ -111,21 +116,74 @@ class Settings:
     engine: EngineSettings = field(default_factory=EngineSettings)
 
 
+class OptionError(ValueError):
+    """An option that does not exist, or cannot have the value it was given.
+
+    Attributes
+    ----------
+    option : str
+        As config files spell it after ``c.``: class and option, or a misspelt class alone.
+    """
+
+    def __init__(self, message: str, option: str) -> None:
+        super().__init__(message)
+        self.option = option
+
+
 def check(config: Config) -> None:
-    """Refuse options of our classes that do not exist.
+    """Refuse what is meant for our classes and is not right: names that do not exist, values that are not allowed.
+
+    Classes of other packages are left alone.
 
     Raises
     ------
-    ValueError
-        Names the nearest right one.
+    OptionError
+        Names the nearest right class or option, or what the option takes.
     """
-    for kind in CLASSES:
-        known = kind.class_trait_names(config=True)
-        for name in config.get(kind.__name__, {}):
-            if name not in known:
-                near = difflib.get_close_matches(name, known, 1)
-                hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(sorted(known))}"
-                raise ValueError(f"{kind.__name__} has no option {name!r}: {hint}")
+    ours = {kind.__name__: kind for kind in CLASSES}
+    for name in config:
+        if name not in ours and (near := near_class(name)) is not None:
+            raise OptionError(f"there is no class {name!r}: did you mean {near}?", name)
+    for name, kind in ours.items():
+        for option, value in config.get(name, {}).items():
+            _check_option(kind, option, value)
+
+
+def near_class(name: str) -> str | None:
+    """The class of ours that this was surely meant to be, so near that no other package would name its own so."""
+    lower = {kind.__name__.lower(): kind.__name__ for kind in CLASSES}
+    near = difflib.get_close_matches(name.lower(), lower, 1, cutoff=0.85)
+    return lower[near[0]] if near else None
+
+
+def _check_option(kind: type[Configurable], name: str, value: Any) -> None:
+    known = kind.class_traits(config=True)
+    option = f"{kind.__name__}.{name}"
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(sorted(known))}"
+        raise OptionError(f"{kind.__name__} has no option {name!r}: {hint}", option)
+    alone = Config()
+    alone[kind.__name__][name] = copy.deepcopy(value)  # reading a lazy value changes it
+    try:
+        kind(config=alone)
+    except TraitError:
+        shown = str(value) if isinstance(value, str) else value
+        raise OptionError(f"{option} cannot be {shown!r}; it takes {allowed(known[name])}", option) from None
+
+
+def allowed(trait: TraitType[Any, Any]) -> str:
+    """What an option takes, in words."""
+    if isinstance(trait, Enum):
+        return " or ".join(repr(value) for value in trait.values or ())
+    if isinstance(trait, Container) and trait._trait is not None:
+        return f"{trait.info()}, each item {allowed(trait._trait)}"
+    bounds = [
+        f"{words} {bound}"
+        for words, bound in (("at least", getattr(trait, "min", None)), ("at most", getattr(trait, "max", None)))
+        if bound is not None and math.isfinite(bound)
+    ]
+    return ", ".join([trait.info(), *bounds])
 
 
 def controller_settings(config: Config) -> ControllerSettings:

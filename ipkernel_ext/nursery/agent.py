@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import msgspec
 import zmq
 
-from ipkernel_ext.config import connection
+from ipkernel_ext.config import connection, logs
 from ipkernel_ext.config.place import Place
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core import wire
@@ -40,6 +40,8 @@ from ipkernel_ext.nursery.starters import CannotFork, Controller, Forker, Spawne
 _LOGGED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z]+ ")
 
 GRACE = 3.0  # seconds that children have to end
+LOOK_AT_LOGS = 10.0  # seconds between two looks at how long they are
+LOG_LIMIT, LOG_KEPT = 8 * 2**20, 2**20  # bytes: a longer log is cut to its end
 INTENSITY = 10.0  # seconds in which ``restart_limit`` restarts are allowed
 
 
@@ -85,6 +87,7 @@ class Agent:
         self._spawner = Spawner(orders)
         self._restarts: dict[str, deque[float]] = {}  # when, by what was restarted
         self._ending: set[str] = set()  # boots whose end was ordered
+        self._look_at_logs = time.monotonic() + LOOK_AT_LOGS
         self._kill_at: dict[str, float] = {}  # monotonic, by boots that were told to end
         self._successors: set[str] = set()  # of these, those that get a successor
         self._stop: str | None = None
@@ -166,6 +169,7 @@ class Agent:
             self._reap()
             self._report()  # before anything that takes time: somebody waits for it
             self._kill_the_late()
+            self._shorten_logs()
             self._start_waiting()
             self._report()
         return self._stop
@@ -288,9 +292,20 @@ class Agent:
             if boot in self._engines:
                 self._engines[boot].child.signal(signal.SIGKILL)
 
-    def _deadline(self) -> float | None:
-        due = [*self._kill_at.values(), *([] if self._edge.retry_at is None else [self._edge.retry_at])]
-        return min(due, default=None)
+    def _shorten_logs(self) -> None:
+        """Cut logs that have grown too long to their end."""
+        if time.monotonic() < self._look_at_logs:
+            return
+        self._look_at_logs = time.monotonic() + LOOK_AT_LOGS
+        for path in logs.cluster_logs(self.place.logs).values():
+            try:
+                logs.shorten(path, LOG_LIMIT, LOG_KEPT)
+            except OSError as error:
+                self._log.warning("the log %s cannot be shortened: %s", path, error)
+
+    def _deadline(self) -> float:
+        retry = [] if self._edge.retry_at is None else [self._edge.retry_at]
+        return min([self._look_at_logs, *self._kill_at.values(), *retry])
 
     def _start_waiting(self) -> None:
         """Start the engines that wait, once the controller listens and the zygote is warm."""

@@ -77,7 +77,7 @@ def test_a_misspelt_option_names_its_file() -> None:
     path = put("default", "c.ParallelCluster.restat = 'never'")
     with pytest.raises(ValueError, match=r"did you mean restart\?") as caught:
         files.load(None, "ipcluster_config.py")
-    assert str(caught.value).startswith(f"{path}: ")
+    assert str(caught.value).startswith(f"{path}, line 1: ")
 
 
 @pytest.mark.parametrize(
@@ -93,6 +93,23 @@ def test_a_broken_file_names_its_line(text: str, said: str) -> None:
     with pytest.raises(ValueError, match=r"ipcluster_config\.py, line") as caught:
         files.load(None, "ipcluster_config.py")
     assert str(caught.value).startswith(f"{path}, {said}")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("x = 1\nc.ParallelCluster.n = 2\nc.ParallelCluster.n = 'x'", "line 3: ParallelCluster.n cannot be 'x'"),
+        ("\nc.ParalelCluster.n = 2", "line 2: there is no class 'ParalelCluster': did you mean ParallelCluster?"),
+        ("d = c.ParallelCluster\n\nd.n = 'x'", "ipcluster_config.py: ParallelCluster.n cannot be 'x'"),
+        ("c.ParallelCluster.restart = 'always'", "line 1: ParallelCluster.restart cannot be 'always'; it takes"),
+        ("c.ParallelCluster = 3", "line 1: ValueError"),
+    ],
+)
+def test_a_wrong_option_names_its_line_where_it_can_be_found(text: str, said: str) -> None:
+    put("default", text)
+    with pytest.raises(ValueError, match=r"ipcluster_config\.py") as caught:
+        files.load(None, "ipcluster_config.py")
+    assert said in str(caught.value)
 
 
 def test_ipython_is_not_imported() -> None:

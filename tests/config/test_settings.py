@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from traitlets.config import Config
+from traitlets import List, Unicode
+from traitlets.config import Config, Configurable
 from traitlets.config.loader import DeferredConfigString
 
 from ipkernel_ext.config import settings
@@ -82,6 +83,36 @@ def test_classes_of_others_are_left_alone() -> None:
     config.IPClusterStart.n = 16
     settings.check(config)
     assert settings.cluster_settings(config) == settings.ClusterSettings()
+
+
+@pytest.mark.parametrize("name", ["ParalelCluster", "ParallelClusters", "parallelcluster", "ParallelMagic"])
+def test_a_misspelt_class_is_an_error(name) -> None:
+    config = Config()
+    getattr(config, name).n = 3
+    with pytest.raises(settings.OptionError, match=f"no class '{name}': did you mean Parallel(Cluster|Magics)"):
+        settings.check(config)
+
+
+@pytest.mark.parametrize("name", ["Parallel", "ParallelJob", "IPController", "ParallelClient", "Cluster"])
+def test_a_class_that_is_only_similar_is_left_alone(name) -> None:
+    assert settings.near_class(name) is None
+
+
+def test_lists_that_are_added_to_are_checked_and_stay(monkeypatch) -> None:
+    class ParallelExample(Configurable):
+        names = List(Unicode(), ["x"], help="Names.").tag(config=True)
+
+    monkeypatch.setattr(settings, "CLASSES", (ParallelExample,))
+    config = Config()
+    config.ParallelExample.names.append("y")
+    settings.check(config)
+    settings.check(config)
+    assert ParallelExample(config=config).names == ["x", "y"]
+    config.ParallelExample.names = ["x", 3]
+    with pytest.raises(
+        settings.OptionError, match=r"cannot be \['x', 3\]; it takes a list, each item a unicode string"
+    ):
+        settings.check(config)
 
 
 def test_names_do_not_clash_with_those_of_others() -> None:

@@ -1,0 +1,119 @@
+"""Actions of ``ipcluster`` that look after profiles and files, and start nothing: ask, and say what came of it.
+
+Each takes the options that ``commands`` has read, and gives the exit code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from ipkernel_ext import clean as leftovers
+from ipkernel_ext.config import logs as log_files
+from ipkernel_ext.config import profiles, templates
+from ipkernel_ext.config.place import Place, runtime_root
+from ipkernel_ext.doctor import examine
+from ipkernel_ext.errors import NotConnected
+from ipkernel_ext.launcher import find, process_of
+
+
+def logs(options: argparse.Namespace) -> int:
+    """Show what controller, agent and engines wrote."""
+    place = Place.of_profile(options.profile)
+
+    there = log_files.cluster_logs(place.logs)
+    if not there:
+        raise NotConnected(
+            f"there are no logs in {place.logs}; `ipcluster start{profiles.option(place.profile)}` makes some"
+        )
+    wanted = log_files.choose(there, options.engine)
+
+    def now() -> dict[str, Path]:
+        return wanted if options.engine else log_files.cluster_logs(place.logs)
+
+    pid = process_of(place) if options.follow else None
+    running = None if pid is None else os.pidfd_open(pid)
+    try:
+        for name, line in log_files.follow(now, options.lines, running, sys.stdout.fileno()):
+            print(line if options.engine else f"{name} | {line}", flush=options.follow)
+    except KeyboardInterrupt:
+        return 0
+    if options.follow:
+        print("the cluster has ended" if running else "no cluster runs", file=sys.stderr)
+    return 0
+
+
+def clean(options: argparse.Namespace) -> int:
+    """Remove what dead clusters left behind."""
+
+    def look() -> leftovers.Found:
+        places = [Place.of_profile(name) for name in profiles.profiles()]
+        processes = leftovers.processes(os.getuid())
+        return leftovers.survey(runtime_root(), places, processes, host=socket.gethostname(), now=time.time())
+
+    found = look()
+    for process in found.orphans:
+        what = f"{process.program} (pid {process.pid}), whose cluster is gone"
+        if not options.kill:
+            print(f"still runs: {what}; `ipcluster clean --kill` ends it")
+        elif options.dry_run:
+            print(f"would end {what}")
+        else:
+            leftovers.end(process)
+            print(f"ended {what}")
+    if found.orphans and options.kill and not options.dry_run:
+        found = look()
+    for path in found.stale:
+        if options.dry_run:
+            print(f"would remove {path}")
+        else:
+            print(f"removed {path}" if leftovers.remove(path) else f"left {path}: a cluster starts there")
+    for path, reason in found.left:
+        print(f"left {path}: {reason}")
+    if not any(found):
+        print("nothing to clean")
+    return 0
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Look for the usual causes of trouble; 1 if there is one."""
+    findings = []
+    for finding in examine(options.profile, now=time.time()):
+        findings.append(finding)
+        if not options.json:
+            print(finding, flush=True)
+    if options.json:
+        print(json.dumps([finding._asdict() for finding in findings], indent=2))
+    return int(not all(finding.ok for finding in findings))
+
+
+def create_profile(options: argparse.Namespace) -> int:
+    """Make a profile and its config files."""
+    for line in templates.create(options.name):
+        print(line)
+    return 0
+
+
+def list_profiles(options: argparse.Namespace) -> int:
+    """List the profiles there are."""
+    rows: list[dict[str, Any]] = []
+    for name in profiles.profiles():
+        directory = profiles.profile_dir(name)
+        there = [file for file in templates.OURS if (directory / file).is_file()]
+        running = find(Place.of_profile(name)) is not None
+        rows.append({"profile": name, "directory": str(directory), "files": there, "running": running})
+    if options.json:
+        print(json.dumps(rows, indent=2))
+        return 0
+    for row in rows:
+        runs = ", its cluster runs" if row["running"] else ""
+        print(f"{row['profile']:<20} {row['directory']}: {', '.join(row['files']) or 'no config files of ours'}{runs}")
+    if not rows:
+        print("there are no profiles yet; `ipcluster profile create NAME` makes one")
+    return 0
