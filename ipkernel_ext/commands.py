@@ -191,15 +191,13 @@ def _engine(options: argparse.Namespace, config: Config) -> int:
     owner = take_owner() if options.owned else None
     place = Place.of_profile(options.profile)
     path = Path(options.file) if options.file else place.connection("engine")
-    log = _log("engine")
-    log.setLevel(logging.WARNING)
 
     def locate() -> str:
         return options.url or connection.read(path, f"ipcluster start{_profile_option(place)}").url
 
     if not options.file and not options.url:
         place.make()
-    engine.serve(engine.build(given), engine.record_of(), locate, place.engines, log, owner)
+    engine.serve(engine.build(given), engine.record_of(), locate, place.engines, owner, level=logging.WARNING)
     return 0
 
 
