@@ -232,8 +232,6 @@ def _engine(options: argparse.Namespace, config: Config) -> int:
     owner = take_owner() if options.owned else None
     place = Place.of_profile(options.profile)
     path = Path(options.file) if options.file else place.connection("engine")
-    log = _log("engine")
-    log.setLevel(logging.WARNING)
 
     def locate() -> str:
         return options.url or connection.read(path, f"ipcluster start{profiles.option(place.profile)}").url
@@ -242,7 +240,7 @@ def _engine(options: argparse.Namespace, config: Config) -> int:
         place.make()
     rank = None if options.owned else mpi.rank_of(os.environ)  # an owned engine has inherited that
     record = engine.record_of(rank=rank)
-    engine.serve(engine.build(given), record, locate, place.engines, log, owner)
+    engine.serve(engine.build(given), record, locate, place.engines, owner, level=logging.WARNING)
     return 0
 
 

@@ -12,10 +12,11 @@ import codecs
 import io
 import os
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 from ipkernel_ext.core.messages import Display, Stream, TaskId
 
@@ -24,7 +25,19 @@ MAX_OUTPUT = 64 * 2**20
 
 _CHUNK = 65536  # characters; text beyond the limit is kept in pieces of about this size
 
+_SAME_PRINT = 1e-4  # seconds; pieces of a line that follow each other faster belong to one print
+
 StreamName = Literal["stdout", "stderr"]
+
+
+class Through(Protocol):
+    """Takes text on its way past a buffer."""
+
+    def write(self, name: StreamName, text: str) -> None:
+        """Text for a stream."""
+
+    def flush(self) -> None:
+        """Keep nothing back."""
 
 
 class _Rich(NamedTuple):
@@ -47,11 +60,22 @@ class OutputBuffer:
         Called, in the thread that writes, when the first piece waits to be sent.
     engine_id
         Says which engine this is.
+    catch_up
+        Called before Python code's text is added: adds what was written past it before.
+    descriptors : bool
+        Whether what is written to descriptors 1 and 2 comes here too.
+    through
+        In a process that user code has forked: where its text goes instead.
     """
 
     def __init__(self, max_output: int = MAX_OUTPUT) -> None:
         self.on_pending: Callable[[], None] = lambda: None
         self.engine_id: Callable[[], int] = lambda: -1
+        self.catch_up: Callable[[], None] = lambda: None
+        self.descriptors = False
+        self.through: Through | None = None
+        self._whole = True  # the last text that Python code wrote ended its line, or was flushed
+        self._wrote_at = 0.0
         self._half = max_output // 2
         self._lock = threading.RLock()  # a finalizer or signal handler may print while a print holds it
         self._task: TaskId | None = None
@@ -73,9 +97,27 @@ class OutputBuffer:
             self._restart()
 
     def write(self, name: StreamName, text: str) -> None:
-        """Text for a stream."""
+        """Text that Python code writes to a stream, after what was written past it before."""
         if not text:
             return
+        if self.through is not None:
+            self.through.write(name, text)
+            return
+        now = time.monotonic()
+        if self._whole or now - self._wrote_at > _SAME_PRINT:
+            self.catch_up()
+        self._wrote_at = now
+        self._whole = text.endswith("\n")
+        self.add(name, text)
+
+    def flush(self) -> None:
+        """Nothing waits here but in a forked process. What follows may have to wait for what is written past it."""
+        self._whole = True
+        if self.through is not None:
+            self.through.flush()
+
+    def add(self, name: StreamName, text: str) -> None:
+        """Text for a stream."""
         with self._lock:
             room = self._half - self._size
             self._size += len(text)
@@ -91,6 +133,10 @@ class OutputBuffer:
 
     def display(self, bundle: dict[str, Any], metadata: dict[str, Any], execution: int | None = None) -> None:
         """A rich output. ``execution``: it is the value of the cell of that number."""
+        if self.through is not None:
+            self.through.write("stdout", f"{bundle.get('text/plain', '')}\n")
+            return
+        self.catch_up()
         rich = _Rich(plain(bundle), plain(metadata), execution)
         size = sum(len(value) for value in rich.bundle.values() if isinstance(value, str | bytes))
         with self._lock:
@@ -150,7 +196,7 @@ class OutputBuffer:
             texts.append(text)
             following = waiting[i + 1] if i + 1 < len(waiting) else None
             if following is None or isinstance(following, _Rich) or following[0] != name:
-                pieces.append(Stream(self._task, engine, number, name, "".join(texts), self._attempt))
+                pieces.append(Stream(self._task, engine, number, name, sendable("".join(texts)), self._attempt))
                 texts = []
         self._sequence += len(pieces)
         return pieces
@@ -202,17 +248,26 @@ class _Tail:
         return kept
 
 
+def sendable(text: str) -> str:
+    """The text, with a question mark for each half of a surrogate pair that stands alone: no UTF-8 has those."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode(errors="replace").decode()
+    return text
+
+
 def plain(value: Any) -> Any:
     """The value with everything that a message cannot carry turned into text."""
     if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {sendable(str(key)): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
-    if value is None or type(value) in (bool, float, bytes, str):
+    if value is None or type(value) in (bool, float, bytes):
         return value
     if isinstance(value, int) and -(2**63) <= value < 2**64:
         return int(value)
-    return str(value)
+    return sendable(str(value))
 
 
 class CaptureStream(io.TextIOBase):
@@ -236,6 +291,15 @@ class CaptureStream(io.TextIOBase):
     def writable(self) -> bool:
         return True
 
+    def flush(self) -> None:
+        self._buffer.flush()
+
+    def fileno(self) -> int:
+        """The descriptor for child processes; what they write there comes in order with what is printed here."""
+        if not self._buffer.descriptors:
+            return super().fileno()
+        return 1 if self._name == "stdout" else 2
+
     def reconfigure(self, **_: Any) -> None:
         """Nothing: text leaves the engine as text."""
 
@@ -258,6 +322,9 @@ class _Bytes(io.BufferedIOBase):
 
     def writable(self) -> bool:
         return True
+
+    def flush(self) -> None:
+        self._buffer.flush()
 
     def close(self) -> None:
         """Nothing: the next task writes here again."""

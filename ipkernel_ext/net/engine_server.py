@@ -1,7 +1,7 @@
 """An engine's shell: the main thread reads tasks and runs user code, a control thread does the rest.
 
 The two threads share ``core.engine`` under one lock. What the control thread alone can do while
-user code runs: interrupt it, give queued tasks back, send its output on. What the main thread alone
+user code runs: interrupt it, give queued tasks back, take and send its output. What the main thread alone
 does: read and write the task connection, run user code. Nothing here knows what user code is; that
 is ``execution``.
 """
@@ -25,6 +25,7 @@ from ipkernel_ext.core import wire
 from ipkernel_ext.core.effects import Begin, Claimable, Effect, RaiseInterrupt, Reconnect, Send, Stop
 from ipkernel_ext.core.engine import Channel, Claim, EngineCore
 from ipkernel_ext.errors import ProtocolError
+from ipkernel_ext.execution.descriptors import Descriptors
 from ipkernel_ext.execution.interrupt import Interrupter
 from ipkernel_ext.execution.output import OutputBuffer
 from ipkernel_ext.execution.runner import Runner
@@ -33,6 +34,7 @@ from ipkernel_ext.net.edge import Edge, Locate
 from ipkernel_ext.net.sockets import Wake, new_socket, receive, send, until
 
 FLUSH_AFTER = 0.02  # seconds for which output of running code is collected before it is sent
+FLUSH_IDLE = 0.1  # seconds between looks at what is written while no task runs
 LINGER = 200  # milliseconds for which the last result may still be on its way out
 OWNER_ENDED = "its owner has ended"
 GRACE = 3.0  # seconds that user code has to end after it was told to
@@ -61,6 +63,7 @@ class EngineServer:
         locate: Locate,
         runner: Runner,
         output: OutputBuffer,
+        descriptors: Descriptors,
         interrupter: Interrupter,
         begun: Path | None,
         log: logging.Logger,
@@ -69,6 +72,7 @@ class EngineServer:
         self._core = EngineCore(record)
         self._runner = runner
         self._output = output
+        self._descriptors = descriptors
         self._interrupter = interrupter
         self._log = log
         self._owner = owner
@@ -169,7 +173,9 @@ class EngineServer:
         self._output.begin(task.id, task.attempt)
         outcome = self._runner.run(task.work, claim.frames, claim.function, (task.id, task.attempt))
         if os.getpid() != self._pid:
+            self._output.flush()
             os._exit(0)  # user code forked, and the child came back here
+        self._descriptors.finish()
         with self._lock:
             pieces, count = self._output.end()
             effects = self._core.finish(
@@ -212,6 +218,7 @@ class EngineServer:
         poller.register(self._control_wake.fileno(), zmq.POLLIN)
         if self._owner is not None:
             poller.register(self._owner, zmq.POLLIN)
+        self._listen(poller)
         self._reconnect()
         while self._stopping is None:
             ready = dict(poller.poll(until(self._deadline(), time.monotonic())))
@@ -219,6 +226,8 @@ class EngineServer:
                 self.stop(OWNER_ENDED)
             self._control_wake.clear()
             now = time.monotonic()
+            if any(reader in ready for reader in self._descriptors.readers):
+                self._take_written(poller, now)
             lost = self._edge.lost()
             self._take_control()  # also what came before the connection was lost
             retry = self._edge.retry_at is not None and now >= self._edge.retry_at
@@ -229,7 +238,21 @@ class EngineServer:
                 self._flush_at = now + FLUSH_AFTER
             if self._flush_at is not None and now >= self._flush_at:
                 self._flush_output()
+                self._listen(poller)
         self._end()
+
+    def _listen(self, poller: zmq.Poller) -> None:
+        for reader in self._descriptors.readers:
+            poller.register(reader, zmq.POLLIN)
+
+    def _take_written(self, poller: zmq.Poller, now: float) -> None:
+        """Take what was written to the descriptors; what a process left behind writes, a pipe full at a time."""
+        self._descriptors.take()
+        if self._core.running is None:
+            for reader in self._descriptors.readers:
+                poller.unregister(reader)
+            if self._flush_at is None:
+                self._flush_at = now + FLUSH_IDLE
 
     def _deadline(self) -> float | None:
         return min((d for d in (self._edge.retry_at, self._flush_at) if d is not None), default=None)
@@ -313,6 +336,7 @@ class EngineServer:
             running = self._core.running
         if running is not None:
             self._interrupter.interrupt(running)
+        self._descriptors.take()
         self._flush_output()
         self._edge.send(self._core.epoch, [(m.Goodbye(), ())])
         self._edge.close(linger=500)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 LINK = 3
 """The descriptor under which a child finds what it was passed."""
 
+LAST_WORDS = 1 << 20  # bytes, at most
+
 
 class Child:
     """One child.
@@ -31,12 +33,15 @@ class Child:
         File that its output goes to.
     life : int or None
         The end of its life line that is held here.
+    words : int or None
+        The reading end of its standard error, where that is a pipe that it reads itself.
     """
 
-    def __init__(self, pid: int, log: str, life: int | None = None) -> None:
+    def __init__(self, pid: int, log: str, life: int | None = None, words: int | None = None) -> None:
         self.pid = pid
         self.log = log
         self._life = life
+        self._words = words
         self._descriptor = os.pidfd_open(pid)
         self._ended = False
 
@@ -60,7 +65,24 @@ class Child:
             pass
         os.waitid(os.P_PIDFD, self._descriptor, os.WEXITED)
         self._ended = True
+        self._keep_words()
         return Exit(exit_code=info.si_status) if info.si_code == os.CLD_EXITED else Exit(signal=info.si_status)
+
+    def _keep_words(self) -> None:
+        """What it had still to say when it crashed goes to its log."""
+        words, self._words = self._words, None
+        if words is None:
+            return
+        os.set_blocking(words, False)
+        try:
+            text = os.read(words, LAST_WORDS)
+        except BlockingIOError:
+            text = b""
+        os.close(words)
+        if text:
+            log = open_log(self.log)
+            os.write(log, text)
+            os.close(log)
 
     def signal(self, number: int) -> None:
         """Send it a signal, if it still runs."""
@@ -89,6 +111,8 @@ class Child:
         """Give the descriptors back, after its end."""
         os.close(self._descriptor)
         self.release()
+        if self._words is not None:
+            os.close(self._words)
 
     def tail(self) -> str:
         """The last lines of its log."""
@@ -103,6 +127,7 @@ def spawn(
     *,
     owned: bool = False,
     link: int | None = None,
+    words: int | None = None,
 ) -> Child:
     """Start ``python -m module`` in a session of its own.
 
@@ -114,6 +139,8 @@ def spawn(
         Whether the end of its standard input, after the orders, is to tell it of our end.
     link : int
         A descriptor that it has as number 3.
+    words : int
+        See ``Child``.
     """
     reader, writer = os.pipe()
     output = open_log(log)
@@ -135,7 +162,7 @@ def spawn(
     finally:
         os.close(reader)
         os.close(output)
-    child = Child(pid, log, writer)
+    child = Child(pid, log, writer, words)
     try:
         _write(writer, orders)
     except BrokenPipeError:
@@ -148,6 +175,13 @@ def spawn(
 def _write(descriptor: int, data: bytes) -> None:
     while data:
         data = data[os.write(descriptor, data) :]
+
+
+def open_words() -> int:
+    """The reading end of a pipe. Whoever has a copy of it can open the writing end by it."""
+    reader, writer = os.pipe()
+    os.close(writer)
+    return reader
 
 
 def open_log(path: str) -> int:

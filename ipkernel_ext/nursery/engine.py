@@ -20,6 +20,7 @@ from msgspec import structs
 from ipkernel_ext.config import connection
 from ipkernel_ext.config.settings import EngineSettings
 from ipkernel_ext.core.messages import EngineRecord
+from ipkernel_ext.execution.descriptors import Descriptors
 from ipkernel_ext.execution.interrupt import Interrupter
 from ipkernel_ext.execution.output import OutputBuffer
 from ipkernel_ext.execution.runner import Runner
@@ -27,6 +28,7 @@ from ipkernel_ext.execution.shell import EngineShell
 from ipkernel_ext.net.edge import Locate
 from ipkernel_ext.net.engine_server import GRACE, OWNER_ENDED, EngineServer, stop_on_signals
 from ipkernel_ext.nursery import mpi
+from ipkernel_ext.nursery.children import LINK
 from ipkernel_ext.nursery.orders import EngineOrders, EngineSetup, first_line, set_up
 from ipkernel_ext.nursery.owner import take_owner
 
@@ -63,23 +65,30 @@ def record_of(orders: EngineOrders | None = None, rank: mpi.Rank | None = None) 
     return record if rank is None else structs.replace(record, **rank._asdict(), parent=mpi.starter())
 
 
-def serve_agent(parts: Parts, setup: EngineSetup, orders: EngineOrders, owner: int | None) -> None:
+def serve_agent(parts: Parts, setup: EngineSetup, orders: EngineOrders, owner: int | None, words: int) -> None:
     """Serve as an engine of an agent, and end this process."""
     Path("/proc/self/comm").write_text(f"engine {orders['number']}")
-    faulthandler.enable(2, all_threads=False)
-    log = logging.getLogger("ipkernel_ext.engine")
-    log.info("an engine begins, pid %d", os.getpid())
 
     def locate() -> str:
         return connection.read(Path(setup["connection"])).url
 
-    serve(parts, record_of(orders), locate, Path(setup["begun"]), log, owner)
+    serve(parts, record_of(orders), locate, Path(setup["begun"]), owner, words=words)
 
 
 def serve(
-    parts: Parts, record: EngineRecord, locate: Locate, begun: Path, log: logging.Logger, owner: int | None
+    parts: Parts,
+    record: EngineRecord,
+    locate: Locate,
+    begun: Path,
+    owner: int | None,
+    *,
+    words: int | None = None,
+    level: int = logging.INFO,
 ) -> None:
     """Serve until told to stop, and end this process.
+
+    What user code and its child processes write goes to clients; our log, and what is said of a crash,
+    goes where standard error led before.
 
     Parameters
     ----------
@@ -87,22 +96,41 @@ def serve(
         Directory of begun files, where it exists: the controller is on another host otherwise.
     owner : int or None
         A descriptor whose end of file means that this engine is to end.
+    words : int or None
+        See ``Descriptors``.
+    level : int
+        What is worth a line in the log.
     """
+    descriptors = Descriptors(parts.output, words)
+    faulthandler.enable(descriptors.log, all_threads=False)
+    log = _log(descriptors.log, level)
+    log.info("an engine begins, pid %d", os.getpid())
     interrupter = Interrupter()
     runner = Runner(parts.shell, parts.output, interrupter)
     files = begun if begun.is_dir() else None
-    server = EngineServer(record, locate, runner, parts.output, interrupter, files, log, owner)
+    server = EngineServer(record, locate, runner, parts.output, descriptors, interrupter, files, log, owner)
     interrupter.install()
     if owner is None:
         interrupter.otherwise = lambda: server.stop("Ctrl-C")
     stop_on_signals(server)
     reason = server.run()
     server.close()
-    sys.stdout.flush()
+    descriptors.close()
     if reason == OWNER_ENDED and os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)  # nobody is left who would end what user code started
     mpi.leave(GRACE)
     os._exit(0)  # user code's threads and exit handlers do not hold the engine up
+
+
+def _log(descriptor: int, level: int) -> logging.Logger:
+    """Our log. The root logger is left to user code: its records go to ``sys.stderr``, and so to the client."""
+    handler = logging.StreamHandler(os.fdopen(descriptor, "w", 1, errors="backslashreplace", closefd=False))
+    handler.setFormatter(logging.Formatter(FORMAT))
+    ours = logging.getLogger("ipkernel_ext")
+    ours.addHandler(handler)
+    ours.setLevel(level)
+    ours.propagate = False
+    return logging.getLogger("ipkernel_ext.engine")
 
 
 def main() -> None:
@@ -110,10 +138,9 @@ def main() -> None:
     given = first_line()
     setup: EngineSetup = given["setup"]
     owner = take_owner() if setup["owned"] else None
-    logging.basicConfig(format=FORMAT, level=logging.INFO)
     set_up(setup)
     os.environ.update(setup["threads"])
-    serve_agent(build(EngineSettings(**setup["settings"])), setup, given["orders"], owner)
+    serve_agent(build(EngineSettings(**setup["settings"])), setup, given["orders"], owner, LINK)
 
 
 if __name__ == "__main__":

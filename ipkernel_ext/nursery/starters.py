@@ -11,7 +11,7 @@ import os
 import socket
 
 from ipkernel_ext.nursery import orders as o
-from ipkernel_ext.nursery.children import Child, open_log, spawn
+from ipkernel_ext.nursery.children import Child, open_log, open_words, spawn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,7 +71,14 @@ class Spawner:
         """Start an engine."""
         line = o.write({"setup": self._setup, "orders": orders})
         owned = self._setup["owned"]
-        return spawn("ipkernel_ext.nursery.engine", orders["log"], os.environ, line, owned=owned)
+        words = open_words()
+        try:
+            return spawn(
+                "ipkernel_ext.nursery.engine", orders["log"], os.environ, line, owned=owned, link=words, words=words
+            )
+        except BaseException:
+            os.close(words)
+            raise
 
 
 class Forker:
@@ -124,14 +131,15 @@ class Forker:
         CannotFork
         """
         log = open_log(orders["log"])
+        words = open_words()
         reader, writer = os.pipe() if self._owned else (None, None)
-        given = [log] if reader is None else [log, reader]
+        given = [log, words] if reader is None else [log, words, reader]
         try:
             socket.send_fds(self._link, [json.dumps(orders).encode()], given)
             said = self._receive()
             if "error" in said:
                 raise CannotFork(said["error"])
-            return Child(said["pid"], orders["log"], writer)
+            return Child(said["pid"], orders["log"], writer, os.dup(words))
         except (OSError, CannotFork) as error:
             if writer is not None:
                 os.close(writer)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import gc
 import importlib
 import json
-import logging
 import os
 import random
 import socket
@@ -43,7 +42,6 @@ def main() -> None:
     Path("/proc/self/comm").write_text("zygote")
     set_up(setup)
     link = socket.socket(fileno=LINK)
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.__stderr__)
     threads = {name: os.environ[name] for name in THREAD_LIMITS if name in os.environ} | setup["threads"]
     os.environ.update(dict.fromkeys(threads, "1"))  # a library that starts threads cannot be forked
     try:
@@ -54,7 +52,7 @@ def main() -> None:
     os.environ.update(threads)
     link.send(json.dumps({"cannot_fork": cannot_fork}).encode())
     while True:
-        request, descriptors, _, _ = socket.recv_fds(link, REQUEST, 2)
+        request, descriptors, _, _ = socket.recv_fds(link, REQUEST, 3)
         if not request:
             return
         orders: EngineOrders = json.loads(request)
@@ -137,7 +135,9 @@ def _fork_twice() -> int:
     return int(pid)
 
 
-def _become_engine(parts: Parts, setup: EngineSetup, orders: EngineOrders, log: int, owner: int | None = None) -> None:
+def _become_engine(
+    parts: Parts, setup: EngineSetup, orders: EngineOrders, log: int, words: int, owner: int | None = None
+) -> None:
     """Serve, and never return."""
     from ipkernel_ext.nursery.engine import serve_agent
 
@@ -151,7 +151,7 @@ def _become_engine(parts: Parts, setup: EngineSetup, orders: EngineOrders, log: 
         _raise_thread_limits()
         _own_randomness()
         gc.enable()
-        serve_agent(parts, setup, orders, owner)
+        serve_agent(parts, setup, orders, owner, words)
     except BaseException:
         traceback.print_exc(file=sys.__stderr__)
     finally:

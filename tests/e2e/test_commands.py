@@ -12,7 +12,7 @@ import pytest
 
 from ipkernel_ext import RemoteController
 from ipkernel_ext.config.place import Place
-from ipkernel_ext.errors import NotConnected
+from ipkernel_ext.errors import EngineLost, NotConnected
 
 
 def first_lines(process, count):
@@ -66,6 +66,20 @@ def test_engines_by_hand_also_before_the_controller(command):
             rc.wait_for_engines(2, 0)
         early.kill()
         early.wait()
+
+
+def test_the_terminal_of_an_engine_by_hand_gets_its_log_and_crash_but_no_output(command):
+    first_lines(command("ipcontroller"), 4)
+    engine = command("ipengine")
+    with RemoteController() as rc:
+        rc.wait_for_engines(1, 20)
+        result = rc[0].execute("import os\nprint('printed')\nos.system('echo child; echo error >&2')")
+        assert (result.stdout, result.stderr) == ("printed\nchild\n", "error\n")
+        with pytest.raises(EngineLost):
+            rc[0].execute("os.abort()")
+    out, err = engine.communicate(timeout=15)
+    assert out == ""
+    assert err.startswith("Fatal Python error: Aborted")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import psutil
 import pytest
@@ -234,6 +235,17 @@ def test_a_module_that_is_not_there_is_named():
 def test_a_fatal_error_of_the_interpreter_is_told(cluster):
     with pytest.raises(EngineLost, match="signal 11.*Segmentation fault"):
         cluster[0].execute("import ctypes; ctypes.string_at(0)")
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_what_an_engine_said_as_it_crashed_is_told_and_logged(method):
+    """Also what C code wrote to standard error, which is a pipe that the engine reads itself."""
+    with launch(n=1, start_method=method, restart="never") as rc:
+        log = Path(rc.engines[0].log)
+        with pytest.raises(EngineLost, match=r"signal 6 \(Fatal Python error: the reason\)"):
+            rc[0].execute("import ctypes, os; ctypes.pythonapi.Py_FatalError(b'the reason')")
+        assert "Fatal Python error: the reason\n" in log.read_text()
+        assert "most recent call first" in log.read_text()
 
 
 def test_the_log_of_an_engine_is_where_its_record_says(cluster):
