@@ -28,7 +28,8 @@ MAY_IMPORT = {
     "net": {"core", "config", "errors"},
     "nursery": {"net", "execution", "config", "core", "errors"},
     "results": {"net", "payload", "core", "sequences", "errors"},
-    "remote": {"net", "results", "payload", "sequences", "targets", "config", "core", "errors"},
+    "conditions": {"results", "core", "errors"},
+    "remote": {"conditions", "net", "results", "payload", "sequences", "targets", "config", "core", "errors"},
     "launchers": {"config", "errors"},
     "launcher": {"launchers", "nursery", "remote", "config", "errors"},
 }
