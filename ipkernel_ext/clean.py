@@ -154,9 +154,11 @@ def processes(uid: int) -> list[Process]:
     """Processes of ours that this user runs."""
     found = []
     programs: dict[int, str] = {}
-    for process in psutil.process_iter(["cmdline", "uids", "ppid", "create_time", "environ"]):
+    for process in psutil.process_iter(["cmdline", "name", "uids", "ppid", "create_time", "environ"]):
         info = process.info
         program = program_of(info["cmdline"] or [])
+        if program == "zygote" and info["name"].startswith("engine"):
+            program = "ipengine"  # it was forked
         if program is not None and info["uids"] is not None and info["uids"].real == uid:
             programs[process.pid] = program
             found.append((process.pid, program, info))

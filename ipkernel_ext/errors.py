@@ -20,6 +20,7 @@ the user can do next.
     ├── TaskCancelled            (concurrent.futures.CancelledError)
     ├── TaskInterrupted          KeyboardInterrupt in engine code
     ├── TaskTimeout              (TimeoutError)
+    ├── DependencyFailed         a task it was to come after did not end well; it was not run
     ├── ResultExpired            the result was dropped before anybody fetched it
     ├── RemoteExit               SystemExit in engine code
     ├── RemoteError              an engine's exception that cannot be rebuilt here
@@ -130,6 +131,10 @@ class TaskInterrupted(ParallelError):
 
 class TaskTimeout(ParallelError, TimeoutError):
     """A task ran longer than the time it was given."""
+
+
+class DependencyFailed(ParallelError):
+    """The task was not run, because one that it was to come after failed; names it and its error."""
 
 
 class ResultExpired(ParallelError):

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ipkernel_ext import payload, sequences, targets
+from ipkernel_ext.conditions import Conditions, conditions
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.client import Submission
 from ipkernel_ext.core.messages import EngineRecord
@@ -39,6 +40,11 @@ from ipkernel_ext.targets import Spec
 
 if TYPE_CHECKING:
     from ipkernel_ext.launcher import Cluster
+
+After = AsyncResult | str | Iterable[AsyncResult | str] | None
+"""What a call is to come after: results, and ids of tasks."""
+
+NO_CONDITIONS = Conditions()
 
 CHUNKS = 32  # chunks per engine, where a map is told no chunk size: enough to even out uneven items
 
@@ -142,23 +148,44 @@ class Engines:
         /,
         *args: Any,
         targets: Spec | None = None,
+        on: Spec | None = None,
+        after: After = None,
+        retries: int = 0,
         block: bool | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Call ``f(*args, **kwargs)`` on the targets. A ``Ref`` among the arguments is resolved there."""
-        return self._apply(f, args, kwargs, targets, block)
+        """Call ``f(*args, **kwargs)`` on the targets. A ``Ref`` among the arguments is resolved there.
+
+        Parameters
+        ----------
+        on
+            Only those of the targets that are among these too.
+        after
+            Results, or ids of tasks, that must have ended without an error before it runs. It takes
+            its place in an engine's order of calls only then.
+        retries : int
+            How often it may be started again on the engine's successor, when the engine dies and is restarted.
+
+        Raises
+        ------
+        DependencyFailed
+            One of ``after`` failed; ``f`` was not called.
+        """
+        return self._apply(f, args, kwargs, self._narrowed(targets, on), block, conditions(retries, after))
 
     def _apply(
         self,
         f: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        spec: Spec | None,
+        chosen: targets.Chosen,
         block: bool | None,
+        subject: Conditions = NO_CONDITIONS,
     ) -> Any:
         digest, function = payload.dumps_function(f)
-        frames = payload.dumps_call(args, kwargs)
-        result = self._send(m.Apply(digest), frames, spec, block, function=function)
+        kind = SingleResult if chosen.single else ListResult
+        frames = self._kept(payload.dumps_call(args, kwargs), block)
+        result = self._link.send(kind, chosen, m.Apply(digest), frames, function, subject)
         self._link.history.add("apply", _name_of(f), result)
         return self._give(result, block)
 
@@ -247,22 +274,48 @@ class Engines:
     # ------------------------------------------------------------ balanced work
 
     def submit(
-        self, f: Callable[..., Any], /, *args: Any, retries: int = 0, targets: Spec | None = None, **kwargs: Any
-    ) -> AsyncResult:
+        self,
+        f: Callable[..., Any],
+        /,
+        *args: Any,
+        targets: Spec | None = None,
+        on: Spec | None = None,
+        after: After = None,
+        retries: int = 0,
+        block: bool = False,
+        **kwargs: Any,
+    ) -> Any:
         """Call ``f(*args, **kwargs)`` on whichever engine is free first.
 
         Parameters
         ----------
+        targets, on
+            The engines that may run it; where both are given, those that both name.
+        after
+            Results, or ids of tasks, that must have ended without an error before it runs.
         retries : int
-            How often the task may be started again when its engine dies. An exception is no reason.
-        targets
-            A single engine, to have it run there.
+            How often it may be started again when its engine dies. An exception is no reason.
+        block : bool
+            Wait, and give the value.
+
+        Returns
+        -------
+        AsyncResult
+            It is a ``concurrent.futures.Future``.
+
+        Raises
+        ------
+        DependencyFailed
+            From the result: one of ``after`` failed; ``f`` was not called.
+        NoEngines
+            None of the engines that may run it is here or expected.
         """
+        among = self._among(targets, on)
+        subject = conditions(retries, after)
         digest, function = payload.dumps_function(f)
         frames = payload.own(payload.dumps_call(args, kwargs))
-        return self._link.balance(
-            SingleResult, [(m.Apply(digest), frames)], self._among(targets), retries=retries, function=function
-        )
+        work = m.Apply(digest)
+        return self._give(self._link.balance(SingleResult, [(work, frames)], among, function, subject), block)
 
     def map(
         self,
@@ -303,6 +356,7 @@ class Engines:
             raise TypeError("map needs at least one sequence after the function")
         if chunksize != "auto" and (not isinstance(chunksize, int) or chunksize < 1):
             raise ValueError(f"chunksize must be a positive integer or 'auto', not {chunksize!r}")
+        subject = conditions(retries)
         items = list(zip(*iterables, strict=False))
         among = self._among(targets)
         size = _chunk_size(len(items), len(among or self.ids)) if chunksize == "auto" else int(chunksize)
@@ -317,7 +371,7 @@ class Engines:
             for start in starts
         ]
         make = functools.partial(MapResult, sizes, ordered, return_exceptions)
-        result = self._link.balance(make, works, among, retries=retries, function=function)
+        result = self._link.balance(make, works, among, function, subject)
         self._link.history.add("map", _name_of(f), result)
         if progress:
             _wait(result, result.wait_interactive)
@@ -337,13 +391,31 @@ class Engines:
 
         @functools.wraps(f)
         def remote(*args: Any, **kwargs: Any) -> Any:
-            return self._apply(f, args, kwargs, None, None)
+            return self._apply(f, args, kwargs, self._choose(None), None)
 
         return remote
 
-    def _among(self, spec: Spec | None) -> list[int] | None:
+    def _among(self, spec: Spec | None, on: Spec | None = None) -> list[int] | None:
         """The engines that balanced work is kept to; None: any."""
-        raise NotImplementedError
+        if on is None and self._any(spec):
+            return None
+        return self._narrowed(spec, on).ids
+
+    def _any(self, spec: Spec | None) -> bool:
+        """Whether this names all engines, also those still to come."""
+        return False
+
+    def _narrowed(self, spec: Spec | None, on: Spec | None) -> targets.Chosen:
+        """The engines that both specifications name."""
+        chosen = self._choose(spec)
+        if on is None:
+            return chosen
+        allowed = set(self._choose(on).ids)
+        both = [id for id in chosen.ids if id in allowed]
+        if chosen.ids and not both:
+            where = targets.summary(chosen.ids)
+            raise NoEngines(f"on={on!r} names none of the targets: it is {targets.summary(allowed)}, they are {where}")
+        return targets.Chosen(both, chosen.single)
 
     # ------------------------------------------------------------ control
 
@@ -360,7 +432,7 @@ class Engines:
 
     def clear_queue(self, *, targets: Spec | None = None) -> None:
         """Take away whatever the targets have not started; it raises ``TaskCancelled``."""
-        ids = self._among(targets)
+        ids = None if self._any(targets) else self._choose(targets).ids
         self._link.ask(lambda request: m.ClearQueue(request, ids))
 
     def kill(self, *, targets: Spec | None = None) -> None:
@@ -435,19 +507,10 @@ class Engines:
         block: bool | None,
         **options: Any,
     ) -> Any:
-        return self._give(self._send(work, frames, spec, block, **options), block)
-
-    def _send(
-        self,
-        work: m.Work,
-        frames: Sequence[Frame],
-        spec: Spec | None,
-        block: bool | None,
-        **options: Any,
-    ) -> AsyncResult:
         chosen = self._choose(spec)
         kind = SingleResult if chosen.single else ListResult
-        return self._link.send(kind, chosen, work, self._kept(frames, block), **options)
+        result = self._link.send(kind, chosen, work, self._kept(frames, block), **options)
+        return self._give(result, block)
 
     def _give(self, result: AsyncResult, block: bool | None) -> Any:
         return _wait(result) if self._blocks(block) else result
@@ -488,9 +551,6 @@ class View(Engines):
 
     def _fixed(self) -> list[int] | None:
         return self.ids
-
-    def _among(self, spec: Spec | None) -> list[int] | None:
-        return self._choose(spec).ids
 
     def shutdown(self) -> None:
         """End these engines' processes."""
@@ -568,9 +628,9 @@ class RemoteController(Engines):
     def _own(self, roster: Roster) -> targets.Chosen:
         return targets.choose(self.targets, roster.ids, roster.engines)
 
-    def _among(self, spec: Spec | None) -> list[int] | None:
+    def _any(self, spec: Spec | None) -> bool:
         spec = self.targets if spec is None else spec
-        return None if spec == "all" else targets.choose(spec, self.ids, self._link.roster().engines).ids
+        return isinstance(spec, str) and spec == "all"
 
     def wait_for_engines(self, n: int, timeout: float | None = None) -> None:  # seconds
         """Wait until there are at least ``n`` engines.
@@ -772,6 +832,7 @@ class _Link:
         work: m.Work,
         frames: Sequence[Frame],
         function: Sequence[Frame] | None = None,
+        subject: Conditions = NO_CONDITIONS,
         **options: Any,
     ) -> AsyncResult:
         """Send the same work to each of the engines."""
@@ -779,7 +840,9 @@ class _Link:
         numbers = self.channel.next_numbers(len(chosen.ids))
         result = make(self.channel, numbers, chosen.ids, self._hosts(), **options)
         boots = self._lives(chosen.ids)
-        self.channel.submit(Submission(numbers, work, frames, chosen.ids, boots, 0, function), result)
+        retries, after, unmet, _ = subject
+        submission = Submission(numbers, work, frames, chosen.ids, boots, retries, function, None, after, unmet)
+        self.channel.submit(submission, result)
         return result
 
     def send_each(
@@ -798,25 +861,19 @@ class _Link:
         make: Callable[..., AsyncResult],
         works: Sequence[tuple[m.Work, Sequence[Frame]]],
         among: Sequence[int] | None,
-        *,
-        retries: int = 0,
-        function: Sequence[Frame] | None = None,
+        function: Sequence[Frame] | None,
+        subject: Conditions,
     ) -> AsyncResult:
-        """Send work to whichever engines are free; ``among`` keeps it to some, dealt out in turn."""
-        if isinstance(retries, bool) or not isinstance(retries, int):
-            raise TypeError(f"retries must be an integer, not {retries!r}")
-        if retries < 0:
-            raise ValueError(f"retries must not be negative, it is {retries}")
+        """Send work to whichever engines are free; ``among`` keeps it to some."""
+        retries, after, unmet, _ = subject
         if among is None:
             self.roster()
         else:
             self.need(among)
         numbers = self.channel.next_numbers(len(works))
         result = make(self.channel, numbers, None, self._hosts())
-        for i, (number, (work, frames)) in enumerate(zip(numbers, works, strict=True)):
-            engines = None if among is None else [among[i % len(among)]]
-            boots = None if engines is None else self._lives(engines)
-            submission = Submission([number], work, frames, engines, boots, retries, function)
+        for number, (work, frames) in zip(numbers, works, strict=True):
+            submission = Submission([number], work, frames, None, None, retries, function, among, after, unmet)
             self.channel.submit(submission, result)
         return result
 

@@ -322,6 +322,12 @@ class AsyncResult(Future):  # type: ignore[type-arg]
         """Ids of the tasks."""
         return [str(TaskId(self._channel.client, number)) for number in self._numbers]
 
+    def tasks(self) -> list[tuple[TaskId, m.Result | None]]:
+        """The tasks, each with its result where that is here."""
+        client = self._channel.client
+        numbered = zip(self._numbers, self._pieces, strict=True)
+        return [(TaskId(client, number), piece.result) for number, piece in numbered]
+
     @property
     def metadata(self) -> list[dict[str, Any]]:
         """Per task: ``task_id``, ``engine_id``, ``host``, ``status``, ``seconds`` in user code, ``execution_count``."""

@@ -14,6 +14,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from ipkernel_ext import errors
+from ipkernel_ext.core import failures
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.effects import Answered, Effect, Reconnect, Resolve, RosterChanged, Send, Show
 from ipkernel_ext.core.messages import Failure, Hint, TaskId
@@ -22,6 +23,7 @@ from ipkernel_ext.core.wire import Frame
 ACKNOWLEDGE_AFTER = 0.05  # seconds an acknowledgement may wait for company
 ACKNOWLEDGE_AT = 64
 FUNCTIONS = 4096  # functions believed to be at the controller
+FAILED = 4096  # failed tasks remembered, for those that are to come after them
 
 FATAL = ("VersionMismatch", "AuthenticationError")
 """Refusals after which this client cannot work with this controller."""
@@ -33,7 +35,7 @@ CONTROLLER = "controller"
 class Submission:
     """Tasks that share their work, until the last of them is resolved."""
 
-    __slots__ = ("boots", "engines", "frames", "function", "numbers", "retries", "work")
+    __slots__ = ("after", "among", "boots", "engines", "frames", "function", "numbers", "retries", "unmet", "work")
 
     def __init__(
         self,
@@ -44,6 +46,9 @@ class Submission:
         boots: Sequence[str] | None = None,
         retries: int = 0,
         function: Sequence[Frame] | None = None,
+        among: Sequence[int] | None = None,
+        after: Sequence[TaskId] = (),
+        unmet: Failure | None = None,
     ) -> None:
         self.numbers = numbers
         self.work = work
@@ -52,6 +57,9 @@ class Submission:
         self.boots = boots
         self.retries = retries
         self.function = function  # frames of the function that the work names
+        self.among = among  # engines that may run it, if balanced
+        self.after = after
+        self.unmet = unmet  # one of those has failed
 
 
 class _Pending:
@@ -97,6 +105,7 @@ class ClientCore:
         self._acknowledge: list[int] = []
         self._acknowledge_at: float | None = None
         self._functions: OrderedDict[str, None] = OrderedDict()
+        self._failed: dict[int, str] = {}  # what went wrong, the latest
 
     @property
     def unresolved(self) -> int:
@@ -230,9 +239,28 @@ class ClientCore:
             None if boots is None else [boots[p.index] for p in pending],
             submission.retries,
             [p.hint for p in pending] if any(p.hint for p in pending) else [],
+            None if submission.among is None else list(submission.among),
+            [id for id in submission.after if id.client != self.client or id.number in self._pending],
+            submission.unmet or self._unmet(submission),
         )
         effects.append(Send(CONTROLLER, message, submission.frames))
         return effects
+
+    def _unmet(self, submission: Submission) -> Failure | None:
+        """The first of those it is to come after that has failed or never was, as a reason not to run it."""
+        for id in submission.after:
+            if id.client != self.client:
+                continue
+            if id.number >= submission.numbers[0]:
+                return failures.unknown_dependency(id, "nothing of that id was sent before")
+            if id.number in self._failed:
+                return failures.dependency(id, self._failed[id.number])
+        return None
+
+    def _note_failed(self, number: int, failure: Failure) -> None:
+        self._failed[number] = failures.brief(failure)
+        while len(self._failed) > FAILED:
+            del self._failed[next(iter(self._failed))]
 
     def _on_need_function(self, digest: str) -> list[Effect]:
         for pending in self._pending.values():
@@ -291,6 +319,8 @@ class ClientCore:
                 Failure("TaskCancelled", "TaskCancelled", text, failure.traceback, started=True),
             )
             frames = ()
+        if result.failure is not None:
+            self._note_failed(number, result.failure)
         return [Resolve(result, frames), *self._note_acknowledge(number, now)]
 
     def _on_refused(self, refused: m.Refused) -> list[Effect]:
@@ -302,6 +332,7 @@ class ClientCore:
     def _fail(self, number: int, failure: Failure) -> list[Effect]:
         if self._pending.pop(number, None) is None:
             return []
+        self._note_failed(number, failure)
         return [Resolve(m.Result(TaskId(self.client, number), 0, -1, failure=failure), ())]
 
     def _on_engine_left(self, left: m.EngineLeft, now: float) -> list[Effect]:

@@ -34,7 +34,7 @@ from ipkernel_ext.core.functions import FunctionStore
 from ipkernel_ext.core.jobs import Jobs, is_seat
 from ipkernel_ext.core.ledger import Ledger
 from ipkernel_ext.core.lives import Lives
-from ipkernel_ext.core.messages import EngineRecord, Hint, TaskId
+from ipkernel_ext.core.messages import EngineRecord, Failure, Hint, TaskId
 from ipkernel_ext.core.outbox import Outbox
 from ipkernel_ext.core.queues import State, Task
 from ipkernel_ext.core.recovery import Recovery
@@ -125,7 +125,7 @@ class ControllerCore:
             self._from_agent(member, message, now)
         elif not isinstance(message, m.Goodbye):
             self._out.send(peer, m.HelloWanted())
-        return self._out.take()
+        return self._effects(now)
 
     def left(self, peer: Peer, now: float) -> list[Effect]:
         """The transport says that a connection is gone."""
@@ -136,12 +136,12 @@ class ControllerCore:
             self._lives.agent_left(member, now)
         elif isinstance(member, Engine):
             self._lives.left(member, peer, now)
-        return self._out.take()
+        return self._effects(now)
 
     def process_ended(self, boot: str, now: float) -> list[Effect]:
         """The kernel says that a local engine's process is gone (but not how it ended)."""
         self._lives.process_ended(boot, now)
-        return self._out.take()
+        return self._effects(now)
 
     def tick(self, now: float) -> list[Effect]:
         """Do what is due."""
@@ -158,6 +158,11 @@ class ControllerCore:
             self._ledger.flush_forget()
         if self._dispatch.rebalance_at is not None and now >= self._dispatch.rebalance_at:
             self._dispatch.rebalance(now)
+        return self._effects(now)
+
+    def _effects(self, now: float) -> list[Effect]:
+        if self._ledger.later.settled:
+            self._dispatch.settle(now)
         return self._out.take()
 
     def next_deadline(self) -> float | None:
@@ -260,11 +265,12 @@ class ControllerCore:
         ):
             self._refuse_submit(client, submit)
             return
+        among = None if submit.among is None else frozenset(submit.among)
         for i, number in enumerate(numbers):
             known = client.tasks.get(number)
             if known is not None:
                 client.expected.discard(number)
-                self._on_replay(known, now)
+                self._on_replay(known, submit.unmet, now)
                 continue
             task = Task(
                 TaskId(client.id, number),
@@ -273,6 +279,7 @@ class ControllerCore:
                 engines[i] if engines is not None else None,
                 boots[i] if boots else None,
                 submit.retries,
+                among,
             )
             self._ledger.enter(client, task)
             expired = number <= client.expired  # what its client was told then says nothing any more
@@ -280,13 +287,17 @@ class ControllerCore:
                 continue
             if expired:
                 self._ledger.fail(task, failures.expired(task.id))
-            else:
+            elif submit.unmet is not None:
+                self._ledger.fail(task, submit.unmet)
+            elif not submit.after or not self._ledger.wait(task, submit.after):
                 self._dispatch.place(task, now)
         self._dispatch.pump(now)
 
-    def _on_replay(self, task: Task, now: float) -> None:
+    def _on_replay(self, task: Task, unmet: Failure | None, now: float) -> None:
         """The client has no result of a task we know, and may have missed output of it."""
-        if task.state is State.ENDED:
+        if task.state is State.LATER and unmet is not None:
+            self._ledger.fail(task, unmet)
+        elif task.state is State.ENDED:
             self._ledger.send_failure(task)
         elif task.state is State.SENT:
             task.lacking = True
@@ -346,7 +357,7 @@ class ControllerCore:
         self._dispatch.retry_blocked(now)
 
     def _on_ask(self, client: Client, ask: m.Ask, now: float) -> None:
-        body = status.queues(self._roster, self._dispatch, self._functions)
+        body = status.queues(self._roster, self._ledger, self._dispatch, self._functions)
         if ask.question == "status":
             mine = {
                 "pid": self.pid,
@@ -485,5 +496,6 @@ class ControllerCore:
             "unacknowledged": sum(len(engine.done) for engine in engines),
             "expected": sum(len(client.expected) for client in self._roster.clients.values()),
             **self._functions.sizes(),
+            **self._ledger.later.sizes(),
             **self._recovery.sizes(),
         }

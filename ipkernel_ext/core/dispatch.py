@@ -2,7 +2,9 @@
 
 * Addressed tasks of one client start on an engine in order of submission. One that waits for its
   function holds back those behind it, but only its own client's.
-* A balanced task goes to whoever can take it; what an engine has not begun can be recalled.
+* A balanced task goes to whoever can and may take it; what an engine has not begun can be recalled.
+* A task that is to come after others is placed when they have ended without an error. It holds
+  nobody back meanwhile: an addressed one takes its place in the order then.
 * Nothing waits for ever: whatever is queued has an engine, or one that is expected, or fails.
 """
 
@@ -16,7 +18,7 @@ from ipkernel_ext.core.functions import FunctionStore
 from ipkernel_ext.core.ledger import Ledger
 from ipkernel_ext.core.messages import Exit, TaskId
 from ipkernel_ext.core.outbox import Outbox
-from ipkernel_ext.core.queues import Queue, State, Task
+from ipkernel_ext.core.queues import BalancedQueue, Queue, State, Task
 from ipkernel_ext.core.roster import Engine, Roster
 from ipkernel_ext.core.scheduling import RECALL_AFTER, WINDOW, Pool, learn
 from ipkernel_ext.core.wire import Frame
@@ -30,7 +32,7 @@ class Dispatch:
         self._roster = roster
         self._ledger = ledger
         self._functions = functions
-        self.balanced = Queue()
+        self.balanced = BalancedQueue()
         self.pool = Pool()
         self.rebalance_at: float | None = None
         self._blocked: dict[str, Engine] = {}  # engines on which a client waits for a function
@@ -52,8 +54,8 @@ class Dispatch:
             task.state = State.WAITING
             self._functions.wait(task)
             self._ask_function(task)
-        elif not self._roster.engines and not self._roster.expecting(now):
-            self._ledger.fail(task, failures.no_engines(self._roster.trouble))
+        elif not self._servable(task.among, now):
+            self._ledger.fail(task, failures.no_engines(self._roster.trouble, task.among))
         else:
             task.state = State.QUEUED
             if first:
@@ -67,7 +69,7 @@ class Dispatch:
         if engine is None:
             boot = roster.vacancy(id)
             if boot is not None and (task.boot is None or (task.boot == boot and boot not in roster.dead)):
-                self._ledger.hold(task, boot, None)
+                self._ledger.hold(task, boot, None, first)
             elif task.boot is not None:
                 self._ledger.fail_lost(task, id, roster.exit_of(task.boot, "it is not here any more"), False)
             else:
@@ -83,11 +85,32 @@ class Dispatch:
                 engine.queue.append(task)
                 self.fill(engine, now)
 
+    def settle(self, now: float) -> None:
+        """What others were to come after has ended: those are placed, or fail too."""
+        settled = self._ledger.later.settled
+        while settled:
+            task, id, error = settled.popleft()
+            if task.state is not State.LATER:
+                continue
+            if error:
+                self._ledger.fail(task, failures.dependency(id, error))
+            else:
+                self.place(task, now)
+        self.pump(now)
+
+    def _servable(self, among: frozenset[int] | None, now: float) -> bool:
+        """Whether an engine that may run such a task is here, or may come."""
+        roster = self._roster
+        if among is None:
+            return bool(roster.engines) or roster.expecting(now)
+        return any(id in roster.engines or roster.expected(id, now) for id in among)
+
     def fail_unservable(self, now: float) -> None:
-        """With no engine here or to come, balanced tasks must not wait."""
-        if not self._roster.engines and not self._roster.expecting(now):
-            for task in self.balanced.clear():
-                self._ledger.fail(task, failures.no_engines(self._roster.trouble))
+        """With no engine here or to come that may run them, balanced tasks must not wait."""
+        for among in self.balanced.sets():
+            if not self._servable(among, now):
+                for task in self.balanced.clear(among):
+                    self._ledger.fail(task, failures.no_engines(self._roster.trouble, among))
 
     # ------------------------------------------------------------ handing out
 
@@ -103,16 +126,22 @@ class Dispatch:
 
     def pump(self, now: float) -> None:
         """Hand out balanced tasks while somebody can take one."""
-        while self.balanced:
-            engine = self.pool.choose()
-            if engine is None:
-                break
-            self._hand_out(self.balanced.pop(), engine, now)
-            self.pool.file(engine)
+        sets = self.balanced.sets() if self.pool.any_free else []
+        while sets:
+            sets = [among for among in sets if self._hand_out_one(among, now)]
         if not self.pool.lopsided:
             self.rebalance_at = None
         elif self.rebalance_at is None:
             self.rebalance_at = now + RECALL_AFTER
+
+    def _hand_out_one(self, among: frozenset[int] | None, now: float) -> bool:
+        """Hand out one of the balanced tasks for these engines. False if there is none, or nobody to take it."""
+        engine = self.pool.choose(among)
+        if engine is None or not self.balanced.any(among):
+            return False
+        self._hand_out(self.balanced.pop(among), engine, now)
+        self.pool.file(engine)
+        return True
 
     def _hand_out(self, task: Task, engine: Engine, now: float) -> None:
         assert engine.tasks is not None
@@ -180,19 +209,29 @@ class Dispatch:
         task.cleared = task.cleared and started is False
         if task.cancelled or task.cleared:
             self._ledger.fail_cancelled(task, started)
-        elif task.engine is None and (started is False or task.losses <= task.retries):
+        elif self._may_go_on(task, started, now):
             self._ledger.unassigned(task)
             self.place(task, now, first=True)
         else:
             self._ledger.fail_lost(task, engine, exit, started)
+
+    def _may_go_on(self, task: Task, started: bool | None, now: float) -> bool:
+        """Whether a task whose engine died is to run elsewhere or, if addressed, in that engine's next life."""
+        allowed = task.losses <= task.retries
+        if task.engine is None:
+            return (allowed and self._servable(task.among, now)) or (started is False and not task.losses)
+        if not (allowed and task.retries):
+            return False
+        task.boot = None
+        return task.engine in self._roster.engines or self._roster.expected(task.engine, now)
 
     def abandon(self, engine: Engine, exit: Exit, now: float) -> None:
         """The engine is dead: what it had goes elsewhere or is lost."""
         self._unblock(engine)
         self.pool.file(engine)
         self._functions.unwant(engine)
-        for task in engine.queue.clear():
-            self._ledger.fail_lost(task, engine.id, exit, False)
+        for task in reversed(engine.queue.clear()):
+            self.lose(task, engine.id, exit, False, now)
         tasks = list(engine.sent.values())
         begun = self._roster.started(engine.boot, [(task.id, task.attempt) for task in tasks])
         for task, started in zip(reversed(tasks), reversed(begun), strict=True):
@@ -224,7 +263,9 @@ class Dispatch:
     def clear(self, engines: Iterable[Engine], everything: bool, now: float) -> int:
         """Take away what has not begun; about how many that were."""
         cleared = 0
+        ids = set()
         for engine in engines:
+            ids.add(engine.id)
             cleared += sum(engine.load) - min(1, len(engine.sent))
             self._unblock(engine)
             for task in engine.queue.clear():
@@ -234,7 +275,7 @@ class Dispatch:
             self.recall(engine, engine.sent.values())
             self.pool.file(engine)
         if everything:
-            waiting = [*self.balanced.clear(), *self._functions.waiting()]
+            waiting = [*self.balanced.clear_all(), *self._functions.waiting()]
             for task in waiting:
                 self._ledger.fail_cancelled(task)
             for task in [task for tasks in self._ledger.held.values() for task in tasks if task.state is State.HELD]:
@@ -244,6 +285,10 @@ class Dispatch:
                     task.cleared = True
                 cleared += 1
             cleared += len(waiting)
+        for task in list(self._ledger.later.waiting()):
+            if everything or task.engine in ids:
+                self._ledger.fail_cancelled(task)
+                cleared += 1
         self.pump(now)
         return cleared
 
@@ -253,7 +298,7 @@ class Dispatch:
         """The engine ended a task that it has."""
         new = task.state is State.SENT
         if new:
-            self._ledger.done(task, engine, result.outputs)
+            self._ledger.done(task, engine, result.outputs, result.failure)
             engine.completed += 1
             engine.progress = now
             engine.stuck = False
@@ -345,7 +390,6 @@ class Dispatch:
     def check(self) -> None:
         """Assert that queues and engines hold what they should."""
         for task in self.balanced:
-            assert task.queue is self.balanced, f"{task.id} in a wrong queue"
             assert task.state is State.QUEUED and task.engine is None, f"balanced {task.id} {task.state}"
             assert not self._functions.missing(task), f"queued without its function {task.id}"
         for engine in self._roster.engines.values():
@@ -361,5 +405,5 @@ class Dispatch:
                     assert task.state is State.QUEUED and task.engine == engine.id, f"{task.id} in a wrong queue"
             if engine.queue:
                 assert not engine.present or len(engine.sent) >= WINDOW, f"engine {engine.id} could take a task"
-        if self.balanced:
-            assert not self.pool.any_free, "a balanced task waits though an engine could take it"
+        for among in self.balanced.sets():
+            assert not self.pool.free_among(among), "a balanced task waits though an engine could take it"

@@ -63,10 +63,31 @@ def cancelled(started: bool | None) -> Failure:
     return Failure("TaskCancelled", "TaskCancelled", _CANCELLED[started], started=started)
 
 
-def no_engines(trouble: str) -> Failure:
+def no_engines(trouble: str, among: Iterable[int] | None = None) -> Failure:
     """Nobody is here to run it, and nobody is expected."""
     text = trouble or "no engines: start some with `ipengine` or `ipcluster start`"
+    if among is not None:
+        text = f"none of the engines that may run it, {sorted(among)}, is here or expected"
+        text += f": {trouble}" if trouble else ""
     return Failure("NoEngines", "NoEngines", text)
+
+
+def brief(failure: Failure) -> str:
+    """What went wrong, in one line."""
+    text = failure.message.partition("\n")[0]
+    return f"{failure.type_name}: {text}" if text else failure.type_name
+
+
+def dependency(id: TaskId, error: str) -> Failure:
+    """One that it was to come after did not end well."""
+    text = f"not run, because task {id}, which it was to come after, failed: {error}"
+    return Failure("DependencyFailed", "DependencyFailed", text, started=False)
+
+
+def unknown_dependency(id: TaskId, why: str) -> Failure:
+    """One that it was to come after is not known."""
+    text = f"not run, because task {id}, which it was to come after, is not known here: {why}"
+    return Failure("DependencyFailed", "DependencyFailed", text, started=False)
 
 
 def no_such_engine(id: int, engines: Iterable[int]) -> Failure:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from ipkernel_ext.core import failures
 from ipkernel_ext.core import messages as m
+from ipkernel_ext.core.dependencies import Dependencies
 from ipkernel_ext.core.effects import Journal
 from ipkernel_ext.core.functions import FunctionStore
 from ipkernel_ext.core.messages import Failure, Hint, TaskId
@@ -35,6 +36,7 @@ class Ledger:
         self._functions = functions
         self.tasks: dict[TaskId, Task] = {}
         self.held: dict[str, list[Task]] = {}  # by the boot they wait for
+        self.later = Dependencies()
         self.hints: deque[tuple[float, Task, int]] = deque()
         self.forgetful: dict[str, Engine] = {}
         self.forget_at: float | None = None
@@ -50,6 +52,32 @@ class Ledger:
             client.expected.discard(number)
         if task.function is not None:
             self._functions.use(task.function)
+
+    def wait(self, task: Task, ids: Iterable[TaskId]) -> bool:
+        """Whether the task is dealt with, because one of those it is to come after has failed or not ended."""
+        open: list[TaskId] = []
+        for id in ids:
+            known = self.tasks.get(id)
+            foreign = id.client != task.id.client
+            if known is None and foreign and self._roster.recovery_until:
+                open.append(id)  # its client may still replay it
+            elif known is None or (foreign and self.later.leads_to(id, task, self.tasks)):
+                why = "it ended before, or never was" if known is None else "it is to come after this one"
+                self.fail(task, failures.unknown_dependency(id, why))
+                return True
+            elif known.state is not State.DONE and known.state is not State.ENDED:
+                open.append(id)
+            elif known.error:
+                self.fail(task, failures.dependency(id, known.error))
+                return True
+        if open:
+            self.later.wait(task, open)
+        return bool(open)
+
+    def fail_unknown(self) -> None:
+        """Nobody will replay what is not known by now."""
+        for id in self.later.unknown(self.tasks):
+            self.later.ended(id, "it ended before, or never was")
 
     # ------------------------------------------------------------ where they are
 
@@ -77,18 +105,19 @@ class Ledger:
         task.written = True
         self._out.add(Journal(task.id, Hint(engine, boot, task.attempts, task.losses)))
 
-    def hold(self, task: Task, boot: str, hint: Hint | None) -> None:
+    def hold(self, task: Task, boot: str, hint: Hint | None, first: bool = False) -> None:
         """Keep it until the engine of this boot is here, or surely will not be."""
         task.state = State.HELD
         task.awaited = boot
         task.hint = hint
-        self.held.setdefault(boot, []).append(task)
+        held = self.held.setdefault(boot, [])
+        held.insert(0 if first else len(held), task)
 
     def release(self, boot: str) -> list[Task]:
         """The tasks that were held for this boot, in order."""
         return [task for task in self.held.pop(boot, ()) if task.state is State.HELD]
 
-    def done(self, task: Task, engine: Engine, outputs: int) -> None:
+    def done(self, task: Task, engine: Engine, outputs: int, failure: Failure | None) -> None:
         """Its engine has sent the result, and keeps it."""
         self.unsent(task, engine)
         engine.done[task.id] = task
@@ -96,6 +125,7 @@ class Ledger:
         task.holder = engine
         task.frames = ()
         task.outputs = outputs
+        self._tell_later(task, failure)
         if task.function is not None:
             self._functions.release(task.function)
         hints = self.hints
@@ -113,11 +143,16 @@ class Ledger:
         task.state = State.ENDED
         task.failure = failure
         task.frames = ()
+        self._tell_later(task, failure)
         client = self._roster.clients.get(task.id.client)
         if client is None or client.left:
             self.end(task)
         else:
             self.send_failure(task)
+
+    def _tell_later(self, task: Task, failure: Failure | None) -> None:
+        task.error = "" if failure is None else failures.brief(failure)
+        self.later.ended(task.id, task.error)
 
     def fail_lost(self, task: Task, engine: int, exit: m.Exit, started: bool | None) -> None:
         """Its engine is dead.
@@ -168,6 +203,8 @@ class Ledger:
         self._leave(task)
         if task.holder is not None:
             task.holder.done.pop(task.id, None)
+        if task.state is not State.DONE and task.state is not State.ENDED:
+            self.later.ended(task.id, "its client has left")
         task.state = State.ENDED
         self.tasks.pop(task.id, None)
         if task.written:
@@ -194,7 +231,7 @@ class Ledger:
         for task in list(client.tasks.values()):
             if task.state is State.DONE or task.state is State.ENDED:
                 self.acknowledge(client, (task.id.number,), now)
-            elif task.state in (State.WAITING, State.QUEUED) and self._functions.missing(task):
+            elif task.state in (State.WAITING, State.QUEUED, State.LATER) and self._functions.missing(task):
                 self.end(task)  # nobody can send it any more
         if not client.tasks and self._roster.clients.pop(client.id, None) is not None:
             self._roster.depart(client.id, client.highest)
@@ -267,6 +304,9 @@ class Ledger:
                     assert task.queue is not None, f"queued nowhere {task.id}"
                 case State.ENDED:
                     assert task.failure is not None and task.id.client in self._roster.clients, f"ended {task.id}"
+                case State.LATER:
+                    assert task.queue is None and task.holder is None, f"waits and is somewhere {task.id}"
                 case State.WAITING:
                     assert self._functions.missing(task), f"waits for what is here {task.id}"
         self._functions.check(self.tasks.values())
+        self.later.check(self.tasks)

@@ -80,6 +80,7 @@ class Lives:
         if record.replaces is not None:
             self._recovery.engine_is_here(record.replaces, now)
         self._dispatch.pool.file(engine)
+        self._dispatch.fail_unservable(now)  # it may have taken another id than the one that was waited for
         self._dispatch.pump(now)
         self._roster.tell_clients(m.EngineJoined(self._roster.record(engine)))
 

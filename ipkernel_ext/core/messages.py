@@ -201,7 +201,7 @@ class Function(Record, frozen=True):
 
 
 class Submit(Record, frozen=True):
-    """Tasks that share their work: one per engine named, or a single balanced one (engines None)."""
+    """Tasks that share their work: one per engine named, or balanced ones (engines None)."""
 
     numbers: list[Number]
     work: Work
@@ -209,6 +209,9 @@ class Submit(Record, frozen=True):
     boots: list[str] | None = None  # the lives the client believes in; another one is refused
     retries: Count = 0
     hints: list[Hint | None] = []  # on replay only, one per number
+    among: list[int] | None = None  # engines that may run balanced ones; None: any
+    after: list[TaskId] = []  # these must have ended without an error before
+    unmet: Failure | None = None  # one of them has not: these end so, unless they were handed out before
 
 
 class Cancel(Record, frozen=True):

@@ -22,6 +22,7 @@ class State(Enum):
 
     WAITING = auto()  # for its function to arrive (balanced)
     QUEUED = auto()  # here
+    LATER = auto()  # for tasks that it is to come after
     HELD = auto()  # for an engine that may still come, or come back
     SENT = auto()  # handed to an engine
     DONE = auto()  # ended; its engine keeps the result until the client has acknowledged it
@@ -32,6 +33,8 @@ class Task:
     """One task; mutable, owned by the controller core."""
 
     __slots__ = (
+        "after",
+        "among",
         "attempt",
         "attempts",
         "awaited",
@@ -39,6 +42,7 @@ class Task:
         "cancelled",
         "cleared",
         "engine",
+        "error",
         "failure",
         "frames",
         "function",
@@ -64,11 +68,13 @@ class Task:
         engine: int | None,
         boot: str | None,
         retries: int,
+        among: frozenset[int] | None = None,
     ) -> None:
         self.id = id
         self.work = work
         self.frames = frames
         self.engine = engine  # None: balanced
+        self.among = among  # engines that may run it, if balanced; None: any
         self.boot = boot  # the life of that engine the client believes in
         self.retries = retries
         self.losses = 0  # engines that died with it begun
@@ -86,7 +92,9 @@ class Task:
         self.function = function_of(work)
         self.hint: Hint | None = None  # where an earlier life of the controller handed it out
         self.awaited = ""  # the boot it waits for, when HELD
+        self.after: set[TaskId] = set()  # those it waits for, when LATER
         self.failure: Failure | None = None  # how it ended here, when ENDED
+        self.error = ""  # what went wrong, when DONE or ENDED
 
 
 class Queue:
@@ -133,3 +141,57 @@ class Queue:
             task.queue = None
         self._tasks.clear()
         return tasks
+
+
+class BalancedQueue:
+    """Balanced tasks: a queue for each set of engines that may run them. The sets take turns."""
+
+    def __init__(self) -> None:
+        self._queues: OrderedDict[frozenset[int] | None, Queue] = OrderedDict()
+
+    def __bool__(self) -> bool:
+        return any(self._queues.values())
+
+    def __len__(self) -> int:
+        return sum(map(len, self._queues.values()))
+
+    def __iter__(self) -> Iterator[Task]:
+        return (task for queue in self._queues.values() for task in queue)
+
+    def append(self, task: Task) -> None:
+        """Add at the end."""
+        self._queue(task.among).append(task)
+
+    def appendleft(self, task: Task) -> None:
+        """Put back at the front."""
+        self._queue(task.among).appendleft(task)
+
+    def any(self, among: frozenset[int] | None) -> bool:
+        """Whether there are tasks for a set of engines."""
+        return bool(self._queues.get(among))
+
+    def pop(self, among: frozenset[int] | None) -> Task:
+        """The first task of a set of engines; the other sets come before its next one."""
+        task = self._queues[among].pop()
+        self._queues.move_to_end(among)
+        return task
+
+    def sets(self) -> list[frozenset[int] | None]:
+        """The sets of engines that tasks are here for, in the order of their turns."""
+        for among in [among for among, queue in self._queues.items() if not queue]:
+            del self._queues[among]
+        return list(self._queues)
+
+    def clear(self, among: frozenset[int] | None) -> list[Task]:
+        """Take out the tasks of one set of engines, in order."""
+        return self._queues.pop(among).clear()
+
+    def clear_all(self) -> list[Task]:
+        """Take out all tasks."""
+        return [task for among in self.sets() for task in self.clear(among)]
+
+    def _queue(self, among: frozenset[int] | None) -> Queue:
+        queue = self._queues.get(among)
+        if queue is None:
+            queue = self._queues[among] = Queue()
+        return queue

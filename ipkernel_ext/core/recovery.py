@@ -176,7 +176,7 @@ class Recovery:
         """Whether nobody else has the task, or could come and have a later attempt of it."""
         if task.state is State.HELD:
             return task.hint is None or attempt >= task.hint.attempt
-        return task.state is State.QUEUED or task.state is State.WAITING
+        return task.state in (State.QUEUED, State.WAITING, State.LATER)
 
     def _refuse(self, engine: Engine, id: TaskId, attempt: int, finished: bool, now: float) -> None:
         """What it holds is not its any more."""
@@ -211,6 +211,7 @@ class Recovery:
                 self.vacate(boot, now)
         for boot in [boot for boot in self._ledger.held if boot not in roster.vacant]:
             self._resolve(boot, self._ledger.release(boot), NOT_BACK, now)
+        self._ledger.fail_unknown()
 
     def vacate(self, boot: str, now: float) -> None:
         """Nobody is expected to take this boot's id any more."""

@@ -167,6 +167,12 @@ class Roster:
             or any(vacancy.agent in self.agents for vacancy in self.vacant.values())
         )
 
+    def expected(self, id: int, now: float) -> bool:
+        """Whether an engine of this id may still come without anybody's doing."""
+        return now < self.recovery_until or any(
+            vacancy.id == id and vacancy.agent in self.agents for vacancy in self.vacant.values()
+        )
+
     def bury(self, boot: str, death: Death) -> None:
         """Remember how a boot ended; a certain death stays one, and a known id stays known."""
         before = self.dead.pop(boot, None)

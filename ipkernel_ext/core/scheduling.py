@@ -65,6 +65,10 @@ class Pool:
         """Whether some engine can take a balanced task."""
         return bool(self._idle or self._partial)
 
+    def free_among(self, among: frozenset[int] | None) -> bool:
+        """Whether one of these engines can take a balanced task; None: any."""
+        return any(among is None or e.id in among for part in (self._idle, self._partial) for e in part.values())
+
     @property
     def lopsided(self) -> bool:
         """Whether some engine holds nothing while another holds work it has not begun."""
@@ -74,13 +78,20 @@ class Pool:
         """Engines with unstarted work that have shown no progress for a while."""
         return [engine for engine in self._loaded.values() if now - engine.progress >= RECALL_AFTER]
 
-    def choose(self) -> Engine | None:
-        """The engine for the next balanced task: an idle one, else the one that waited longest below its window."""
-        if self._idle:
-            return next(iter(self._idle.values()))
-        if self._partial:
-            boot, engine = next(iter(self._partial.items()))
-            del self._partial[boot]
-            self._partial[boot] = engine
-            return engine
+    def choose(self, among: frozenset[int] | None = None) -> Engine | None:
+        """The engine for the next balanced task: an idle one, else the one that waited longest below its window.
+
+        Parameters
+        ----------
+        among
+            Ids to choose from; None: all. The search for them takes longer, the more others are free.
+        """
+        for engine in self._idle.values():
+            if among is None or engine.id in among:
+                return engine
+        for boot, engine in self._partial.items():
+            if among is None or engine.id in among:
+                del self._partial[boot]
+                self._partial[boot] = engine
+                return engine
         return None

@@ -4,6 +4,8 @@ import concurrent.futures
 
 import pytest
 
+from ipkernel_ext.errors import CompositeError, DependencyFailed, NoEngines, NoSuchEngine
+
 
 def test_submit_is_a_future(rc):
     future = rc.submit(pow, 2, 5)
@@ -46,6 +48,74 @@ def test_a_map_on_a_view_stays_there(rc):
     rc.execute("import os")
     there = set(rc[1:3].apply(eval("lambda: id(get_ipython())", {})))
     assert set(rc[1:3].map(eval("lambda x: id(get_ipython())", {}), range(10))) <= there
+
+
+def test_balanced_work_stays_on_its_targets(rc):
+    for futures in (
+        [rc[1:3].submit(abs, -i) for i in range(20)],
+        [rc.submit(abs, -i, targets="1,2") for i in range(20)],
+        [rc.submit(abs, -i, targets=[0, 1, 2], on=[1, 2, 3]) for i in range(20)],
+    ):
+        assert [f.get() for f in futures] == list(range(20))
+        assert {f.engine_ids[0] for f in futures} <= {1, 2}
+    result = rc.map(abs, range(-20, 0), targets=[3], chunksize=1, block=False)
+    assert result.get() == list(range(20, 0, -1))
+    assert set(result.engine_ids) == {3}
+
+
+def test_where_nothing_can_run_is_said_before_anything_is_sent(rc):
+    with pytest.raises(NoEngines, match="none of the targets"):
+        rc.submit(abs, -1, targets=[0, 1], on=2)
+    with pytest.raises(NoEngines, match="none of the targets"):
+        rc[0].apply(abs, -1, on=[1, 2])
+    with pytest.raises(NoSuchEngine):
+        rc.submit(abs, -1, on=7)
+
+
+def test_apply_is_narrowed_by_on(rc):
+    assert rc.apply(abs, -1, on=[1, 2]) == [1, 1]
+    assert rc[2].apply(abs, -1, on=[1, 2]) == 1
+
+
+def test_every_other_keyword_goes_to_the_function(rc):
+    assert rc.submit(dict, timeout=1, seed=2).get() == {"timeout": 1, "seed": 2}
+    assert rc[0].apply(dict, timeout=1, progress=2) == {"timeout": 1, "progress": 2}
+    assert rc.submit(abs, -1, block=True) == 1
+
+
+def test_a_call_comes_after_others(rc):
+    first = rc.submit(abs, -1)
+    second = rc.map(abs, [1, 2], block=False)
+    third = rc.submit(abs, -3, after=[first, second])
+    fourth = rc.apply(abs, -4, after=third, block=False)
+    assert third.get() == 3
+    assert fourth.get() == [4] * 4
+    assert rc.submit(abs, -5, after=third.task_ids[0]).get() == 5
+    assert rc.submit(abs, -6, after=[]).get() == 6
+
+
+def test_what_comes_after_a_failure_says_so_and_is_not_run(rc):
+    failed = rc.submit(divmod, 1, 0)
+    after = rc.submit(abs, -1, after=failed)
+    with pytest.raises(DependencyFailed, match=f"{failed.task_ids[0]}.*ZeroDivisionError"):
+        after.get()
+    assert failed.exception() is not None
+    for again in (rc.submit(abs, -1, after=failed), rc.submit(abs, -1, after=after)):
+        with pytest.raises(DependencyFailed):
+            again.get()
+    with pytest.raises(CompositeError):
+        rc.apply(abs, -1, after=failed)
+
+
+@pytest.mark.parametrize(
+    ("after", "error"),
+    [(1, TypeError), ([1], TypeError), ("x", ValueError), (":1", ValueError), (concurrent.futures.Future(), TypeError)],
+)
+def test_what_nothing_can_come_after_is_refused_at_once(rc, after, error):
+    with pytest.raises(error):
+        rc.submit(abs, -1, after=after)
+    with pytest.raises(error):
+        rc.apply(abs, -1, after=after)
 
 
 def test_parallelize(rc):

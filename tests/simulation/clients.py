@@ -60,7 +60,10 @@ class SimClient(Actor):
             chosen = random.sample(engines, random.randint(1, len(engines)))
         else:
             for _ in range(random.choice((1, 1, 3, 8))):
-                self._submit(1, self._random_work(balanced=True), None, random.choice((0, 0, 1, 2, 3)))
+                kept = bool(engines) and random.random() < 0.3
+                among = random.sample(engines, random.randint(1, len(engines))) if kept else None
+                work = self._random_work(balanced=True)
+                self._submit(1, work, None, random.choice((0, 0, 1, 2, 3)), among=among)
             return
         with_boots = random.random() < 0.8
         boots = [self.core.engines[id].boot for id in chosen] if with_boots else None
@@ -113,6 +116,15 @@ class SimClient(Actor):
         if self.connection is not None:
             self.connection.cut(self.world.random)
 
+    def _random_tasks(self) -> list[TaskId]:
+        """Tasks to come after: a few of the latest of its own, or another client's."""
+        random = self.world.random
+        if random.random() < 0.75:
+            return []
+        owner = random.choice(self.world.clients) if random.random() < 0.3 else self
+        latest = list(owner.asked.values())[-6:]
+        return [asked.id for asked in random.sample(latest, min(len(latest), random.randint(1, 3)))]
+
     def _random_work(self, balanced: bool = False) -> m.Work:
         random = self.world.random
         if random.random() < 0.5:
@@ -129,16 +141,19 @@ class SimClient(Actor):
         engines: list[int] | None,
         retries: int,
         boots: list[str] | None = None,
+        among: list[int] | None = None,
     ) -> None:
         numbers = range(self._next, self._next + count)
         self._next += count
         digest = m.function_of(work)
         function = None if digest is None else (digest.encode(),)
         payload = f"payload{numbers[0]}".encode()
-        submission = Submission(numbers, work, (payload,), engines, boots, retries, function)
+        after = self._random_tasks()
+        submission = Submission(numbers, work, (payload,), engines, boots, retries, function, among, after)
         for index, number in enumerate(numbers):
             self.asked[number] = Asked(TaskId(self.name, number), submission, index)
-        self.world.trace(self.name, f"submits {list(numbers)} to {engines} retries {retries} {work}")
+        where = f"to {engines} among {among} after {[str(id) for id in after]}"
+        self.world.trace(self.name, f"submits {list(numbers)} {where} retries {retries} {work}")
         self._do(self.core.submit(submission))
 
     def _new_request(self) -> int:

@@ -190,6 +190,8 @@ class SimEngine(Actor):
         value = f"{task.id}|{payload}|{self.boot}|{task.attempt}".encode()
         value += b"." * (wire.INLINE if self.world.random.random() < 0.1 else 0)
         self.world.trace(self.name, f"ends {task.id} attempt {task.attempt}")
+        if failure is None:
+            self.world.ended.add(task.id)
         frames: Sequence[Any] = (value,) if failure is None else ()
         self._do(self.core.finish(outputs, self._written, frames, failure, seconds=0.001))
         self._wake()

@@ -10,6 +10,7 @@ import pytest
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.client import ClientCore
 from ipkernel_ext.core.controller import ControllerCore
+from ipkernel_ext.core.dependencies import Dependencies
 from ipkernel_ext.core.dispatch import Dispatch
 from ipkernel_ext.core.engine import EngineCore
 from ipkernel_ext.core.jobs import Jobs
@@ -18,6 +19,7 @@ from ipkernel_ext.core.lives import Lives
 from ipkernel_ext.core.queues import Queue, State
 from ipkernel_ext.core.recovery import Recovery
 from ipkernel_ext.core.roster import Roster
+from ipkernel_ext.core.scheduling import Pool
 from tests.simulation.__main__ import live
 
 SEEDS = 200
@@ -189,6 +191,23 @@ def a_replay_under_way_is_not_waited_for(patch: pytest.MonkeyPatch) -> None:
 def a_job_has_no_seats_after_a_restart(patch: pytest.MonkeyPatch) -> None:
     begin = Jobs.__init__
     patch.setattr(Jobs, "__init__", lambda self, out, roster, enlisted: begin(self, out, roster, {}))
+
+
+@bug
+def balanced_tasks_go_anywhere(patch: pytest.MonkeyPatch) -> None:
+    choose = Pool.choose
+    patch.setattr(Pool, "choose", lambda self, among=None: choose(self))
+
+
+@bug
+def what_comes_after_does_not_wait(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Ledger, "wait", lambda self, task, ids: False)
+
+
+@bug
+def what_comes_after_a_failure_runs(patch: pytest.MonkeyPatch) -> None:
+    ended = Dependencies.ended
+    patch.setattr(Dependencies, "ended", lambda self, id, error: ended(self, id, ""))
 
 
 @pytest.mark.parametrize("name", BUGS)

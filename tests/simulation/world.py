@@ -61,6 +61,7 @@ class World:
         self.connections: list[Connection] = []
         self.begun: dict[str, set[tuple[TaskId, int]]] = {}
         self.starts: dict[TaskId, list[Start]] = {}
+        self.ended: set[TaskId] = set()  # tasks whose user code ended without an error
         self.given_back: set[TaskId] = set()
         self.given_up: set[TaskId | str] = set()  # tasks and boots that some controller called lost
         self.faulty = True
@@ -323,6 +324,10 @@ class World:
         asked = self._asked(start.task)
         most = 1 + asked.submission.retries
         assert len(starts) <= most, f"{start.task} started {len(starts)} times, {most} allowed"
+        among = asked.submission.among
+        assert among is None or engine.core.id in among, f"{start.task} begins on engine {engine.core.id}"
+        for id in asked.submission.after:
+            assert id in self.ended, f"{start.task} begins though {id} has not ended well"
         if asked.result is not None and asked.result.failure is not None:
             failure = asked.result.failure
             assert failure.started is not False, f"{start.task} starts after {failure}"
@@ -351,7 +356,7 @@ class World:
             assert id == str(asked.id), f"{asked.id} got the value of {id}"
             assert payload.encode() == bytes(asked.submission.frames[0]), f"{asked.id} got the work of another"
             assert any(s.boot == boot and s.attempt == int(attempt) for s in starts), f"{asked.id} never ran on {boot}"
-            if asked.submission.boots is not None and asked.engine is not None:
+            if asked.submission.boots is not None and asked.engine is not None and not asked.submission.retries:
                 assert boot == asked.submission.boots[self._index(asked)], f"{asked.id} ran on {boot}"
         elif failure.kind in ("EngineLost", "TaskCancelled") and failure.started is False:
             assert not starts, f"{asked.id} had begun: {failure}"
@@ -359,6 +364,9 @@ class World:
             assert any((s.task, s.attempt) in self.begun.get(s.boot, ()) for s in starts) or any(
                 (asked.id, n) in begun for begun in self.begun.values() for n in range(1, result.attempt + 1)
             ), f"{asked.id} had not begun: {failure}"
+        elif failure.kind == "DependencyFailed":
+            assert not starts, f"{asked.id} had begun: {failure}"
+            assert any(self._may_fail(asked.id, id) for id in asked.submission.after), f"{asked.id}: {failure}"
         elif failure.kind in ("NoEngines", "NoSuchEngine"):
             assert not starts or asked.submission.retries, f"{asked.id} had begun: {failure}"
         else:
@@ -373,6 +381,15 @@ class World:
             last = [s.boot for s in starts if s.attempt == result.attempt]
             lost = asked.id in self.given_up or any(boot in self.given_up or self.is_dead(boot) for boot in last)
             assert lost, f"{asked.id} shows {shown} of {result.outputs}"
+
+    def _may_fail(self, task: TaskId, id: TaskId) -> bool:
+        """Whether a task cannot run that was to come after another one.
+
+        What another client has collected is not known to the controller any more; and it may call
+        one lost whose result its client has, and waits only for the output.
+        """
+        result = self._asked(id).result
+        return result is None or result.failure is not None or id.client != task.client or id in self.given_up
 
     def _somebody_cleared(self) -> bool:
         return any(client._request for client in self.clients)
@@ -406,7 +423,7 @@ class World:
         """
         last: dict[tuple[str, str], Start] = {}
         for start in sorted((s for starts in self.starts.values() for s in starts), key=lambda s: s.time):
-            if self._asked(start.task).engine is None:
+            if self._asked(start.task).engine is None or self._asked(start.task).submission.after:
                 continue
             if start.task in self.given_back and self.disk.epoch > 1:
                 continue

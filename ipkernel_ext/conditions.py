@@ -1,0 +1,86 @@
+"""When a task may run, and how often: options of a call, checked before anything of it is sent.
+
+Knows results only as the tasks they stand for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from ipkernel_ext.core import failures
+from ipkernel_ext.core.messages import Failure, TaskId
+from ipkernel_ext.results import AsyncResult
+
+
+class Conditions(NamedTuple):
+    """What a submission's tasks are subject to."""
+
+    retries: int = 0
+    after: list[TaskId] = []  # noqa: RUF012 - nobody changes it
+    unmet: Failure | None = None  # one of those has failed already
+    timeout: float = 0.0  # seconds; 0: none
+
+
+def conditions(retries: Any = 0, after: Any = None, timeout: Any = None) -> Conditions:
+    """The options of a call, checked.
+
+    Raises
+    ------
+    TypeError, ValueError
+        One of them makes no sense; names it.
+    """
+    ids, unmet = _dependencies(after)
+    return Conditions(_count("retries", retries), ids, unmet, 0.0 if timeout is None else _seconds(timeout))
+
+
+def _count(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an integer, not {value!r}")
+    number: int = value.__index__()
+    if number < 0:
+        raise ValueError(f"{name} must not be negative, it is {number}")
+    return number
+
+
+def _seconds(value: Any) -> float:
+    if isinstance(value, bool) or not (hasattr(value, "__float__") or hasattr(value, "__index__")):
+        raise TypeError(f"timeout must be a number of seconds, not {value!r}")
+    seconds = float(value)
+    if not seconds > 0 or math.isinf(seconds):
+        raise ValueError(f"timeout must be a positive number of seconds, it is {value!r}")
+    return seconds
+
+
+def _dependencies(after: Any) -> tuple[list[TaskId], Failure | None]:
+    """The tasks that have not ended yet, and the first that failed as a reason not to run."""
+    if after is None:
+        return [], None
+    single = isinstance(after, AsyncResult | str)
+    if not single and not isinstance(after, Iterable):
+        raise TypeError(f"after must be a result, a task id or a list of them, not {after!r}")
+    open: dict[TaskId, None] = {}
+    unmet: Failure | None = None
+    for one in [after] if single else after:
+        if isinstance(one, str):
+            open[_task_id(one)] = None
+        elif isinstance(one, AsyncResult):
+            for id, result in one.tasks():
+                if result is None:
+                    open[id] = None
+                elif result.failure is not None and unmet is None:
+                    unmet = failures.dependency(id, failures.brief(result.failure))
+        else:
+            raise TypeError(
+                f"after takes results of this package and task ids, not {type(one).__name__}: "
+                "the cluster does not hear when something else ends"
+            )
+    return list(open), unmet
+
+
+def _task_id(text: str) -> TaskId:
+    client, colon, number = text.rpartition(":")
+    if not (client and colon and number.isdecimal()):
+        raise ValueError(f"{text!r} is not the id of a task; see AsyncResult.task_ids")
+    return TaskId(client, int(number))
