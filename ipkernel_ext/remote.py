@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ipkernel_ext import payload, sequences, targets
+from ipkernel_ext.asynchronous import Connecting
 from ipkernel_ext.conditions import Conditions, conditions
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.client import Submission
@@ -602,6 +603,17 @@ class RemoteController(Engines):
         except BaseException:
             channel.close()
             raise
+
+    @classmethod
+    def connect(cls, *args: Any, **kwargs: Any) -> Connecting:
+        """The same for coroutines: ``async with RemoteController.connect() as rc:``, or ``rc = await …``.
+
+        Parameters
+        ----------
+        args, kwargs
+            As of ``RemoteController``.
+        """
+        return Connecting(lambda: cls(*args, **kwargs))
 
     @property
     def timeout(self) -> float:

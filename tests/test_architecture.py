@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "history": {"results", "errors"},
     "conditions": {"results", "core", "errors"},
     "remote": {
+        "asynchronous",
         "conditions",
         "history",
         "net",
@@ -42,6 +43,7 @@ MAY_IMPORT = {
         "core",
         "errors",
     },
+    "asynchronous": {"results", "core"},
     "clean": {"config", "nursery", "errors"},
     "doctor": {"clean", "remote", "config", "core", "errors"},
     "launchers": {"config", "errors"},

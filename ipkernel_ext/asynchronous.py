@@ -1,0 +1,131 @@
+"""``AsyncRemoteController``: the names of ``RemoteController``, as coroutines.
+
+A thin layer: a call is sent from a thread of asyncio's, because pickling takes time, and awaited as
+the ``AsyncResult`` it is. Cancelling the coroutine cancels the call's own tasks. What a call means is
+not known here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable, Generator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from ipkernel_ext.core.messages import EngineRecord
+from ipkernel_ext.results import AsyncResult
+
+if TYPE_CHECKING:
+    from ipkernel_ext.remote import Engines, RemoteController
+
+SENT = frozenset({"execute", "run", "apply", "reset", "keys", "push", "pull", "scatter", "gather", "map"})
+"""Calls that take ``block=``: they are sent, and what they give is awaited."""
+
+AT_ONCE = frozenset({"cancel", "history", "get_result", "ended", "cluster", "targets", "engines", "ids", "timeout"})
+"""What neither waits nor asks anybody: it is as it is in ``RemoteController``."""
+
+
+class AsyncEngines:
+    """Some engines of a cluster; every call of ``Engines`` is a coroutine here.
+
+    Calls never block the event loop. With ``block=False`` a call gives its ``AsyncResult``, which can be awaited.
+    ``submit`` gives one in any case. ``await rc["a"]`` fetches a variable, ``rc[0]`` is a view.
+    """
+
+    def __init__(self, engines: Engines) -> None:
+        self._engines = engines
+
+    @property
+    def ids(self) -> list[int]:
+        """Ids of these engines, in order, as last heard."""
+        return self._engines.ids
+
+    @property
+    def engines(self) -> list[EngineRecord]:
+        """What is known of these engines, in order."""
+        return self._engines.engines
+
+    def __len__(self) -> int:
+        return len(self._engines)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, str) and ":" not in key:
+            return self.pull(key)
+        return AsyncEngines(self._engines[key])
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self._engines, name)
+        if name.startswith("_") or name in AT_ONCE:
+            return attribute
+        if name in SENT:
+            return _sent(attribute)
+        return _in_a_thread(attribute) if callable(attribute) else attribute
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *dir(self._engines)})
+
+    def __repr__(self) -> str:
+        return f"<async {repr(self._engines)[1:]}"
+
+
+class AsyncRemoteController(AsyncEngines):
+    """A client of a running cluster, for coroutines; made by ``RemoteController.connect``."""
+
+    def __init__(self, rc: RemoteController) -> None:
+        super().__init__(rc)
+        self._rc = rc
+
+    async def close(self) -> None:
+        """Leave; see ``RemoteController.close``."""
+        await asyncio.to_thread(self._rc.close)
+
+    async def __aenter__(self) -> AsyncRemoteController:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+class Connecting:
+    """What ``RemoteController.connect`` gives: to be awaited, or entered with ``async with``."""
+
+    def __init__(self, make: Callable[[], RemoteController]) -> None:
+        self._make = make
+        self._made: AsyncRemoteController | None = None
+
+    async def _connect(self) -> AsyncRemoteController:
+        self._made = AsyncRemoteController(await asyncio.to_thread(self._make))
+        return self._made
+
+    def __await__(self) -> Generator[Any, None, AsyncRemoteController]:
+        return self._connect().__await__()
+
+    async def __aenter__(self) -> AsyncRemoteController:
+        return await self._connect()
+
+    async def __aexit__(self, *_: Any) -> None:
+        if self._made is not None:
+            await self._made.close()
+
+
+def _sent(call: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+    @functools.wraps(call)
+    async def sent(*args: Any, block: bool = True, **kwargs: Any) -> Any:
+        result: AsyncResult = await asyncio.to_thread(call, *args, block=False, **kwargs)
+        return await result if block else result
+
+    return sent
+
+
+def _in_a_thread(call: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+    @functools.wraps(call)
+    async def called(*args: Any, **kwargs: Any) -> Any:
+        return await asyncio.to_thread(call, *args, **kwargs)
+
+    return called

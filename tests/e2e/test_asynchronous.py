@@ -1,0 +1,90 @@
+"""Coroutines: the same names, and the event loop goes on meanwhile."""
+
+import asyncio
+import time
+
+import pytest
+
+from ipkernel_ext import RemoteController
+from ipkernel_ext.errors import NotConnected, TaskCancelled
+
+
+def run(cluster, main):
+    """Run a coroutine with a client of the cluster."""
+
+    async def connected():
+        path = cluster.cluster.launched.place.connection("client")
+        async with RemoteController.connect(connection_file=path) as rc:
+            return await main(rc)
+
+    return asyncio.run(connected())
+
+
+def test_calls_are_coroutines(cluster):
+    async def main(rc):
+        await rc.execute("import os; a = os.getpid()")
+        await rc.push({"b": 2})
+        assert await rc["b"] == [2, 2]
+        assert await rc[0]["b"] == 2
+        assert (await rc[1].execute("a")).value == (await rc["a"])[1]
+        assert await rc.map(abs, range(-10, 0)) == list(range(10, 0, -1))
+        assert await rc.apply(lambda x: x + 1, 1, targets=0) == 2
+        assert await (await rc.submit(abs, -3)) == 3
+        assert (await rc.status())["controller"]["pid"]
+        assert await rc.gather("b", block=False)
+        assert (len(rc), rc.ids) == (2, [0, 1])
+        await rc.wait_for_engines(2)
+        assert len(rc.history) == 4
+        return repr(rc)
+
+    assert run(cluster, main) == "<async RemoteController: 2 engines (0-1)>"
+
+
+def test_the_loop_goes_on_and_calls_run_side_by_side(cluster):
+    async def main(rc):
+        ticks = 0
+
+        async def tick():
+            nonlocal ticks
+            while True:
+                await asyncio.sleep(0.01)
+                ticks += 1
+
+        ticking = asyncio.create_task(tick())
+        begun = time.monotonic()
+        nap = "import time; time.sleep(0.5)"
+        await asyncio.gather(rc[0].execute(nap), rc[1].execute(nap))
+        ticking.cancel()
+        return ticks, time.monotonic() - begun
+
+    ticks, took = run(cluster, main)
+    assert ticks > 5
+    assert took < 0.95
+
+
+def test_cancelling_a_coroutine_cancels_its_tasks(cluster):
+    async def main(rc):
+        running = asyncio.create_task(rc[0].execute("while True: pass"))
+        while not (await rc.queue_status())[0]["running"]:
+            await asyncio.sleep(0)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert (await rc[0].execute("1")).value == 1
+        with pytest.raises(TaskCancelled):
+            rc.get_result(1).get()
+
+    run(cluster, main)
+
+
+def test_results_of_ordinary_calls_can_be_awaited(cluster):
+    async def main():
+        first, second = cluster.execute("5", block=False), cluster[0].apply(abs, -1, block=False)
+        return [result.value for result in await first], await second
+
+    assert asyncio.run(main()) == ([5, 5], 1)
+
+
+def test_no_cluster_is_said_when_awaited():
+    with pytest.raises(NotConnected, match="ipcluster start"):
+        asyncio.run(RemoteController.connect()._connect())
