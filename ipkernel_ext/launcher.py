@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 
 from ipkernel_ext.config import connection, profiles, settings
-from ipkernel_ext.config.place import Place
+from ipkernel_ext.config.place import Place, is_running
 from ipkernel_ext.errors import AlreadyRunning, EngineStartError, NotConnected
 from ipkernel_ext.remote import RemoteController
 
@@ -176,15 +176,6 @@ def find(place: Place) -> connection.Connection | None:
     return found if is_running(found.pid) else None
 
 
-def is_running(pid: int) -> bool:
-    """Whether there is such a process, of this user's."""
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, PermissionError):
-        return False
-    return True
-
-
 def stop_profile(profile: str | None) -> bool:
     """End the profile's cluster; returns when all is gone. False if none ran.
 
@@ -197,7 +188,7 @@ def stop_profile(profile: str | None) -> bool:
     running = find(place)
     if running is None:
         return False
-    agent = _agent_pid(place)
+    agent = place.agent_pid()
     pid = agent or running.pid
     os.kill(pid, signal.SIGTERM)
     until = time.monotonic() + STOP
@@ -210,14 +201,6 @@ def stop_profile(profile: str | None) -> bool:
         if not ended:
             raise EngineStartError(f"the cluster does not end; its process {pid} still runs")
     return True
-
-
-def _agent_pid(place: Place) -> int | None:
-    try:
-        pid = int(place.agent.read_text())
-    except (OSError, ValueError):
-        return None
-    return pid if is_running(pid) else None
 
 
 def launch(

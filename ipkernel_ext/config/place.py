@@ -73,6 +73,19 @@ class Place:
         """Holds the process id of the agent."""
         return self.directory / "agent.pid"
 
+    @property
+    def keys(self) -> Path:
+        """The controller's keys, where it is reached over TCP."""
+        return self.directory / "controller.key"
+
+    def agent_pid(self) -> int | None:
+        """Process id of the agent, if it runs."""
+        try:
+            pid = int(self.agent.read_text())
+        except (OSError, ValueError):
+            return None
+        return pid if is_running(pid) else None
+
     def connection(self, role: str) -> Path:
         """The connection file of a role: client or engine."""
         return self.connections / f"{role}.json"
@@ -126,6 +139,15 @@ class Place:
         for role in ("client", "engine"):
             self.connection(role).unlink(missing_ok=True)
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is such a process, of this user's."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
 
 
 def _root() -> Path:
