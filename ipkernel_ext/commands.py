@@ -31,6 +31,10 @@ from ipkernel_ext.nursery.owner import take_owner
 def ipcontroller(arguments: Sequence[str] | None = None) -> None:
     """Start a controller."""
     parser = _parser("ipcontroller", "Start a controller; engines and clients of this user find it by profile.")
+    parser.add_argument(
+        "--ip", help="also listen, with keys, at this address of this host; '*' is all of them (default: none)"
+    )
+    parser.add_argument("--port", type=int, help="at this TCP port (default: any free one); alone: of 127.0.0.1")
     parser.add_argument("--directory", help=argparse.SUPPRESS)
     parser.add_argument("--owned", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
@@ -44,7 +48,9 @@ def ipengine(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("-n", type=int, default=1, help="how many engines (default: 1)")
     parser.add_argument("--file", metavar="FILE", help="the connection file to join by, instead of the profile's")
-    parser.add_argument("--url", help="address of the controller, instead of a connection file")
+    parser.add_argument(
+        "--url", help="address of the controller, instead of that in the connection file; tcp:// needs the file's keys"
+    )
     parser.add_argument("--directory", help=argparse.SUPPRESS)
     parser.add_argument("--owned", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--boot", default="", help=argparse.SUPPRESS)
@@ -177,7 +183,7 @@ def _controller(options: argparse.Namespace, config: Config) -> int:
 
     place = _place(options)
 
-    def listening(url: str) -> None:
+    def listening(url: str, tcp: Sequence[str]) -> None:
         if options.ready_fd is not None:
             os.write(options.ready_fd, b"!")
             os.close(options.ready_fd)
@@ -186,8 +192,18 @@ def _controller(options: argparse.Namespace, config: Config) -> int:
         print(f"controller listens at {url} (pid {os.getpid()})")
         print(f"  engines join with:  ipengine{_profile_option(place)}")
         print(f"  clients connect by: %load_ext ipkernel_ext in IPython, or RemoteController({profile}) in a script")
+        if tcp:
+            print(f"for other hosts it listens at {' and '.join(tcp)}")
+            print(f"  engines there: copy {place.connection('engine')}, then: ipengine --file=engine.json")
+            print(
+                f"  clients there: copy {place.connection('client')}, "
+                'then: RemoteController(connection_file="client.json")'
+            )
         print("Ctrl-C ends it.", flush=True)
 
+    for name in ("ip", "port"):
+        if getattr(options, name) is not None:
+            config.ParallelController[name] = getattr(options, name)
     owner = take_owner() if options.owned else None
     controller.serve(place, settings.controller_settings(config), _log("controller"), owner, listening)
     return 0
@@ -204,13 +220,15 @@ def _engine(options: argparse.Namespace, config: Config) -> int:
         return _several_engines(options)
     owner = take_owner() if options.owned else None
     place = _place(options)
-    path = Path(options.file) if options.file else place.connection("engine")
+    file = options.file or (place.connection("engine") if options.directory else None)
     log = _log("engine")
     log.setLevel(logging.WARNING)
 
-    def locate() -> str:
-        return options.url or connection.read(path, f"ipcluster start{_profile_option(place)}").url
+    def locate() -> connection.Address:
+        return connection.locate("engine", options.profile, file, options.url)
 
+    if options.url:
+        locate()  # what it needs will not come by waiting
     if not options.file and not options.url:
         place.make()
     record = engine.record_of(options.boot, agent=options.agent, replaces=options.replaces)

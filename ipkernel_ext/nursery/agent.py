@@ -109,7 +109,7 @@ class Agent:
             if 0 in ready:
                 self._stop = "its owner has ended"
             self._wake.clear()
-            lost = self._edge.lost()
+            lost = self._edge.lost(time.monotonic())
             self._take()  # also what came before the connection was lost
             if lost or (self._edge.retry_at is not None and time.monotonic() >= self._edge.retry_at):
                 self._reconnect()
@@ -257,8 +257,9 @@ class Agent:
 
     # ------------------------------------------------------------ the controller
 
-    def _locate(self) -> str:
-        return connection.read(self.place.connection("engine")).url
+    def _locate(self) -> connection.Address:
+        path = self.place.connection("engine")
+        return connection.Address((connection.read(path).url,), None, str(path))
 
     def _reconnect(self) -> None:
         self._known = False

@@ -1,15 +1,18 @@
-"""A controller as a process: its place, lock, journal and connection files around ``net.controller_server``."""
+"""A controller as a process: its place, lock, journal, keys and connection files around ``net.controller_server``."""
 
 from __future__ import annotations
 
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from ipkernel_ext.config import connection
+import msgspec
+
+from ipkernel_ext.config import connection, keys
 from ipkernel_ext.config.place import Place
 from ipkernel_ext.config.settings import ControllerSettings
+from ipkernel_ext.errors import ParallelError
 from ipkernel_ext.net.controller_server import ControllerServer, stop_on_signals
 from ipkernel_ext.net.journal import JournalFile
 
@@ -19,7 +22,7 @@ def serve(
     settings: ControllerSettings,
     log: logging.Logger,
     owner: int | None,
-    listening: Callable[[str], None],
+    listening: Callable[[str, Sequence[str]], None],
 ) -> None:
     """Serve until told to stop, and leave no file.
 
@@ -28,16 +31,19 @@ def serve(
     owner : int or None
         A descriptor whose end of file means that the cluster is to end.
     listening
-        Called with the address, once peers can find it.
+        Called with the local address and those for other hosts, once peers can find it.
 
     Raises
     ------
     AlreadyRunning
         Another controller holds the place.
+    ParallelError
+        It cannot listen where it should.
     """
     place.make()
     lock = place.lock()
     journal = JournalFile(place.journal)
+    is_new = journal.epoch == 0
     server = ControllerServer(
         place.socket,
         journal,
@@ -48,15 +54,42 @@ def serve(
         engine_grace=settings.engine_grace,
         result_ttl=settings.result_ttl,
     )
+    try:
+        cluster_keys = _listen_tcp(place, settings, server)
+    except ParallelError:
+        server.close()
+        if is_new:
+            place.sweep()
+        raise
     server.listen()
     stop_on_signals(server.stop)
-    for role in ("client", "engine"):
+    for role in keys.ROLES:
         written = connection.Connection(
-            server.url, server.epoch, os.getpid(), socket.gethostname(), str(place.directory), role
+            server.url,
+            server.epoch,
+            os.getpid(),
+            socket.gethostname(),
+            str(place.directory),
+            role,
+            server.tcp,
+            None if cluster_keys is None else cluster_keys.of(role),
         )
         connection.write(place.connection(role), written)
-    listening(server.url)
-    server.run()
-    server.close()
+    listening(server.url, server.tcp)
+    try:
+        server.run()
+    finally:
+        server.close()
     place.sweep()
     os.close(lock)
+
+
+def _listen_tcp(place: Place, settings: ControllerSettings, server: ControllerServer) -> keys.ClusterKeys | None:
+    """Listen for other hosts if that is wanted, with the keys and at the port of the cluster's earlier life."""
+    if not settings.tcp:
+        return None
+    cluster_keys = keys.load(place.keys) or keys.make()
+    port = server.listen_tcp(settings.ip, settings.port, cluster_keys)
+    cluster_keys = msgspec.structs.replace(cluster_keys, port=port)
+    keys.save(place.keys, cluster_keys)
+    return cluster_keys

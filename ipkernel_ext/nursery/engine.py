@@ -67,7 +67,9 @@ def serve(
     if owner is None:
         interrupter.otherwise = lambda: server.stop("Ctrl-C")
     stop_on_signals(server)
-    server.run()
+    reason = server.run()
+    if server.failed:
+        log.error("this engine cannot join: %s", reason)
     server.close()
     sys.stdout.flush()
-    os._exit(0)  # user code's threads and exit handlers do not hold the engine up
+    os._exit(int(server.failed))  # user code's threads and exit handlers do not hold the engine up
