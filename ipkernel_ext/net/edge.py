@@ -85,14 +85,20 @@ class Edge:
             return False
         try:
             address = self._locate()
-            self.url = self._choose(address)
         except NotConnected as error:
             self.trouble = Trouble(error, False, False)
             self.retry_at = now + RETRY
             return False
         if not self._failures:
             self._trying_since = now
-        self._alternatives = len(address.urls)
+        urls = address.urls if len(address.urls) == 1 else answering(address.urls)
+        self._alternatives = len(urls)
+        if not urls:
+            self.url = " or ".join(address.urls)
+            self._fail(Handshake(self.url, address).unreachable(), now)
+            self.retry_at = self._next_attempt
+            return False
+        self.url = urls[self._failures % len(urls)]  # another one at each attempt
         self.address = Address((self.url,), address.keys, address.source)
         remote = self.url.startswith("tcp://")
         self._handshake = Handshake(self.url, address) if remote else None
@@ -106,13 +112,6 @@ class Edge:
         self._poller.register(self._monitor.pair, zmq.POLLIN)
         return True
 
-    def _choose(self, address: Address) -> str:
-        """One of several addresses: of those where somebody is, another one at each attempt."""
-        urls = address.urls
-        if len(urls) > 1:
-            urls = tuple(answering(urls)) or urls
-        return urls[self._failures % len(urls)]
-
     def _fail(self, trouble: Trouble, now: float) -> None:
         first, longest = PAUSES
         self._next_attempt = now + min(first * 2.0**self._failures, longest)
@@ -124,8 +123,8 @@ class Edge:
         """Whether what is in the way of a first connection over TCP is there to stay."""
         if self.trouble is None or not self._failures:
             return False
-        certain = self.trouble.certain and self._failures >= self._alternatives
-        return certain or now >= self._trying_since + PATIENCE[self.trouble.answered]
+        late = now >= self._trying_since + PATIENCE[self.trouble.answered]
+        return (self.trouble.certain or late) and self._failures >= self._alternatives
 
     def close(self, linger: int = 0) -> None:
         """Give the socket up; what it still held is dropped after ``linger`` milliseconds."""

@@ -27,6 +27,7 @@ BACKLOG = 512
 HEARTBEAT = 2000  # milliseconds between two pings
 SILENCE = 8000  # milliseconds after a ping, until a silent peer is given up: 10 s in all
 PROBE = 0.6  # seconds in which one of several addresses must accept a connection
+PROBE_MORE = 0.1  # seconds that the others have then
 
 
 def require_curve() -> None:
@@ -124,30 +125,28 @@ def _why_not(error: zmq.ZMQError, url: str, ip: str, port: int) -> str:
 
 def answering(urls: Sequence[str]) -> list[str]:
     """Those of several addresses where somebody accepts a connection, the quickest first."""
-    waiting: dict[int, tuple[std_socket.socket, str]] = {}
+    probes: dict[int, tuple[std_socket.socket, str]] = {}
     found: list[str] = []
     poller = select.poll()
     try:
         for url in urls:
             host, _, port = url.removeprefix("tcp://").rpartition(":")
             probe = std_socket.socket(std_socket.AF_INET6 if host.startswith("[") else std_socket.AF_INET)
-            waiting[probe.fileno()] = (probe, url)
+            probes[probe.fileno()] = (probe, url)
             probe.setblocking(False)
-            try:
-                probe.connect_ex((host.strip("[]"), int(port)))
-            except OSError:
-                continue  # a name that does not exist
+            probe.connect_ex((host.strip("[]"), int(port)))
             poller.register(probe, select.POLLOUT)
+        waiting = len(probes)
         until = time.monotonic() + PROBE
-        open = len(waiting)
-        while open and not found and (left := until - time.monotonic()) > 0:
+        while waiting and (left := until - time.monotonic()) > 0:
             for descriptor, _ in poller.poll(left * 1000):
-                probe, url = waiting[descriptor]
+                probe, url = probes[descriptor]
                 poller.unregister(descriptor)
-                open -= 1
+                waiting -= 1
                 if probe.getsockopt(std_socket.SOL_SOCKET, std_socket.SO_ERROR) == 0:
                     found.append(url)
+                    until = min(until, time.monotonic() + PROBE_MORE)
     finally:
-        for probe, _ in waiting.values():
+        for probe, _ in probes.values():
             probe.close()
     return found
