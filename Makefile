@@ -14,6 +14,7 @@ demo: venv ## start a controller and 4 engines, and price options on them from I
 	@$(PYTHON_IN_VENV) demo/options.py
 
 test: venv ## the tests
+	@tools/setup-debian
 	$(PYTHON_IN_VENV) -m pytest -m "not slow"
 
 test-all: ## all tests, slow ones too, on each Python from 3.11 on that is here
