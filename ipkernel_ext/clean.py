@@ -13,17 +13,22 @@ import os
 import re
 import shutil
 import signal
+import socket
 import stat
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import psutil
 
-from ipkernel_ext.config.place import Place
+from ipkernel_ext.config import profiles
+from ipkernel_ext.config.place import Place, runtime_root
 from ipkernel_ext.nursery import register
 
 YOUNG = 60.0  # seconds for which a directory without lock and agent may belong to a cluster that is being started
+
+ENDING = 5.0  # seconds in which a process whose owner has ended ends itself
 
 ROLES = ("client", "engine")
 
@@ -102,6 +107,28 @@ def survey(root: Path, places: Sequence[Place], processes: Sequence[Process], *,
                 else:
                     found.left.append((path, reason))
     return found
+
+
+def look() -> Found:
+    """Look at this user's clusters on this host. Processes that are just ending, because their owner did, may do so."""
+    found = _look()
+    if found.orphans:
+        gone = [p for p in map(_process, found.orphans) if p is not None]
+        psutil.wait_procs(gone, timeout=ENDING)
+        found = _look()
+    return found
+
+
+def _look() -> Found:
+    places = [Place.of_profile(name) for name in profiles.profiles()]
+    return survey(runtime_root(), places, processes(os.getuid()), host=socket.gethostname(), now=time.time())
+
+
+def _process(process: Process) -> psutil.Process | None:
+    try:
+        return psutil.Process(process.pid)
+    except psutil.NoSuchProcess:
+        return None
 
 
 def is_running(directory: Path, processes: Sequence[Process]) -> bool:

@@ -16,7 +16,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from traitlets.config import Config, Configurable
@@ -31,6 +30,10 @@ from ipkernel_ext.nursery.owner import take_owner
 def ipcontroller(arguments: Sequence[str] | None = None) -> None:
     """Start a controller."""
     parser = _parser("ipcontroller", "Start a controller; engines and clients of this user find it by profile.")
+    parser.add_argument(
+        "--ip", help="also listen, with keys, at this address of this host; '*' is all of them (default: none)"
+    )
+    parser.add_argument("--port", type=int, help="at this TCP port (default: any free one); alone: of 127.0.0.1")
     parser.set_defaults(do=_controller, files=["ipcontroller_config.py"], makes_profile=True)
     _main(parser, arguments, [settings.ParallelController])
 
@@ -44,7 +47,9 @@ def ipengine(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("-n", type=int, default=1, help="how many engines (default: 1)")
     parser.add_argument("--file", metavar="FILE", help="the connection file to join by, instead of the profile's")
-    parser.add_argument("--url", help="address of the controller, instead of a connection file")
+    parser.add_argument(
+        "--url", help="address of the controller, instead of that in the connection file; tcp:// needs the file's keys"
+    )
     parser.add_argument("--owned", action="store_true", help=argparse.SUPPRESS)
     parser.set_defaults(do=_engine, files=["ipengine_config.py"])
     _main(parser, arguments, [settings.ParallelEngine])
@@ -209,13 +214,23 @@ def _controller(options: argparse.Namespace, config: Config) -> int:
 
     place = Place.of_profile(options.profile)
 
-    def listening(url: str) -> None:
+    def listening(url: str, tcp: Sequence[str]) -> None:
         profile = "" if place.profile in (None, "default") else f'profile="{place.profile}"'
         print(f"controller listens at {url} (pid {os.getpid()})")
         print(f"  engines join with:  ipengine{profiles.option(place.profile)}")
         print(f"  clients connect by: %load_ext ipkernel_ext in IPython, or RemoteController({profile}) in a script")
+        if tcp:
+            print(f"for other hosts it listens at {' and '.join(tcp)}")
+            print(f"  engines there: copy {place.connection('engine')}, then: ipengine --file=engine.json")
+            print(
+                f"  clients there: copy {place.connection('client')}, "
+                'then: RemoteController(connection_file="client.json")'
+            )
         print("Ctrl-C ends it.", flush=True)
 
+    for name in ("ip", "port"):
+        if getattr(options, name) is not None:
+            config.ParallelController[name] = getattr(options, name)
     controller.serve(place, settings.controller_settings(config), _log("controller"), None, listening)
     return 0
 
@@ -231,11 +246,12 @@ def _engine(options: argparse.Namespace, config: Config) -> int:
         return _several_engines(options)
     owner = take_owner() if options.owned else None
     place = Place.of_profile(options.profile)
-    path = Path(options.file) if options.file else place.connection("engine")
 
-    def locate() -> str:
-        return options.url or connection.read(path, f"ipcluster start{profiles.option(place.profile)}").url
+    def locate() -> connection.Address:
+        return connection.locate("engine", options.profile, options.file, options.url)
 
+    if options.url:
+        locate()  # what it needs will not come by waiting
     if not options.file and not options.url:
         place.make()
     rank = None if options.owned else mpi.rank_of(os.environ)  # an owned engine has inherited that

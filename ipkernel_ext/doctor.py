@@ -12,7 +12,6 @@ import platform
 import re
 import resource
 import shutil
-import socket
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -240,8 +239,8 @@ def processors(there: int, affinity: int, usable: int) -> Finding:
 # ---------------------------------------------------------------- facts, of this machine
 
 
-def examine(profile: str | None, *, now: float) -> Iterator[Finding]:
-    """Check everything here, for a profile's cluster. ``now``: seconds since the epoch, as files have it."""
+def examine(profile: str | None) -> Iterator[Finding]:
+    """Check everything here, for a profile's cluster."""
     place = Place.of_profile(profile)
     yield from commands(_scripts(), Path(sys.executable).parent, _others())
     wanted = _wanted()
@@ -253,9 +252,7 @@ def examine(profile: str | None, *, now: float) -> Iterator[Finding]:
     yield temporary(directory, os.access(directory, os.W_OK), os.access("/tmp", os.W_OK))
     yield from space(_free("/dev/shm", str(directory), str(profiles.ipython_dir())))
     yield from permissions(list(_entries(place)), os.getuid())
-    places = [Place.of_profile(name) for name in profiles.profiles()]
-    processes = clean.processes(os.getuid())
-    yield stale(clean.survey(runtime_root(), places, processes, host=socket.gethostname(), now=now))
+    yield stale(clean.look())
     yield from _running(place)
 
 

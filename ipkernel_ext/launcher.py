@@ -22,7 +22,7 @@ from typing import Any
 
 from ipkernel_ext.config import connection, files, profiles, settings, templates
 from ipkernel_ext.config.cores import thread_limits
-from ipkernel_ext.config.place import Place
+from ipkernel_ext.config.place import Place, is_running
 from ipkernel_ext.config.settings import Settings
 from ipkernel_ext.errors import AlreadyRunning, EngineStartError, NotConnected
 from ipkernel_ext.nursery import open_files, register
@@ -32,8 +32,13 @@ from ipkernel_ext.remote import RemoteController
 
 
 def private_settings(profile: str | None, options: Mapping[str, Any]) -> Settings:
-    """Of a private cluster: the profile's files, and on top of them options by their names."""
+    """Of a private cluster: the profile's files, and on top of them options by their names.
+
+    Where the profile's own cluster listens for other hosts is not where a private one does.
+    """
     config = files.load(profile, *templates.OURS)
+    for name in ("ip", "port"):
+        config.ParallelController.pop(name, None)
     config.merge(settings.classes_of(options))
     return settings.settings_of(config)
 
@@ -225,15 +230,6 @@ def find(place: Place) -> connection.Connection | None:
     return found if is_running(found.pid) else None
 
 
-def is_running(pid: int) -> bool:
-    """Whether there is such a process, of this user's."""
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, PermissionError):
-        return False
-    return True
-
-
 def adopt(place: Place) -> bool:
     """Give a cluster whose agent was killed a new one, if any process of it still runs.
 
@@ -284,15 +280,7 @@ def stop_profile(profile: str | None) -> bool:
 def process_of(place: Place) -> int | None:
     """The process whose end is the cluster's: its agent, or a controller started by hand. None: none runs."""
     running = find(place)
-    return None if running is None else _agent_pid(place) or running.pid
-
-
-def _agent_pid(place: Place) -> int | None:
-    try:
-        pid = int(place.agent.read_text())
-    except (OSError, ValueError):
-        return None
-    return pid if is_running(pid) else None
+    return None if running is None else place.agent_pid() or running.pid
 
 
 def launch(

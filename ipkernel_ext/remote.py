@@ -40,6 +40,7 @@ from ipkernel_ext.results import (
 from ipkernel_ext.targets import Spec
 
 if TYPE_CHECKING:
+    from ipkernel_ext.config.connection import Address
     from ipkernel_ext.launcher import Cluster
 
 After = AsyncResult | str | Iterable[AsyncResult | str] | None
@@ -567,7 +568,7 @@ class RemoteController(Engines):
     Parameters
     ----------
     url : str, optional
-        Address of a controller.
+        Address of a controller; the keys for ``tcp://HOST:PORT`` come from the connection file.
     profile : str
         IPython profile whose cluster to connect to.
     connection_file : path, optional
@@ -581,6 +582,8 @@ class RemoteController(Engines):
     ------
     NotConnected
         No cluster runs there; the message names the file it looked for and what starts one.
+    AuthenticationError
+        The controller does not take the keys in the connection file.
     """
 
     def __init__(
@@ -802,13 +805,16 @@ class _Link:
         roster = self.channel.roster
         if roster.connected:
             return roster
-        self.channel.wait_roster(lambda roster: roster.connected or roster.ended is not None, self.timeout)
+        self.channel.wait_roster(lambda r: r.connected or r.ended is not None or r.hopeless, self.timeout)
         roster = self.channel.roster
         if roster.ended is not None:
             raise NotConnected(roster.ended)
+        if roster.hopeless and roster.why is not None:
+            raise roster.why
         if not roster.connected:
             why = roster.why or f"{roster.address} does not answer; `ipcluster list` shows what runs"
-            raise NotConnected(f"no controller after {self.timeout:g} s: {why}")
+            kind = type(roster.why) if isinstance(roster.why, NotConnected) else NotConnected
+            raise kind(f"no controller after {self.timeout:g} s: {why}")
         return roster
 
     def need(self, ids: Sequence[int]) -> None:
@@ -938,9 +944,7 @@ def _trouble(link: _Link) -> str:
     return roster.trouble or "start some with `ipengine` or `ipcluster start`"
 
 
-def _locator(url: str | None, profile: str | None, connection_file: str | Path | None) -> Callable[[], str]:
+def _locator(url: str | None, profile: str | None, connection_file: str | Path | None) -> Callable[[], Address]:
     from ipkernel_ext.config import connection
 
-    if url is not None:
-        return lambda: url
-    return functools.partial(connection.locate, "client", profile, connection_file)
+    return functools.partial(connection.locate, "client", profile, connection_file, url)

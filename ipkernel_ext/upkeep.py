@@ -8,16 +8,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import socket
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 from ipkernel_ext import clean as leftovers
 from ipkernel_ext.config import logs as log_files
 from ipkernel_ext.config import profiles, templates
-from ipkernel_ext.config.place import Place, runtime_root
+from ipkernel_ext.config.place import Place
 from ipkernel_ext.doctor import examine
 from ipkernel_ext.errors import NotConnected
 from ipkernel_ext.launcher import find, process_of
@@ -52,12 +50,7 @@ def logs(options: argparse.Namespace) -> int:
 def clean(options: argparse.Namespace) -> int:
     """Remove what dead clusters left behind."""
 
-    def look() -> leftovers.Found:
-        places = [Place.of_profile(name) for name in profiles.profiles()]
-        processes = leftovers.processes(os.getuid())
-        return leftovers.survey(runtime_root(), places, processes, host=socket.gethostname(), now=time.time())
-
-    found = look()
+    found = leftovers.look()
     for process in found.orphans:
         what = f"{process.program} (pid {process.pid}), whose cluster is gone"
         if not options.kill:
@@ -68,7 +61,7 @@ def clean(options: argparse.Namespace) -> int:
             leftovers.end(process)
             print(f"ended {what}")
     if found.orphans and options.kill and not options.dry_run:
-        found = look()
+        found = leftovers.look()
     for path in found.stale:
         if options.dry_run:
             print(f"would remove {path}")
@@ -84,7 +77,7 @@ def clean(options: argparse.Namespace) -> int:
 def doctor(options: argparse.Namespace) -> int:
     """Look for the usual causes of trouble; 1 if there is one."""
     findings = []
-    for finding in examine(options.profile, now=time.time()):
+    for finding in examine(options.profile):
         findings.append(finding)
         if not options.json:
             print(finding, flush=True)

@@ -132,7 +132,7 @@ def test_processors() -> None:
 def test_facts_of_this_machine(ipython_dir: Path) -> None:
     """Whatever they are, they can be collected, and our own are as they should be."""
     list(create("default"))
-    found = list(doctor.examine(None, now=0.0))
+    found = list(doctor.examine(None))
     checks = {finding.check for finding in found}
     assert checks >= {"commands", "versions", "configuration", "cores", "open files", "permissions", "connection"}
     versions = [finding for finding in found if finding.check == "versions"]

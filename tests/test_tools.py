@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 TOOLS = Path(__file__).parent.parent / "tools"
-NEEDED = {"ip": "iproute2", "ps": "procps", "tmux": "tmux"}
+NEEDED = ["ip", "nsenter", "ps", "tmux"]
 
 
 @pytest.fixture
@@ -35,19 +35,19 @@ def test_nothing_is_done_where_nothing_is_missing(machine, uid):
 
 
 def test_root_installs_what_is_missing(machine):
-    _, asked = machine(["ip", "ps"], 0)
+    _, asked = machine(["ip", "nsenter", "ps"], 0)
     assert asked.splitlines()[-1].split()[-1] == "tmux"
     assert "iproute2" not in asked
 
 
 def test_others_are_told_what_is_missing(machine):
     said, asked = machine(["ps"], 1000)
-    assert "apt-get install iproute2 tmux" in said
+    assert "apt-get install iproute2 util-linux tmux" in said
     assert not asked
 
 
 def test_an_installation_that_fails_is_no_failure_of_the_tests(machine):
-    said, _ = machine(["ip", "ps"], 0, apt="exit 100")
+    said, _ = machine(["ip", "nsenter", "ps"], 0, apt="exit 100")
     assert "are skipped" in said
 
 

@@ -81,6 +81,19 @@ class Place:
         """What the agent has written down of its children."""
         return self.directory / "register.json"
 
+    @property
+    def keys(self) -> Path:
+        """The controller's keys, where it is reached over TCP."""
+        return self.directory / "controller.key"
+
+    def agent_pid(self) -> int | None:
+        """Process id of the agent, if it runs."""
+        try:
+            pid = int(self.agent.read_text())
+        except (OSError, ValueError):
+            return None
+        return pid if is_running(pid) else None
+
     def clear_logs(self) -> None:
         """Remove the logs of an earlier cluster."""
         for log in self.logs.glob("*.log"):
@@ -140,6 +153,15 @@ class Place:
         for role in ("client", "engine"):
             self.connection(role).unlink(missing_ok=True)
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is such a process, of this user's."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
 
 
 def runtime_root() -> Path:

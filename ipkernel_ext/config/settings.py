@@ -23,6 +23,14 @@ from ipkernel_ext.config.cores import cores
 class ParallelController(Configurable):
     """The controller."""
 
+    ip = Unicode(
+        "",
+        help="Address at which engines and clients of other hosts reach it, with keys; `*` is every address of this "
+        "host. With neither this nor a port it listens on a unix socket only.",
+    ).tag(config=True)
+    port = Integer(
+        0, min=0, max=65535, help="TCP port for other hosts; 0 is any free one. Without an address: of 127.0.0.1."
+    ).tag(config=True)
     recovery_window = Float(
         10.0, min=0, help="Seconds in which a restarted controller waits for the engines of its earlier life."
     ).tag(config=True)
@@ -78,9 +86,16 @@ T = TypeVar("T", bound=Configurable)
 class ControllerSettings:
     """See ``ParallelController``."""
 
+    ip: str = ""
+    port: int = 0
     recovery_window: float = 10.0  # seconds
     engine_grace: float = 60.0  # seconds
     result_ttl: float = 86400.0  # seconds
+
+    @property
+    def tcp(self) -> bool:
+        """Whether to listen for other hosts at all."""
+        return bool(self.ip or self.port)
 
 
 @dataclass(frozen=True)
@@ -189,7 +204,7 @@ def allowed(trait: TraitType[Any, Any]) -> str:
 def controller_settings(config: Config) -> ControllerSettings:
     """From what the user configured."""
     made = _make(ParallelController, config)
-    return ControllerSettings(made.recovery_window, made.engine_grace, made.result_ttl)
+    return ControllerSettings(made.ip, made.port, made.recovery_window, made.engine_grace, made.result_ttl)
 
 
 def engine_settings(config: Config) -> EngineSettings:

@@ -406,6 +406,13 @@ class ClientCore:
         }
 
 
+def refusal(message: m.ToClient) -> Exception | None:
+    """The error of a refusal after which this client cannot work with this controller."""
+    if isinstance(message, m.Refused) and message.failure.kind in FATAL:
+        return _error(message.failure)
+    return None
+
+
 def _error(failure: Failure) -> Exception:
     kind = getattr(errors, failure.kind, errors.ParallelError)
     error: Exception = kind(failure.message)

@@ -49,7 +49,15 @@ _ROLES: dict[type, type] = {
 }
 """Who a hello makes its sender."""
 
+_MAY_SAY: dict[str, tuple[type, ...]] = {
+    "client": (m.HelloClient,),
+    "engine": (m.HelloEngine, m.HelloTasks, m.HelloAgent),
+}
+"""Which hellos a key is for. What may be said after a hello follows from it."""
+
 _WHO = {Client: "a client", Engine: "an engine", Agent: "an agent"}
+
+GRUMBLE = 60.0  # seconds between two log lines about keys in the wrong hands
 
 
 class ControllerCore:
@@ -96,6 +104,7 @@ class ControllerCore:
         self.refused = 0
         self.stopping = False
         self._started = now
+        self._role_logged = float("-inf")
         self._ttl = result_ttl
         self._absent: dict[str, Client] = {}
         self._absent_due: float | None = None
@@ -112,11 +121,22 @@ class ControllerCore:
 
     # ------------------------------------------------------------ stimuli
 
-    def receive(self, peer: Peer, message: Any, frames: Sequence[Frame], now: float) -> list[Effect]:
-        """A message arrived on a connection."""
+    def receive(
+        self, peer: Peer, message: Any, frames: Sequence[Frame], now: float, role: str | None = None
+    ) -> list[Effect]:
+        """A message arrived on a connection.
+
+        Parameters
+        ----------
+        role : str or None
+            What the key of the connection is for; None where no keys are needed, and all may be said.
+        """
         member = self._roster.peers.get(peer)
         if type(message) in _ROLES:
-            self._hello(peer, member, message, now)
+            if role is None or type(message) in _MAY_SAY.get(role, ()):
+                self._hello(peer, member, message, now)
+            else:
+                self._refuse_role(peer, message, role, now)
         elif isinstance(member, Client):
             self._from_client(member, message, frames, now)
         elif isinstance(member, Engine):
@@ -438,6 +458,14 @@ class ControllerCore:
         self._out.log(text, logging.WARNING)
         if peer is not None:
             self._out.send(peer, m.Refused(failures.protocol(text)))
+
+    def _refuse_role(self, peer: Peer, hello: Any, role: str, now: float) -> None:
+        self.refused += 1
+        wanted = _WHO[_ROLES[type(hello)]]
+        if now >= self._role_logged + GRUMBLE:
+            self._role_logged = now
+            self._out.log(f"refused {wanted} with a key for the role {role!r}", logging.WARNING)
+        self._out.send(peer, m.Refused(failures.wrong_role(wanted, role)))
 
     def _refuse_submit(self, client: Client, submit: m.Submit) -> None:
         self.refused += 1

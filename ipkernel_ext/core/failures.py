@@ -107,6 +107,13 @@ def protocol(text: str) -> Failure:
     return Failure("ProtocolError", "ProtocolError", text)
 
 
+def wrong_role(wanted: str, role: str) -> Failure:
+    """A key is used for what it is not for."""
+    file = "client.json" if "client" in wanted else "engine.json"
+    text = f"the key of this connection is for the role {role!r}, it does not make {wanted}: use {file} of this cluster"
+    return Failure("AuthenticationError", "AuthenticationError", text)
+
+
 def version(theirs: int, ours: int) -> Failure:
     """The two cannot work together."""
     text = f"this peer speaks protocol {theirs}, the controller {ours}: install the same version on both sides"

@@ -24,7 +24,7 @@ import zmq
 
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core import wire
-from ipkernel_ext.core.client import ClientCore, Submission
+from ipkernel_ext.core.client import ClientCore, Submission, refusal
 from ipkernel_ext.core.effects import Answered, Effect, Reconnect, Resolve, RosterChanged, Send, Show
 from ipkernel_ext.core.wire import Frame
 from ipkernel_ext.errors import ForkedClientError, NotConnected, ProtocolError
@@ -103,7 +103,8 @@ class Roster:
         lost: dict[str, m.Exit] | None = None,
         trouble: str = "",
         ended: str | None = None,
-        why: str = "",
+        why: Exception | None = None,
+        hopeless: bool = False,
         address: str = "",
     ) -> None:
         self.connected = connected
@@ -113,6 +114,7 @@ class Roster:
         self.trouble = trouble  # why engines did not come
         self.ended = ended  # why the cluster is no more
         self.why = why  # there is no connection
+        self.hopeless = hopeless  # there will be none
         self.address = address
         self.hosts = {id: engine.host for id, engine in self.engines.items()}
 
@@ -154,6 +156,8 @@ class ClientChannel:
         self._out: list[wire.Entry] = []
         self._closing = False
         self._ended: str | None = None
+        self._refusal: Exception | None = None  # by the controller, of this client as such
+        self._welcomed = False  # at least once
         self._thread = threading.Thread(target=self._loop, name="ipkernel_ext client", daemon=True)
         self._thread.start()
 
@@ -262,7 +266,7 @@ class ClientChannel:
         """One turn of the loop, after the poll."""
         self._wake.clear()
         now = time.monotonic()
-        lost = self._edge.lost()
+        lost = self._edge.lost(now)
         self._take()  # also what came before the connection was lost
         if lost:
             self._do(self._core.disconnected())
@@ -302,6 +306,7 @@ class ClientChannel:
             for message, frames in entries:
                 if isinstance(message, m.ClusterEnds):
                     self._ended = message.reason
+                self._refusal = refusal(message) or self._refusal
                 self._do(self._core.receive(epoch, message, frames, now))
 
     def _do(self, effects: Iterable[Effect]) -> None:
@@ -342,6 +347,9 @@ class ClientChannel:
 
     def _publish(self) -> None:
         core = self._core
+        self._welcomed = self._welcomed or core.connected
+        trouble = self._edge.trouble
+        hopeless = not self._welcomed and self._edge.hopeless(time.monotonic())
         with self._changed:
             self._roster = Roster(
                 core.connected,
@@ -349,7 +357,8 @@ class ClientChannel:
                 dict(core.lost),
                 core.trouble,
                 self.ended,
-                self._edge.why,
+                self._refusal or (None if trouble is None else trouble.error),
+                hopeless or self._refusal is not None,
                 self._edge.url,
             )
             self._changed.notify_all()
@@ -363,8 +372,9 @@ class ClientChannel:
         """Order: what user threads enqueued, then goodbye, then whoever still waits hears why."""
         while self._commands:
             self._do(self._commands.popleft()())
+        linger = 1000 if self._core.connected else 0
         self._do(self._core.leave())
         self._flush()
-        self._edge.close(linger=1000)
+        self._edge.close(linger)
         self._do(self._core.end("this RemoteController was closed before the result came"))
         self._context.term()

@@ -1,6 +1,6 @@
-"""The controller's shell: one ROUTER, one loop, one thread around ``core.controller``.
+"""The controller's shell: one loop, one thread around ``core.controller``, a second for keys.
 
-Each turn of the loop takes what has piled up on the socket, hands it to the core, does the
+Each turn of the loop takes what has piled up on its sockets, hands it to the core, does the
 effects, and sends each peer one batch. Knows nothing of what the messages are for.
 """
 
@@ -11,29 +11,32 @@ import os
 import signal
 import socket as std_socket
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import zmq
 
+from ipkernel_ext.config import addresses
+from ipkernel_ext.config.keys import ClusterKeys
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core import wire
 from ipkernel_ext.core.controller import ControllerCore
 from ipkernel_ext.core.effects import Drop, Effect, Enlist, Journal, Log, Peer, Send, Stop, Watch
-from ipkernel_ext.errors import ProtocolError
+from ipkernel_ext.errors import ParallelError, ProtocolError
+from ipkernel_ext.net import tcp
 from ipkernel_ext.net.begun import read_begun
+from ipkernel_ext.net.doors import LocalDoor, RemoteDoor, RemotePeer
 from ipkernel_ext.net.journal import JournalFile
-from ipkernel_ext.net.sockets import Monitor, Wake, new_socket, receive, send, until
+from ipkernel_ext.net.sockets import Wake, new_socket, send, until
+from ipkernel_ext.net.zap import Gatekeeper, probe
 
 BATCH = 512  # batches taken in one turn of the loop
 GRUMBLE = 60.0  # seconds between two log lines about garbage
 
-_HELLOS = m.HelloClient | m.HelloEngine | m.HelloTasks | m.HelloAgent
-
 
 class ControllerServer:
-    """A controller that listens on a unix socket.
+    """A controller that listens on a unix socket, and over TCP if it is told to.
 
     Parameters
     ----------
@@ -79,28 +82,58 @@ class ControllerServer:
         )
         self._decode = wire.Decoder(m.FromPeer).decode
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._socket = new_socket(self._context, zmq.ROUTER)
-        self._monitor = Monitor(self._socket, zmq.EVENT_DISCONNECTED)
+        self._local = LocalDoor(new_socket(self._context, zmq.ROUTER))
+        self._remote: RemoteDoor | None = None
+        self._doors: list[LocalDoor | RemoteDoor] = [self._local]
+        self._gatekeeper: Gatekeeper | None = None
+        self.tcp: list[str] = []  # where it can be reached from other hosts
         self._wake = Wake()
         self._poller = zmq.Poller()
-        self._peers: dict[int, set[Peer]] = {}  # by the descriptor of their connection
-        self._descriptors: dict[Peer, int] = {}
-        self._leaving: list[Peer] = []
-        self._pid_of: dict[Peer, int] = {}  # of local peers, as the kernel says
         self._processes: dict[int, str] = {}  # pidfd: boot
         self._pids: dict[str, int] = {}  # boot: pid, as the kernel says
         self._out: dict[Peer, list[wire.Entry]] = {}
         self._stop: str | None = None
         self._asked_to_stop: str | None = None
-        self._garbage = 0
-        self._grumbled = float("-inf")
+        self._grumbled: dict[str, tuple[float, int]] = {}  # when last, and how often since, by what about
 
     def listen(self) -> None:
         """Bind the socket. From now on peers can connect; they are served by ``run``."""
         self._path.unlink(missing_ok=True)
-        self._socket.bind(self.url)
+        self._local.socket.bind(self.url)
         os.chmod(self._path, 0o600)
         self._journal.begin(self.epoch)
+
+    def listen_tcp(self, ip: str, port: int, keys: ClusterKeys) -> int:
+        """Listen for other hosts too; the port.
+
+        Order: who answers for the keys, then the socket, then proof that strangers are refused; only
+        then may anybody be told.
+
+        Parameters
+        ----------
+        ip : str
+            As the user says it; "" is this host only.
+        port : int
+            0: that of the keys' earlier life if it is free, else any.
+
+        Raises
+        ------
+        ParallelError
+            It cannot, or not safely.
+        """
+        tcp.require_curve()
+        self._gatekeeper = Gatekeeper(self._context, keys, self._wake.set)
+        socket = tcp.listening_socket(self._context, keys.server)
+        self._remote = RemoteDoor(socket, self._on_stranger)
+        self._doors.append(self._remote)
+        ip = addresses.resolve(ip)
+        bound = tcp.bind(socket, ip, port, keys.port)
+        self.tcp = [addresses.url(address, bound) for address in addresses.reached_at(ip)]
+        here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(ip, ip)
+        probe(addresses.url(here, bound), keys)
+        self._remote.pass_over(2, tcp.HANDSHAKE)
+        self._gatekeeper.refused.clear()
+        return bound
 
     def stop(self, reason: str) -> None:
         """End the cluster; may be called from a signal handler or another thread."""
@@ -108,10 +141,17 @@ class ControllerServer:
         self._wake.set()
 
     def run(self) -> str:
-        """Serve until told to stop; the reason. To be called from the process's main thread."""
+        """Serve until told to stop; the reason. To be called from the process's main thread.
+
+        Raises
+        ------
+        ParallelError
+            Nobody watches over the keys any more.
+        """
         self._wake.set_by_signals()
-        self._poller.register(self._socket, zmq.POLLIN)
-        self._poller.register(self._monitor.pair, zmq.POLLIN)
+        for door in self._doors:
+            self._poller.register(door.socket, zmq.POLLIN)
+            self._poller.register(door.monitor.pair, zmq.POLLIN)
         self._poller.register(self._wake.fileno(), zmq.POLLIN)
         if self._owner is not None:
             self._poller.register(self._owner, zmq.POLLIN)
@@ -123,8 +163,10 @@ class ControllerServer:
                 if isinstance(source, int) and source in self._processes:
                     self._process_ended(source)
             self._wake.clear()
-            self._see_disconnects()
-            self._take()
+            self._check_gatekeeper()
+            for door in self._doors:
+                door.see_events()
+                self._take(door)
             now = time.monotonic()
             deadline = self._core.next_deadline()
             if deadline is not None and now >= deadline:
@@ -137,8 +179,10 @@ class ControllerServer:
     def close(self) -> None:
         """Let go of sockets and files, after what was sent has left."""
         signal.set_wakeup_fd(-1)
-        self._monitor.close()
-        self._socket.close(1000)
+        for door in self._doors:
+            door.close(1000)
+        if self._gatekeeper is not None:
+            self._gatekeeper.close()
         self._context.term()
         for descriptor in self._processes:
             os.close(descriptor)
@@ -148,71 +192,67 @@ class ControllerServer:
 
     # ------------------------------------------------------------ in
 
-    def _take(self) -> None:
+    def _take(self, door: LocalDoor | RemoteDoor) -> None:
         for _ in range(BATCH):
-            try:
-                peer = self._socket.recv(zmq.DONTWAIT)
-            except zmq.Again:
-                self._let_go()
+            received = door.receive()
+            if received is None:
+                self._let_go(door)
                 return
-            if peer in self._descriptors:
-                parts: Sequence[wire.Frame] | None = receive(self._socket)
-            else:
-                parts = self._receive_from_stranger(peer)
+            peer, parts = received
             try:
                 _, entries = self._decode(parts or ())
             except ProtocolError as error:
                 self._on_garbage(peer, error)
                 continue
             now = time.monotonic()
+            role = peer.role if isinstance(peer, RemotePeer) else None
             for message, frames in entries:
                 if isinstance(message, m.HelloEngine):
-                    self._pids[message.engine.boot] = self._pid_of.get(peer, 0)
-                self._do(self._core.receive(peer, message, frames, now))
-
-    def _receive_from_stranger(self, peer: Peer) -> Sequence[wire.Frame] | None:
-        """The first message of a connection also tells its descriptor and, locally, its process."""
-        first = self._socket.recv(zmq.DONTWAIT, copy=False)
-        self._see_disconnects()  # of an earlier connection with the same descriptor
-        descriptor = int(first.get(zmq.SRCFD))
-        self._descriptors[peer] = descriptor
-        self._peers.setdefault(descriptor, set()).add(peer)
-        local = str(first.get("Peer-Address")).split(":")  # of a unix socket: localhost:uid:gid:pid
-        if len(local) == 4:
-            self._pid_of[peer] = int(local[3])
-            if int(local[1]) not in (os.getuid(), 0):
-                return None
-        parts: list[wire.Frame] = [first.bytes]
-        while first.more:
-            first = self._socket.recv(zmq.DONTWAIT, copy=False)
-            parts.append(first.buffer)
-        return parts
+                    self._pids[message.engine.boot] = self._local.pids.get(peer, 0)
+                self._do(self._core.receive(peer, message, frames, now, role))
 
     def _on_garbage(self, peer: Peer, error: ProtocolError) -> None:
-        self._garbage += 1
         self._core.refused += 1
-        now = time.monotonic()
-        if now - self._grumbled >= GRUMBLE:
-            self._grumbled = now
-            self._log.warning("not a message of ours (%d so far): %s", self._garbage, error)
+        self._grumble("not a message of ours", str(error))
         failure = m.Failure("ProtocolError", "ProtocolError", str(error))
         self._out.setdefault(peer, []).append((m.Refused(failure), ()))
 
-    def _see_disconnects(self) -> None:
-        for _, descriptor in self._monitor.events():
-            self._leaving.extend(self._peers.pop(descriptor, ()))
+    def _on_stranger(self, what: str, address: str) -> None:
+        """A connection over TCP ended before it had shown a key that we know."""
+        refused = self._gatekeeper.refused if self._gatekeeper is not None else None
+        if what == "an unknown key" and refused:
+            address = refused.popleft()
+        self._core.refused += 1
+        self._grumble(f"a connection with {what} was refused", f"from {address or 'an address that is gone'}")
 
-    def _let_go(self) -> None:
+    def _grumble(self, about: str, detail: str) -> None:
+        """One line a minute about each thing that strangers do."""
+        last, count = self._grumbled.get(about, (float("-inf"), 0))
+        now = time.monotonic()
+        if now - last >= GRUMBLE:
+            last, more = now, f" (and {count} times more before)" if count else ""
+            self._log.warning("%s%s: %s", about, more, detail)
+            count = -1
+        self._grumbled[about] = (last, count + 1)
+
+    def _check_gatekeeper(self) -> None:
+        keeper = self._gatekeeper
+        if keeper is not None and keeper.failure is not None:
+            raise ParallelError(f"nobody answers for keys any more: {keeper.failure!r}; the controller ends")
+
+    def _let_go(self, door: LocalDoor | RemoteDoor) -> None:
         """Peers whose connection has ended are gone once all that they had sent has been read."""
-        while self._leaving:
-            peer = self._leaving.pop()
+        while door.leaving:
+            peer = door.leaving.pop()
             self._forget(peer)
             self._do(self._core.left(peer, time.monotonic()))
 
     def _forget(self, peer: Peer) -> None:
-        self._descriptors.pop(peer, None)
-        self._pid_of.pop(peer, None)
         self._out.pop(peer, None)
+        if isinstance(peer, bytes):
+            self._local.forget(peer)
+        elif isinstance(peer, RemotePeer) and self._remote is not None:
+            self._remote.forget(peer.id)
 
     def _process_ended(self, descriptor: int) -> None:
         boot = self._processes.pop(descriptor)
@@ -263,12 +303,18 @@ class ControllerServer:
         while self._out:
             out, self._out = self._out, {}
             for peer, entries in out.items():
+                door, id = self._way_to(peer)
                 try:
-                    send(self._socket, [peer, *wire.encode(self.epoch, entries)])
+                    send(door.socket, [id, *wire.encode(self.epoch, entries)])
                 except zmq.ZMQError as error:
                     if error.errno not in (zmq.EHOSTUNREACH, zmq.EAGAIN):
                         raise
                     self._do(self._core.left(peer, time.monotonic()))
+
+    def _way_to(self, peer: Any) -> tuple[LocalDoor | RemoteDoor, bytes]:
+        if type(peer) is RemotePeer and self._remote is not None:
+            return self._remote, peer.id
+        return self._local, peer
 
 
 def stop_on_signals(stop: Callable[[str], Any]) -> None:

@@ -3,22 +3,35 @@
 It is opened to where the connection file points, watched, given up when it is lost, and opened
 again. A new socket each time: what the old one still held is not sent to another life of the
 controller, and the hello comes first.
+
+On a unix socket ZeroMQ itself tries again until the controller listens. Over TCP each attempt is
+one look at the file and one socket, because the controller may come back with another port; what
+attempts ended with is kept for the user (``trouble``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 
 import zmq
 
+from ipkernel_ext.config.connection import Address
 from ipkernel_ext.core.wire import Decoder, Entry, Frame, encode
 from ipkernel_ext.errors import NotConnected
-from ipkernel_ext.net.sockets import Monitor, new_socket, receive, send
+from ipkernel_ext.net.handshake import EVENTS, Handshake, Trouble
+from ipkernel_ext.net.sockets import Monitor, receive, send
+from ipkernel_ext.net.tcp import answering, connecting_socket
 
-Locate = Callable[[], str]
-"""The controller's address. Raises NotConnected while there is none."""
+Locate = Callable[[], Address]
+"""Where the controller is. Raises NotConnected while it is nowhere."""
 
 RETRY = 0.2  # seconds between two looks at the connection file
+PAUSES = 0.1, 1.0  # seconds, first and longest, between two attempts over TCP
+ATTEMPT = 1.8  # seconds that one may take
+PATIENCE = {True: 0.6, False: 1.4}
+"""Seconds of failing after which a first connection is not to be hoped for: when somebody answers but
+does not take us, and when nobody does (a controller may be about to come back)."""
 
 
 class Edge:
@@ -32,6 +45,15 @@ class Edge:
         Of what the controller may send here.
     poller
         Watches the connection while it is open.
+
+    Attributes
+    ----------
+    retry_at : float or None
+        When ``open`` is to be called again, unless the connection comes to be before.
+    trouble : Trouble or None
+        Why it is not open.
+    url : str
+        Where it leads.
     """
 
     def __init__(
@@ -42,28 +64,67 @@ class Edge:
         self._locate = locate
         self._decode = decoder.decode
         self._monitor: Monitor | None = None
+        self._handshake: Handshake | None = None  # of an attempt over TCP that may still fail
+        self._failures = 0  # attempts in a row
+        self._trying_since = 0.0
+        self._alternatives = 1
+        self._next_attempt = 0.0
         self.socket: zmq.Socket[bytes] | None = None
         self.retry_at: float | None = None
-        self.why = ""  # it is not open
+        self.trouble: Trouble | None = None
         self.url = ""
+        self.address: Address | None = None
 
     def open(self, now: float) -> bool:
         """Open a new socket. False while nobody knows where to; then ``retry_at`` says when to try again."""
+        if self._handshake is not None:
+            self._fail(self._handshake.unreachable(), now)
         self.close()
+        if now < self._next_attempt:
+            self.retry_at = self._next_attempt
+            return False
         try:
-            self.url = self._locate()
+            address = self._locate()
         except NotConnected as error:
-            self.why = str(error)
+            self.trouble = Trouble(error, False, False)
             self.retry_at = now + RETRY
             return False
-        self.why = ""
-        self.retry_at = None
-        self.socket = new_socket(self._context, zmq.DEALER)
-        self._monitor = Monitor(self.socket, zmq.EVENT_DISCONNECTED)
+        if not self._failures:
+            self._trying_since = now
+        urls = address.urls if len(address.urls) == 1 else answering(address.urls)
+        self._alternatives = len(urls)
+        if not urls:
+            self.url = " or ".join(address.urls)
+            self._fail(Handshake(self.url, address).unreachable(), now)
+            self.retry_at = self._next_attempt
+            return False
+        self.url = urls[self._failures % len(urls)]  # another one at each attempt
+        self.address = Address((self.url,), address.keys, address.source)
+        remote = self.url.startswith("tcp://")
+        self._handshake = Handshake(self.url, address) if remote else None
+        if not remote:
+            self.trouble = None
+        self.retry_at = now + ATTEMPT if remote else None
+        self.socket = connecting_socket(self._context, self.url, address.keys, once=True)
+        self._monitor = Monitor(self.socket, EVENTS if remote else zmq.EVENT_DISCONNECTED)
         self.socket.connect(self.url)
         self._poller.register(self.socket, zmq.POLLIN)
         self._poller.register(self._monitor.pair, zmq.POLLIN)
         return True
+
+    def _fail(self, trouble: Trouble, now: float) -> None:
+        first, longest = PAUSES
+        self._next_attempt = now + min(first * 2.0**self._failures, longest)
+        self._failures += 1
+        self._handshake = None
+        self.trouble = trouble
+
+    def hopeless(self, now: float) -> bool:
+        """Whether what is in the way of a first connection over TCP is there to stay."""
+        if self.trouble is None or not self._failures:
+            return False
+        late = now >= self._trying_since + PATIENCE[self.trouble.answered]
+        return (self.trouble.certain or late) and self._failures >= self._alternatives
 
     def close(self, linger: int = 0) -> None:
         """Give the socket up; what it still held is dropped after ``linger`` milliseconds."""
@@ -75,14 +136,29 @@ class Edge:
         self.socket.close(linger)
         self.socket = self._monitor = None
 
-    def lost(self) -> bool:
-        """Whether the connection broke since it was opened."""
-        return self._monitor is not None and bool(self._monitor.events())
+    def lost(self, now: float) -> bool:
+        """Whether the connection broke, or did not come to be, since it was opened."""
+        if self._monitor is None:
+            return False
+        lost = False
+        for event, value in self._monitor.events():
+            if self._handshake is None:
+                lost |= event == zmq.EVENT_DISCONNECTED
+                continue
+            trouble = self._handshake.see(event, value)
+            if self._handshake.succeeded:
+                self._handshake = self.trouble = self.retry_at = None
+                self._failures = 0
+            elif trouble is not None:
+                self._fail(trouble, now)
+                return True
+        return lost
 
     def send(self, epoch: int, entries: Iterable[Entry]) -> None:
-        """Send one batch; into the void while the connection is not open."""
+        """Send one batch; into the void while the connection is not open, or not any more (``lost`` will say so)."""
         if self.socket is not None:
-            send(self.socket, encode(epoch, entries))
+            with suppress(zmq.Again):
+                send(self.socket, encode(epoch, entries))
 
     def receive(self) -> tuple[int, list[Entry]] | None:
         """The next batch, or None. ProtocolError when it is not the controller's."""

@@ -20,6 +20,7 @@ from typing import Any
 
 import zmq
 
+from ipkernel_ext.config.connection import Address
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core import wire
 from ipkernel_ext.core.effects import Begin, Claimable, Effect, RaiseInterrupt, Reconnect, Send, Stop
@@ -31,7 +32,8 @@ from ipkernel_ext.execution.output import OutputBuffer
 from ipkernel_ext.execution.runner import Runner
 from ipkernel_ext.net.begun import BegunFile
 from ipkernel_ext.net.edge import Edge, Locate
-from ipkernel_ext.net.sockets import Wake, new_socket, receive, send, until
+from ipkernel_ext.net.sockets import Wake, receive, send, until
+from ipkernel_ext.net.tcp import connecting_socket
 
 FLUSH_AFTER = 0.02  # seconds for which output of running code is collected before it is sent
 FLUSH_IDLE = 0.1  # seconds between looks at what is written while no task runs
@@ -79,7 +81,6 @@ class EngineServer:
         self._begun = None if begun is None else BegunFile(begun / record.boot)
         self._lock = threading.Lock()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._locate = locate
         self._control_poller = zmq.Poller()
         self._edge = Edge(self._context, locate, _decoder, self._control_poller)
         self._control_wake = Wake()
@@ -88,6 +89,8 @@ class EngineServer:
         self._tasks: zmq.Socket[bytes] | None = None
         self._tasks_generation = 0
         self._welcomed = 0  # the generation that the controller has welcomed
+        self._address: Address | None = None  # where it did
+        self.failed = False  # it ends because it cannot work with the controller
         self._flush_at: float | None = None
         self._pending = False  # output waits to be sent
         self._stopping: str | None = None
@@ -145,8 +148,10 @@ class EngineServer:
             poller.unregister(self._tasks)
             self._tasks.close(0)
         self._tasks_generation = generation
-        self._tasks = new_socket(self._context, zmq.DEALER)
-        self._tasks.connect(self._locate())
+        address = self._address
+        assert address is not None, "the controller welcomed us somewhere"
+        self._tasks = connecting_socket(self._context, address.urls[0], address.keys)
+        self._tasks.connect(address.urls[0])
         poller.register(self._tasks, zmq.POLLIN)
         with self._lock:
             effects = self._core.connect_tasks()
@@ -228,7 +233,7 @@ class EngineServer:
             now = time.monotonic()
             if any(reader in ready for reader in self._descriptors.readers):
                 self._take_written(poller, now)
-            lost = self._edge.lost()
+            lost = self._edge.lost(now)
             self._take_control()  # also what came before the connection was lost
             retry = self._edge.retry_at is not None and now >= self._edge.retry_at
             if (lost or retry) and self._stopping is None:
@@ -258,23 +263,34 @@ class EngineServer:
         return min((d for d in (self._edge.retry_at, self._flush_at) if d is not None), default=None)
 
     def _reconnect(self) -> None:
-        opened = self._edge.open(time.monotonic())
-        if not opened:
-            if not self._waiting_said:
+        now = time.monotonic()
+        opened = self._edge.open(now)
+        trouble = self._edge.trouble
+        if trouble is not None:
+            if trouble.answered and not self._welcomed:
+                if self._edge.hopeless(now):
+                    self._fail(str(trouble.error))
+                    return
+            elif not self._waiting_said:
                 self._waiting_said = True
-                self._log.warning("waiting for a controller: %s", self._edge.why)
+                self._log.warning("waiting for a controller: %s", trouble.error)
+        if not opened:
             return
-        self._waiting_said = False
         with self._lock:
             effects = self._core.connect()
         self._do_control(effects)
+
+    def _fail(self, reason: str) -> None:
+        """End, because this engine and the controller cannot work together."""
+        self.failed = True
+        self.stop(reason)
 
     def _take_control(self) -> None:
         while True:
             try:
                 batch = self._edge.receive()
             except ProtocolError as error:
-                self.stop(f"the controller does not speak this version's protocol: {error}")
+                self._fail(f"the controller does not speak this version's protocol: {error}")
                 return
             if batch is None:
                 return
@@ -284,8 +300,11 @@ class EngineServer:
                     generation = self._core.generation
                     effects = self._core.receive(Channel.CONTROL, generation, epoch, message, frames)
                     self._do_control(effects)
+                    self.failed = self.failed or (isinstance(message, m.Refused) and self._core.stopping)
                     if isinstance(message, m.WelcomeEngine) and self._core.id == message.id:
                         self._log.info("this is engine %d", message.id)
+                        self._waiting_said = False
+                        self._address = self._edge.address
                         self._welcomed = generation
                         self._main_wake.set()
 
@@ -339,7 +358,7 @@ class EngineServer:
         self._descriptors.take()
         self._flush_output()
         self._edge.send(self._core.epoch, [(m.Goodbye(), ())])
-        self._edge.close(linger=500)
+        self._edge.close(linger=0 if self._edge.trouble is not None else 500)
 
 
 def stop_on_signals(server: EngineServer) -> None:

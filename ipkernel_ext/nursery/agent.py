@@ -162,7 +162,7 @@ class Agent:
                 self._hear_controller(self._starting)
             if self._forker is not None and not self._forker.warm and self._forker.fileno() in ready:
                 self._hear_zygote(self._forker)
-            lost = self._edge.lost()
+            lost = self._edge.lost(time.monotonic())
             self._take()  # also what came before the connection was lost
             if lost or (self._edge.retry_at is not None and time.monotonic() >= self._edge.retry_at):
                 self._reconnect()
@@ -424,8 +424,8 @@ class Agent:
 
     # ------------------------------------------------------------ the controller
 
-    def _locate(self) -> str:
-        return connection.read(self.place.connection("engine")).url
+    def _locate(self) -> connection.Address:
+        return connection.on_this_host(self.place.connection("engine"))
 
     def _reconnect(self) -> None:
         self._known = False

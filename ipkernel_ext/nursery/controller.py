@@ -1,4 +1,4 @@
-"""A controller as a process: its place, lock, journal and connection files around ``net.controller_server``.
+"""A controller as a process: its place, lock, journal, keys and connection files around ``net.controller_server``.
 
 ``python -m ipkernel_ext.nursery.controller`` is an agent's; its orders come on standard input.
 """
@@ -9,10 +9,12 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ipkernel_ext.config import connection
+import msgspec
+
+from ipkernel_ext.config import connection, keys
 from ipkernel_ext.config.place import Place
 from ipkernel_ext.config.settings import ControllerSettings
 from ipkernel_ext.errors import ParallelError
@@ -29,7 +31,7 @@ def serve(
     settings: ControllerSettings,
     log: logging.Logger,
     owner: int | None,
-    listening: Callable[[str], None],
+    listening: Callable[[str, Sequence[str]], None],
 ) -> None:
     """Serve until told to stop, and leave no file.
 
@@ -38,17 +40,20 @@ def serve(
     owner : int or None
         A descriptor whose end of file means that the cluster is to end.
     listening
-        Called with the address, once peers can find it.
+        Called with the local address and those for other hosts, once peers can find it.
 
     Raises
     ------
     AlreadyRunning
         Another controller holds the place.
+    ParallelError
+        It cannot listen where it should.
     """
     open_files.allow()
     place.make()
     lock = place.lock()
     journal = JournalFile(place.journal)
+    is_new = journal.epoch == 0
     server = ControllerServer(
         place.socket,
         journal,
@@ -59,18 +64,45 @@ def serve(
         engine_grace=settings.engine_grace,
         result_ttl=settings.result_ttl,
     )
+    try:
+        cluster_keys = _listen_tcp(place, settings, server)
+    except ParallelError:
+        server.close()
+        if is_new:
+            place.sweep()
+        raise
     server.listen()
     stop_on_signals(server.stop)
-    for role in ("client", "engine"):
+    for role in keys.ROLES:
         written = connection.Connection(
-            server.url, server.epoch, os.getpid(), socket.gethostname(), str(place.directory), role
+            server.url,
+            server.epoch,
+            os.getpid(),
+            socket.gethostname(),
+            str(place.directory),
+            role,
+            server.tcp,
+            None if cluster_keys is None else cluster_keys.of(role),
         )
         connection.write(place.connection(role), written)
-    listening(server.url)
-    server.run()
-    server.close()
+    listening(server.url, server.tcp)
+    try:
+        server.run()
+    finally:
+        server.close()
     place.sweep()
     os.close(lock)
+
+
+def _listen_tcp(place: Place, settings: ControllerSettings, server: ControllerServer) -> keys.ClusterKeys | None:
+    """Listen for other hosts if that is wanted, with the keys and at the port of the cluster's earlier life."""
+    if not settings.tcp:
+        return None
+    cluster_keys = keys.load(place.keys) or keys.make()
+    port = server.listen_tcp(settings.ip, settings.port, cluster_keys)
+    cluster_keys = msgspec.structs.replace(cluster_keys, port=port)
+    keys.save(place.keys, cluster_keys)
+    return cluster_keys
 
 
 def main() -> None:
@@ -79,7 +111,7 @@ def main() -> None:
     owner = take_owner() if orders["owned"] else None
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
 
-    def listening(_: str) -> None:
+    def listening(_: str, __: Sequence[str]) -> None:
         os.write(LINK, b"!")
         os.close(LINK)
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import faulthandler
+import functools
 import logging
 import os
 import signal
@@ -69,9 +70,7 @@ def serve_agent(parts: Parts, setup: EngineSetup, orders: EngineOrders, owner: i
     """Serve as an engine of an agent, and end this process."""
     Path("/proc/self/comm").write_text(f"engine {orders['number']}")
 
-    def locate() -> str:
-        return connection.read(Path(setup["connection"])).url
-
+    locate = functools.partial(connection.on_this_host, Path(setup["connection"]))
     serve(parts, record_of(orders), locate, Path(setup["begun"]), owner, words=words)
 
 
@@ -114,12 +113,14 @@ def serve(
         interrupter.otherwise = lambda: server.stop("Ctrl-C")
     stop_on_signals(server)
     reason = server.run()
+    if server.failed:
+        log.error("this engine cannot join: %s", reason)
     server.close()
     descriptors.close()
     if reason == OWNER_ENDED and os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)  # nobody is left who would end what user code started
     mpi.leave(GRACE)
-    os._exit(0)  # user code's threads and exit handlers do not hold the engine up
+    os._exit(int(server.failed))  # user code's threads and exit handlers do not hold the engine up
 
 
 def _log(descriptor: int, level: int) -> logging.Logger:

@@ -1,4 +1,4 @@
-"""A controller, and engines that mpiexec starts."""
+"""A controller, engines that mpiexec starts, and hosts."""
 
 import os
 import subprocess
@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from ipkernel_ext import RemoteController
+from tests.cluster.hosts import hosts
+
+__all__ = ["hosts"]
 
 JOIN = 40  # seconds that the ranks of a job have to join
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from ipkernel_ext.config import connection
-from ipkernel_ext.config.connection import Connection
+from ipkernel_ext.config import connection, keys
+from ipkernel_ext.config.connection import Address, Connection
 from ipkernel_ext.config.place import Place
 from ipkernel_ext.errors import NotConnected
 
@@ -21,7 +23,7 @@ linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks a
 
 def example(**other: object) -> Connection:
     fields = {
-        "url": "tcp://127.0.0.1:5555",
+        "url": "ipc:///tmp/x/controller.sock",
         "epoch": 7,
         "pid": 1234,
         "host": socket.gethostname(),
@@ -191,24 +193,72 @@ def test_a_missing_cluster_names_the_file_and_the_command() -> None:
         connection.locate("engine", "mpi")
 
 
-def test_by_profile_and_by_file() -> None:
+def test_by_profile_and_by_file(tmp_path: Path) -> None:
     place = Place.of_profile("mpi")
     place.make()
+    found = example(url=f"ipc://{place.socket}", directory=str(place.directory), pid=os.getpid())
     try:
-        connection.write(place.connection("client"), example())
-        assert connection.locate("client", "mpi") == example().url
-        assert connection.locate("client", None, place.connection("client")) == example().url
-        assert connection.locate("client", None, str(place.connection("client"))) == example().url
+        path = place.connection("client")
+        connection.write(path, found)
+        address = Address((found.url,), None, str(path))
+        assert connection.locate("client", "mpi") == address
+        assert connection.locate("client", None, path) == address
+        assert connection.locate("client", None, str(path)) == address
     finally:
         place.sweep()
 
 
 def test_a_unix_socket_of_another_host_cannot_be_reached(tmp_path: Path) -> None:
     path = tmp_path / "client.json"
-    connection.write(path, example(url=f"ipc://{tmp_path}/none.sock", host="elsewhere"))
+    connection.write(path, example(host="elsewhere", directory=str(tmp_path)))
     with pytest.raises(NotConnected, match="runs on elsewhere"):
         connection.locate("client", None, path)
-    connection.write(path, example(host="elsewhere"))
-    assert connection.locate("client", None, path) == example().url
-    connection.write(path, example(url=f"ipc://{tmp_path}/none.sock"))
-    assert connection.locate("client", None, path).startswith("ipc://")
+
+
+def test_another_host_is_reached_over_tcp_with_the_keys_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "client.json"
+    cluster = keys.make()
+    there = ["tcp://192.0.2.1:5555", "tcp://[2001:db8::1]:5555"]
+    connection.write(path, example(host="elsewhere", tcp=there, keys=cluster.of("client")))
+    assert connection.locate("client", None, path) == Address(tuple(there), cluster.of("client"), str(path))
+    given = connection.locate("client", None, path, "tcp://localhost:1")
+    assert given == Address(("tcp://localhost:1",), cluster.of("client"), str(path))
+
+
+def test_the_unix_socket_is_taken_where_it_can_be_reached(tmp_path: Path) -> None:
+    path = tmp_path / "client.json"
+    url = f"ipc://{tmp_path}/s"
+    there = example(url=url, directory=str(tmp_path), pid=os.getpid(), tcp=["tcp://192.0.2.1:5555"])
+    connection.write(path, there)
+    assert connection.locate("client", None, path).urls == (url,)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(f"{tmp_path}/s")
+        listening.listen()
+        connection.write(path, msgspec.structs.replace(there, host="another name of this host"))
+        assert connection.locate("client", None, path).urls == (url,)
+    assert connection.locate("client", None, path).urls == ("tcp://192.0.2.1:5555",), "nobody listens any more"
+
+
+def test_what_a_killed_cluster_left_is_said_to_be_so(tmp_path: Path) -> None:
+    path = tmp_path / "client.json"
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left = example(url=f"ipc://{tmp_path}/none.sock", directory=str(tmp_path), pid=ended.pid)
+    connection.write(path, left)
+    with pytest.raises(NotConnected, match=f"pid {ended.pid}\\) that was killed"):
+        connection.locate("client", None, path)
+    agent = Place(tmp_path, None).agent
+    agent.write_text(str(os.getpid()))
+    assert connection.locate("client", None, path).urls == (left.url,), "its agent starts it again"
+    connection.write(path, msgspec.structs.replace(left, directory="/gone"))
+    with pytest.raises(NotConnected, match="/gone"):
+        connection.locate("client", None, path)
+
+
+def test_an_address_alone_says_which_file_it_needs(tmp_path: Path) -> None:
+    with pytest.raises(NotConnected, match="keys") as caught:
+        connection.locate("engine", None, tmp_path / "engine.json", "tcp://192.0.2.1:5555")
+    assert str(tmp_path / "engine.json") in str(caught.value)
+    with pytest.raises(NotConnected, match="tcp://HOST:PORT"):
+        connection.locate("engine", None, None, "tcp://192.0.2.1")
+    assert connection.locate("engine", None, None, "ipc:///x") == Address(("ipc:///x",), None, "the address given")

@@ -334,7 +334,7 @@ def test_the_doctor_names_what_is_wrong(daemon):
     for words in (
         "ipengine_config.py, line 1",
         "`ipcluster clean` removes them",
-        "does not answer",
+        "that was killed",
         "changed by others",
     ):
         assert any(words in line for line in bad), words

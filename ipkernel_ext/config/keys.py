@@ -1,0 +1,86 @@
+"""The keys of a cluster: one CURVE pair for the controller and one for each role that connects to it.
+
+They are made at a cluster's first start, kept through a crash of the controller, and deleted at its
+clean end. Secrets are in files that only this user can read and nowhere else: a representation of a
+key, which is what logs and tracebacks show, has the public part only.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import zmq
+
+from ipkernel_ext.config import private
+from ipkernel_ext.errors import NotConnected
+
+ROLES = ("client", "engine")
+"""Who connects to a controller."""
+
+
+class Pair(msgspec.Struct, frozen=True):
+    """A CURVE key pair, in Z85."""
+
+    public: str
+    secret: str
+
+    def __repr__(self) -> str:
+        return f"<key {self.public}>"
+
+
+class Keys(msgspec.Struct, frozen=True):
+    """What one side needs to connect: its own pair, and how it knows the controller."""
+
+    server: str  # the controller's public key
+    own: Pair
+
+    def __repr__(self) -> str:
+        return f"<keys {self.own.public} to {self.server}>"
+
+
+class ClusterKeys(msgspec.Struct, frozen=True):
+    """All keys of a cluster, which the controller alone keeps, and the port it was reached at."""
+
+    server: Pair
+    client: Pair
+    engine: Pair
+    port: int = 0
+
+    def of(self, role: str) -> Keys:
+        """What goes into the connection file of a role."""
+        return Keys(self.server.public, self.client if role == "client" else self.engine)
+
+    def roles(self) -> dict[str, str]:
+        """Role by public key: who may connect."""
+        return {self.client.public: "client", self.engine.public: "engine"}
+
+
+def make() -> ClusterKeys:
+    """Keys that nobody has yet."""
+    return ClusterKeys(_pair(), _pair(), _pair())
+
+
+def _pair() -> Pair:
+    return Pair(*(key.decode() for key in zmq.curve_keypair()))
+
+
+def load(path: Path) -> ClusterKeys | None:
+    """The keys of the controller's earlier life; None if it had none.
+
+    Raises
+    ------
+    NotConnected
+        The file is not this user's own, or damaged.
+    """
+    try:
+        return msgspec.json.decode(private.read(path, "key file"), type=ClusterKeys)
+    except FileNotFoundError:
+        return None
+    except msgspec.DecodeError as error:
+        raise NotConnected(f"the key file {path} is damaged: {error}; remove it and start again") from None
+
+
+def save(path: Path, keys: ClusterKeys) -> None:
+    """Keep them for the controller's next life."""
+    private.write(path, msgspec.json.encode(keys))

@@ -1,0 +1,62 @@
+"""Files that only this user can read, 0600 from their first byte, and that are refused when others can."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import uuid
+from pathlib import Path
+
+from ipkernel_ext.errors import NotConnected
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file, at once: who reads it sees the old content or the new."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        with open(file, "wb") as opened:
+            os.fchmod(file, 0o600)  # whatever the umask took away
+            opened.write(content)
+            opened.flush()
+            os.fsync(file)
+        temporary.rename(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def read(path: Path, what: str) -> bytes:
+    """Read such a file.
+
+    Parameters
+    ----------
+    what : str
+        What it is, for the error.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is none.
+    NotConnected
+        It is not this user's own; the message says what to do.
+    """
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise NotConnected(f"the {what} {path} is a symbolic link; name the file itself") from None
+        raise NotConnected(f"the {what} {path} cannot be read: {error.strerror}") from None
+    status = os.fstat(file)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(file)
+        raise NotConnected(f"{path} is not a {what}, nor any regular file")
+    with open(file, "rb") as opened:
+        if status.st_uid != os.getuid():
+            raise NotConnected(f"the {what} {path} is not yours; it belongs to uid {status.st_uid}")
+        if stat.S_IMODE(status.st_mode) & 0o077:
+            raise NotConnected(f"the {what} {path} can be read by others; `chmod 600 {path}` first")
+        return opened.read()

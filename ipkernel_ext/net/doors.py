@@ -1,0 +1,179 @@
+"""The controller's ROUTERs: one on a unix socket, and one over TCP when there are other hosts.
+
+Each knows who is behind it: on the unix socket the kernel says which process of which user, over TCP
+the key says which role. A peer that came over TCP is known by its role and id, so that it cannot be
+taken for one without limits, nor for one with another key.
+"""
+
+from __future__ import annotations
+
+import os
+import socket as std_socket
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import zmq
+
+from ipkernel_ext.core.effects import Peer
+from ipkernel_ext.core.wire import Frame
+from ipkernel_ext.net.sockets import Monitor, receive
+
+STRANGERS = (
+    zmq.EVENT_ACCEPTED
+    | zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+)
+
+
+class RemotePeer(NamedTuple):
+    """A connection over TCP."""
+
+    role: str  # of its key
+    id: bytes
+
+
+class Door:
+    """A ROUTER, and what is known of the connections behind it.
+
+    Attributes
+    ----------
+    leaving : list
+        Peers whose connection has ended, of which unread messages may be here.
+    """
+
+    def __init__(self, socket: zmq.Socket[bytes], events: int = zmq.EVENT_DISCONNECTED) -> None:
+        self.socket = socket
+        self.monitor = Monitor(socket, events)
+        self.leaving: list[Peer] = []
+        self._ids: dict[int, set[bytes]] = {}  # by the descriptor of their connection
+        self._peers: dict[bytes, Peer] = {}
+
+    def receive(self) -> tuple[Peer, Sequence[Frame] | None] | None:
+        """The next batch and who sent it; no batch from those who may not send any. None when there is none."""
+        try:
+            id = self.socket.recv(zmq.DONTWAIT)
+        except zmq.Again:
+            return None
+        peer = self._peers.get(id)
+        if peer is not None:
+            return peer, receive(self.socket)
+        return self._receive_from_stranger(id)
+
+    def _receive_from_stranger(self, id: bytes) -> tuple[Peer, Sequence[Frame] | None]:
+        """The first message of a connection also tells its descriptor and who is behind it."""
+        frame = self.socket.recv(zmq.DONTWAIT, copy=False)
+        self.see_events()  # of an earlier connection with the same descriptor
+        descriptor = int(frame.get(zmq.SRCFD))
+        peer, welcome = self._identify(id, frame)
+        self._peers[id] = peer
+        self._ids.setdefault(descriptor, set()).add(id)
+        parts: list[Frame] = [frame.bytes]
+        while frame.more:
+            frame = self.socket.recv(zmq.DONTWAIT, copy=False)
+            parts.append(frame.buffer)
+        return peer, parts if welcome else None
+
+    def _identify(self, id: bytes, frame: zmq.Frame) -> tuple[Peer, bool]:
+        raise NotImplementedError
+
+    def see_events(self) -> None:
+        """Note whose connection has ended."""
+        for event, value in self.monitor.events():
+            self._on_event(event, value)
+
+    def _on_event(self, event: int, value: int) -> None:
+        """By default only ends are reported; their value is the descriptor."""
+        self._ended(value)
+
+    def _ended(self, descriptor: int) -> bool:
+        """Whether we had heard of this connection."""
+        ids = self._ids.pop(descriptor, ())
+        self.leaving.extend(self._peers[id] for id in ids if id in self._peers)
+        return bool(ids)
+
+    def forget(self, id: bytes) -> None:
+        """A peer that is gone, or counts as gone; what it still sends is a stranger's."""
+        self._peers.pop(id, None)
+
+    def close(self, linger: int) -> None:
+        """Let go of the socket, after what was sent has left or ``linger`` milliseconds are over."""
+        self.monitor.close()
+        self.socket.close(linger)
+
+
+class LocalDoor(Door):
+    """A unix socket.
+
+    Attributes
+    ----------
+    pids : dict
+        Of the processes behind it, as the kernel says.
+    """
+
+    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+        super().__init__(socket)
+        self.pids: dict[Peer, int] = {}
+
+    def _identify(self, id: bytes, frame: zmq.Frame) -> tuple[Peer, bool]:
+        local = str(frame.get("Peer-Address")).split(":")  # localhost:uid:gid:pid
+        if len(local) != 4:
+            return id, True
+        self.pids[id] = int(local[3])
+        return id, int(local[1]) in (os.getuid(), 0)
+
+    def forget(self, id: bytes) -> None:
+        """A peer that is gone."""
+        super().forget(id)
+        self.pids.pop(id, None)
+
+
+class RemoteDoor(Door):
+    """TCP with keys.
+
+    Parameters
+    ----------
+    on_stranger
+        Told (what, address) of each connection that ended before it had shown a key that we know.
+    """
+
+    def __init__(self, socket: zmq.Socket[bytes], on_stranger: Callable[[str, str], None]) -> None:
+        super().__init__(socket, STRANGERS)
+        self._on_stranger = on_stranger
+        self._addresses: dict[int, str] = {}  # of connections not heard of yet, by descriptor
+        self._failure = 0  # the event that told of a failed handshake, until its connection's end follows
+
+    def pass_over(self, connections: int, timeout: int) -> None:
+        """Say nothing of this many connections, which were ours; waits for their ends, in milliseconds."""
+        while connections and self.monitor.pair.poll(timeout):
+            connections -= sum(event == zmq.EVENT_DISCONNECTED for event, _ in self.monitor.events())
+
+    def _identify(self, id: bytes, frame: zmq.Frame) -> tuple[Peer, bool]:
+        try:
+            role = str(frame.get("User-Id"))
+        except zmq.ZMQError:
+            role = ""  # no key was asked for, which must not be; nobody is let in
+        return RemotePeer(role, id), bool(role)
+
+    def _on_event(self, event: int, value: int) -> None:
+        if event == zmq.EVENT_ACCEPTED:
+            self._addresses[value] = _address_of(value)
+        elif event == zmq.EVENT_DISCONNECTED:
+            address = self._addresses.pop(value, "")
+            failure, self._failure = self._failure, 0
+            if failure == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+                self._on_stranger("an unknown key", address)
+            elif not self._ended(value):
+                self._on_stranger("no key of this controller", address)
+        else:
+            self._failure = event
+
+
+def _address_of(descriptor: int) -> str:
+    """Of the other end of a connection that another thread owns: it may be closed by now, then "" is all we know."""
+    try:
+        with std_socket.socket(fileno=os.dup(descriptor)) as socket:
+            return str(socket.getpeername()[0]).removeprefix("::ffff:")
+    except (OSError, IndexError):
+        return ""

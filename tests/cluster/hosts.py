@@ -1,0 +1,110 @@
+"""Two hosts on this one: each with its own network, name, processes and, for the second, its own files.
+
+All of it is inside namespaces that end with their first process; nothing outside is changed.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import psutil
+import pytest
+
+CONTROLLER, OTHER = "10.77.0.1", "10.77.0.2"
+TOOLS = ("ip", "unshare", "nsenter", "mount")
+
+
+def _why_not():
+    if not sys.platform.startswith("linux") or os.getuid():
+        return "needs to be root on Linux, to make network namespaces"
+    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
+    if missing:
+        return f"needs {', '.join(missing)}; tools/setup-debian installs them"
+    tried = subprocess.run(["unshare", "--net", "--uts", "--mount", "--pid", "--fork", "true"], capture_output=True)
+    return tried.stderr.decode().strip() if tried.returncode else None
+
+
+class Host:
+    """A host: the namespaces of one process."""
+
+    def __init__(self, name, set_up):
+        self.name = name
+        self._processes = []
+        script = f"hostname {name} && ip link set lo up && {set_up} && echo ready && exec sleep infinity"
+        options = ["--net", "--uts", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        self._unshare = subprocess.Popen(
+            ["unshare", *options, "sh", "-c", script],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert self._unshare.stdout.readline() == "ready\n"
+        (self._first,) = psutil.Process(self._unshare.pid).children()
+
+    def _inside(self, command):
+        return ["nsenter", f"--target={self._first.pid}", "--net", "--uts", "--mount", "--pid", *command]
+
+    def connect(self, other):
+        """Lay a cable between the two."""
+        inside = ["nsenter", f"--target={self._first.pid}", "--net"]
+        cable = ["ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", str(other._first.pid)]
+        subprocess.run([*inside, *cable], check=True)
+
+    def run(self, *command, **options):
+        """Run something there to its end; its output."""
+        done = subprocess.run(self._inside(command), capture_output=True, text=True, timeout=60, **options)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def start(self, program, *arguments):
+        """Start one of our commands there."""
+        process = subprocess.Popen(
+            self._inside([sys.executable, "-m", "ipkernel_ext.commands", program, *arguments]),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._processes.append(process)
+        return process
+
+    def python(self, script):
+        """What a script prints there."""
+        return self.run(sys.executable, "-", input=script)
+
+    def receive(self, path, content):
+        """A file is copied there, for this user only."""
+        self.run("sh", "-c", f"umask 077 && mkdir -p {os.path.dirname(path)} && cat > {path}", input=content)
+
+    def end(self):
+        """End its first process, and with it all others and the namespaces."""
+        self._first.kill()
+        self._unshare.wait(10)
+        self._unshare.stdout.close()
+        for process in self._processes:
+            process.wait(10)
+            process.stdout.close()
+            process.stderr.close()
+
+
+@pytest.fixture
+def hosts():
+    """``h1`` at 10.77.0.1, which shares the files of the test, and ``h2`` at 10.77.0.2, which does not."""
+    if why := _why_not():
+        pytest.skip(why)
+    temporary = tempfile.gettempdir()
+    first = Host("h1", "true")
+    try:
+        second = Host("h2", f"mount -t tmpfs -o mode=1777,size=512m tmpfs {temporary}")
+        try:
+            first.connect(second)
+            for host, address in ((first, CONTROLLER), (second, OTHER)):
+                host.run("ip", "address", "add", f"{address}/24", "dev", "eth0")
+                host.run("ip", "link", "set", "eth0", "up")
+            yield first, second
+        finally:
+            second.end()
+    finally:
+        first.end()

@@ -1,0 +1,62 @@
+"""Keys of a cluster: each role its own, kept in a private file, never shown."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from ipkernel_ext.config import keys
+from ipkernel_ext.config.connection import Address, Connection
+from ipkernel_ext.errors import NotConnected
+
+
+def test_every_pair_is_another() -> None:
+    one, other = keys.make(), keys.make()
+    pairs = [one.server, one.client, one.engine, other.server, other.client, other.engine]
+    assert len({pair.secret for pair in pairs} | {pair.public for pair in pairs}) == 12
+
+
+def test_a_role_gets_its_own_pair_and_no_secret_of_another() -> None:
+    cluster = keys.make()
+    for role in keys.ROLES:
+        given = cluster.of(role)
+        assert given.server == cluster.server.public
+        assert cluster.roles()[given.own.public] == role
+        text = msgspec.json.encode(given).decode()
+        others = {cluster.server, cluster.client, cluster.engine} - {given.own}
+        assert not any(pair.secret in text for pair in others)
+
+
+def test_secrets_are_not_shown() -> None:
+    cluster = keys.make()
+    given = cluster.of("client")
+    found = Connection("ipc://x", 1, 1, "h", "/d", "client", [], given)
+    for thing in (cluster, given, given.own, found, Address(("tcp://x:1",), given, "f")):
+        for pair in (cluster.server, cluster.client, cluster.engine):
+            assert pair.secret not in repr(thing)
+            assert pair.secret not in str(thing)
+
+
+def test_they_are_kept_for_the_next_life(tmp_path: Path) -> None:
+    path = tmp_path / "controller.key"
+    assert keys.load(path) is None
+    cluster = msgspec.structs.replace(keys.make(), port=5555)
+    keys.save(path, cluster)
+    assert keys.load(path) == cluster
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.chmod(0o644)
+    with pytest.raises(NotConnected, match="can be read by others"):
+        keys.load(path)
+
+
+def test_a_damaged_file_says_so_and_shows_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "controller.key"
+    cluster = keys.make()
+    keys.save(path, cluster)
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(NotConnected, match="damaged") as caught:
+        keys.load(path)
+    assert cluster.server.secret not in str(caught.value)
