@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from typing import Any
@@ -45,6 +47,38 @@ class RichOutput(str):
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         return self.bundle, self.metadata
+
+
+class LateOutput:
+    """Output of threads and processes that outlived their call: the latest of it, until somebody asks."""
+
+    LIMIT = 2**20  # characters, at most
+
+    def __init__(self) -> None:
+        self._pieces: deque[Output] = deque()
+        self._size = 0
+        self._lock = threading.Lock()
+
+    def add(self, output: Output) -> None:
+        """Keep it; the oldest goes where there is too much."""
+        with self._lock:
+            self._pieces.append(output)
+            self._size += _size(output)
+            while self._size > self.LIMIT and len(self._pieces) > 1:
+                self._size -= _size(self._pieces.popleft())
+
+    def take(self) -> list[Output]:
+        """What came since the last time."""
+        if not self._pieces:
+            return []
+        with self._lock:
+            taken, self._size = list(self._pieces), 0
+            self._pieces.clear()
+        return taken
+
+
+def _size(output: Output) -> int:
+    return 100 + (len(output.text) if isinstance(output, m.Stream) else sum(map(len, map(str, output.bundle.values()))))
 
 
 class Piece:
