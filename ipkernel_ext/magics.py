@@ -60,6 +60,8 @@ _PX = (
     Option(("-a", "--noblock")),
     Option(("--local",)),
     Option(("--expand",)),
+    Option(("--no-fold",)),
+    Option(("--group-by",), "engine or order"),
     Option(("--push",), "names"),
     Option(("--pull",), "names"),
     Option(("--scatter",), "names"),
@@ -202,6 +204,8 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         -t, --targets SPEC   all, 0, 0,2, 0:4, ::2, -1, host:NAME, tag:NAME
         -a, --noblock        do not wait; gives the result object
         -o, --out NAME       keep the result object under this name
+        --group-by engine    show one engine's output after the other's, when all are done; order: as it arrives
+        --no-fold            show what many engines have alike once for each
         --local              run it here too, when the engines are done
         --push x,y           local variables to the engines, before
         --pull z             engines' variables here, after
@@ -219,6 +223,9 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         if "expand" in found:
             code = self._ip.var_expand(code, depth=0)
         spec = self._spec(found)
+        group_by = found.get("group-by")
+        if group_by not in (None, "engine", "order"):
+            raise UsageError(f"--group-by needs engine or order, not {group_by!r}")
         after = [key for key in ("pull", "gather", "local") if key in found]
         if "noblock" in found and after:
             raise UsageError(f"--{after[0]} needs the result, so it does not go with --noblock")
@@ -228,7 +235,8 @@ class ParallelMagics(Magics, settings.ParallelMagics):
             self._assign(found["out"], result)
         if "noblock" in found:
             return None if "out" in found else result
-        self._wait(result)
+        screen = Screen(group_by=group_by, fold="no-fold" not in found, late=self.rc.late_output)
+        self._wait(result, screen.follow)
         result.get()
         self._after(found, spec, code)
         return None
@@ -247,11 +255,10 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         if "local" in found:
             self._ip.run_cell(code)
 
-    def _wait(self, result: AsyncResult, how: Callable[[AsyncResult], None] | None = None) -> None:
+    def _wait(self, result: AsyncResult, show: Callable[[AsyncResult], None]) -> None:
         """Show a result until it is done. Ctrl-C cancels it; a second one gives the prompt back at once."""
-        screen = Screen()
         try:
-            (how or screen.follow)(result)
+            show(result)
         except KeyboardInterrupt:
             if result.cancel():
                 try:

@@ -386,6 +386,14 @@ class AsyncResult(Future):  # type: ignore[type-arg]
     def _per_piece(self, read: Callable[[Piece], str]) -> Any:
         return [read(piece) for piece in self._pieces]
 
+    def logs(self) -> dict[int, list[Output]]:
+        """All output so far, by engine."""
+        logs: dict[int, list[Output]] = {}
+        for piece in self._pieces:
+            for output in list(piece.log):
+                logs.setdefault(output.engine, []).append(output)
+        return dict(sorted(logs.items()))
+
     def follow(self, until: float | None = None) -> Iterator[Output]:
         """Output as it arrives, until all is done, or the monotonic clock says ``until``.
 

@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "payload": {"blobs", "errors"},
     "sequences": {"errors"},
     "targets": {"core", "errors"},
+    "blocks": {"targets", "core"},
     "execution": {"payload", "core", "errors"},
     "net": {"core", "config", "errors"},
     "nursery": {"net", "execution", "config", "core", "errors"},

@@ -70,6 +70,17 @@ def test_values_and_output_are_labelled(session):
     assert out == "[1] one\n[1] two\n"
 
 
+def test_output_grouped_by_engine(session):
+    out = session("%px --group-by engine print(1); print(2)")
+    engines = [line.split()[0] for line in out.splitlines() if line.startswith("[")]
+    assert engines == sorted(engines)
+    session("%px --group-by order --no-fold print(1)")
+    assert session.error is None
+    session("%px --group-by type print(1)")
+    assert session.error == "UsageError"
+    assert "engine or order" in session.err
+
+
 def test_push_pull_scatter_gather(session):
     session("x = 3; data = list(range(7))")
     session("%push x")
