@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ipkernel_ext import targets
 from ipkernel_ext.core import messages as m
+from ipkernel_ext.targets import label, summary
 
 Output = m.Stream | m.Display
 
@@ -42,14 +42,9 @@ class Block(NamedTuple):
     executions: list[int | None]
 
 
-def label(engines: Sequence[int]) -> str:
-    """``[2]``, or ``[0-127]``."""
-    return f"[{targets.summary(list(engines))}]"
-
-
 def value_label(engines: Sequence[int], executions: Sequence[int | None]) -> str:
     """``Out[2:5]:``; without the number of the cell where engines differ in it."""
-    which = targets.summary(list(engines))
+    which = summary(engines)
     return f"Out[{which}:{executions[0]}]:" if len(set(executions)) == 1 else f"Out[{which}]:"
 
 

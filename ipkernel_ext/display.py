@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
+from types import TracebackType
 from typing import Any
 
-from ipkernel_ext import blocks, targets
+import IPython
+
+from ipkernel_ext import blocks, targets, tracebacks
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.errors import CompositeError
-from ipkernel_ext.results import AsyncResult, RemoteTraceback, alike
+from ipkernel_ext.results import AsyncResult, RemoteTraceback, alike, engines_of, said
 
 STATUS_AFTER = 2.0  # seconds, after which a status line says what is still running
 STREAM_AFTER = 2.0  # seconds, after which nothing is folded any more
 TURN = 0.5  # seconds between looks at what is still running
+TRACEBACKS = 4  # distinct errors that are shown with their traceback
+TOLD = 32  # distinct errors that are shown at all
 UNFOLDED = 8  # engines whose output is never folded
+
+_NOT_THE_USERS = tuple(os.path.dirname(str(path)) + os.sep for path in (__file__, IPython.__file__))
 
 
 class Screen:
@@ -105,7 +114,7 @@ class Screen:
             self.show(output)
 
     def _show_block(self, block: blocks.Block) -> None:
-        label = blocks.label(block.engines)
+        label = targets.label(block.engines)
         if isinstance(block.piece, blocks.Text):
             name, text = block.piece
             key = label, name
@@ -192,21 +201,38 @@ def _in_notebook() -> bool:
     return getattr(get_ipython(), "kernel", None) is not None
 
 
-def describe(error: Exception) -> list[str]:
-    """An engine's error, or several, as lines: each distinct one once, with the engines it came from."""
+def describe(error: Exception, colours: str = "nocolor") -> list[str]:
+    """An engine's error, or several, as lines: each distinct one once, with the engines it came from.
+
+    The first few are told with their tracebacks, more of them in a line each, and of many how many.
+    """
     members = error.exceptions if isinstance(error, CompositeError) else [error]
+    groups = list(alike([e for e in members if isinstance(e, Exception)]).values())
     lines = []
-    for same in alike([e for e in members if isinstance(e, Exception)]).values():
-        ids = [e.engine_id for e in same if hasattr(e, "engine_id")]
-        first = same[0]
-        where = f"[{targets.summary(ids)}] " if ids else ""
-        count = f"{len(same)} engines: " if len(same) > 1 else ""
-        cause = first.__cause__
-        if isinstance(cause, RemoteTraceback):
-            lines += [f"{where}{count}", *str(cause.args[0]).rstrip().split("\n")]
+    for i, same in enumerate(groups[:TOLD]):
+        ids = engines_of(same)
+        where = [targets.label(ids)] if ids else []
+        count = [f"{len(same)} engines"] if len(same) > 1 else []
+        head = " ".join([*where, *count])
+        cause = same[0].__cause__
+        if isinstance(cause, RemoteTraceback) and i < TRACEBACKS:
+            story = str(cause.args[0]).rstrip()
+            notes = getattr(same[0], "__notes__", []) if len(same) == 1 else []
+            lines += [f"{head}:"] if head else []
+            lines += tracebacks.coloured(story, colours).split("\n")
+            lines += [note for note in notes if note not in story]
         else:
-            lines.append(f"{where}{count}{type(first).__name__}: {first}")
+            lines += ": ".join([*([head] if head else []), said(same[0], short=i >= TRACEBACKS)]).split("\n")
+    if len(groups) > TOLD:
+        lines.append(f"… and {len(groups) - TOLD} errors more")
     return lines
+
+
+def called_from(trace: TracebackType | None, colours: str = "nocolor") -> list[str]:
+    """Where the user's own code made the call that failed, as the beginning of a traceback."""
+    own = [frame for frame in traceback.extract_tb(trace) if not frame.filename.startswith(_NOT_THE_USERS)]
+    text = "".join(["Traceback (most recent call last):\n", *traceback.format_list(own)]).rstrip()
+    return tracebacks.coloured(text, colours).split("\n") if own else []
 
 
 def engines_table(engines: Sequence[m.EngineRecord], queue: dict[Any, Any]) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from ipkernel_ext import targets
 from ipkernel_ext.config import files, settings
 from ipkernel_ext.config.cores import cores
 from ipkernel_ext.config.place import Place
-from ipkernel_ext.display import Screen, describe, engines_table
+from ipkernel_ext.display import Screen, called_from, describe, engines_table
 from ipkernel_ext.errors import AlreadyRunning, CompositeError, NotConnected, ParallelError
 from ipkernel_ext.launcher import FILES, Cluster, find, stop_profile
 from ipkernel_ext.magic_options import Option, function_and_data, names_as, split
@@ -37,16 +38,15 @@ def shows_errors(magic: Magic) -> Magic:
     """
 
     @functools.wraps(magic)
-    def shown(*args: Any, **kwargs: Any) -> Any:
+    def shown(self: ParallelMagics, *args: Any, **kwargs: Any) -> Any:
         try:
-            return magic(*args, **kwargs)
+            return magic(self, *args, **kwargs)
         except KeyboardInterrupt as error:
             error._render_traceback_ = lambda: ["KeyboardInterrupt"]  # type: ignore[attr-defined]
             raise
         except Exception as error:
-            if isinstance(error, ParallelError) or isinstance(error.__cause__, RemoteTraceback):
-                lines = describe(error)
-                error._render_traceback_ = lambda: lines  # type: ignore[attr-defined]
+            if _is_ours(error):
+                error._render_traceback_ = functools.partial(_lines, error, self._ip)  # type: ignore[attr-defined]
             raise
 
     return shown
@@ -430,11 +430,37 @@ def _count(text: str | None) -> int:
     return int(text)
 
 
-def _show_composite(shell: Any, kind: Any, error: Any, trace: Any, tb_offset: int | None = None) -> list[str]:
-    """IPython shows an exception group as a tree of all members; one engine's error in a hundred is enough."""
-    lines = [*describe(error), f"CompositeError: {error.message}"]
-    shell._showtraceback(kind, error, lines)
-    return lines
+def _lines(error: Exception, shell: Any) -> list[str]:
+    lines = describe(error, shell.colors)
+    return [*lines, f"CompositeError: {error.message}"] if isinstance(error, CompositeError) else lines
+
+
+def _is_ours(error: Any) -> bool:
+    """Whether an error came from an engine, or is this package's own."""
+    return isinstance(error, ParallelError) or isinstance(getattr(error, "__cause__", None), RemoteTraceback)
+
+
+def _showing_engines_errors(shell: Any) -> Magic:
+    """The shell's ``showtraceback``, which also shows what engines raised as it should be shown.
+
+    IPython would show the way from the user's call to the place where the error was rebuilt, and of a
+    group all members, where one in a hundred is enough; a group it cannot show again in ``%tb``.
+    """
+    otherwise: Magic = shell.showtraceback
+
+    @functools.wraps(otherwise)
+    def showtraceback(exc_tuple: Any = None, *args: Any, **kwargs: Any) -> None:
+        error = exc_tuple[1] if exc_tuple else sys.exc_info()[1] or getattr(sys, "last_value", None)
+        if kwargs.get("exception_only") or not _is_ours(error):
+            otherwise(exc_tuple, *args, **kwargs)
+            return
+        kind, error, trace = shell._get_exc_info(exc_tuple)
+        here = [] if hasattr(error, "_render_traceback_") else called_from(trace, shell.colors)
+        shell._showtraceback(kind, error, [*here, *_lines(error, shell)])
+        if shell.call_pdb:
+            shell.debugger(force=True)
+
+    return showtraceback
 
 
 _loaded: dict[int, ParallelMagics] = {}
@@ -447,7 +473,7 @@ def load(shell: Any) -> None:
     magics = ParallelMagics(shell)
     shell.register_magics(magics)
     _loaded[id(shell)] = magics
-    shell.set_custom_exc((CompositeError,), _show_composite)
+    shell.showtraceback = _showing_engines_errors(shell)
     atexit.register(magics._drop)
 
 
@@ -459,6 +485,6 @@ def unload(shell: Any) -> None:
     for kind, names in magics.magics.items():
         for name in names:
             shell.magics_manager.magics[kind].pop(name, None)
-    shell.set_custom_exc((), None)
+    shell.showtraceback = shell.showtraceback.__wrapped__
     atexit.unregister(magics._drop)
     magics._drop()

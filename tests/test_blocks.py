@@ -1,7 +1,5 @@
 """What the output of many engines becomes: blocks, labels, and how much of a flood is shown."""
 
-import pytest
-
 from ipkernel_ext import blocks
 from ipkernel_ext.blocks import Block, Budget, Lines, Rich, Text, fold
 from ipkernel_ext.core.messages import Display, Stream
@@ -21,13 +19,6 @@ def shown(found):
         (block.engines, block.piece.text if isinstance(block.piece, Text) else block.piece.bundle["text/plain"])
         for block in found
     ]
-
-
-@pytest.mark.parametrize(
-    ("engines", "text"), [([2], "[2]"), ([0, 1, 2], "[0-2]"), ([5, 0, 1], "[0-1, 5]"), (range(128), "[0-127]")]
-)
-def test_labels(engines, text):
-    assert blocks.label(engines) == text
 
 
 def test_a_value_names_its_cell_where_engines_agree_in_it():
