@@ -82,7 +82,7 @@ def test_processes_that_user_code_forks_print_too(engine):
     )
     lines = result.stdout.splitlines()
     assert sorted(lines) == sorted([f"worker {n} {i}" for n in (0, 1) for i in range(200)] + ["comes back"])
-    assert result.stderr == "no end of line" * 2
+    assert result.stderr.count("no end of line") == 2, "beside what Python says of forks and threads"
 
 
 def test_warnings_and_log_records_arrive_once_as_python_prints_them(engine):
