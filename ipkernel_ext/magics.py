@@ -73,6 +73,8 @@ _PX = (
 class ParallelMagics(Magics, settings.ParallelMagics):
     """The magics of one IPython session."""
 
+    showed_tracebacks: Magic | None = None  # the shell's own way
+
     def __init__(self, shell: Any) -> None:
         super().__init__(shell=shell)
         self._client: RemoteController | None = None
@@ -473,6 +475,7 @@ def load(shell: Any) -> None:
     magics = ParallelMagics(shell)
     shell.register_magics(magics)
     _loaded[id(shell)] = magics
+    magics.showed_tracebacks = shell.showtraceback
     shell.showtraceback = _showing_engines_errors(shell)
     atexit.register(magics._drop)
 
@@ -485,6 +488,7 @@ def unload(shell: Any) -> None:
     for kind, names in magics.magics.items():
         for name in names:
             shell.magics_manager.magics[kind].pop(name, None)
-    shell.showtraceback = shell.showtraceback.__wrapped__
+    if getattr(shell.showtraceback, "__wrapped__", None) == magics.showed_tracebacks:
+        shell.showtraceback = magics.showed_tracebacks
     atexit.unregister(magics._drop)
     magics._drop()

@@ -255,5 +255,7 @@ def test_restart_reset_and_stop(session):
     assert "started 2 engines" in session("%cluster start -n 2")
     session("%unload_ext ipkernel_ext")
     assert session.error is None, session.out + session.err
+    session("hasattr(get_ipython().showtraceback, '__wrapped__')")
+    assert session.value == "False"
     session("%px 1")
     assert session.error == "UsageError"

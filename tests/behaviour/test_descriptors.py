@@ -48,6 +48,11 @@ def test_more_than_a_pipe_holds_is_complete_before_the_result(engine):
     assert result.stdout == "y\n" * 1500000 + "x" * 1000000
 
 
+def test_code_that_keeps_pythons_lock_may_write_what_a_pipe_holds(engine):
+    result = engine.execute("import ctypes; n = ctypes.PyDLL(None).write(1, b'x' * 200_000, 200_000)")
+    assert result.stdout == "x" * 200_000
+
+
 def test_a_process_that_is_left_behind_holds_nobody_up(engine):
     """Neither one that keeps the pipe open in silence nor one that never stops writing."""
     try:
