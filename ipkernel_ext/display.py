@@ -3,119 +3,246 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
+from types import TracebackType
 from typing import Any
 
-from ipkernel_ext import targets
+import IPython
+
+from ipkernel_ext import blocks, targets, tracebacks
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.errors import CompositeError
-from ipkernel_ext.results import AsyncResult, RemoteTraceback, alike
+from ipkernel_ext.results import AsyncResult, RemoteTraceback, alike, engines_of, said
 
 STATUS_AFTER = 2.0  # seconds, after which a status line says what is still running
+STREAM_AFTER = 2.0  # seconds, after which nothing is folded any more
+TURN = 0.5  # seconds between looks at what is still running
+TRACEBACKS = 4  # distinct errors that are shown with their traceback
+TOLD = 32  # distinct errors that are shown at all
+UNFOLDED = 8  # engines whose output is never folded
+
+_NOT_THE_USERS = tuple(os.path.dirname(str(path)) + os.sep for path in (__file__, IPython.__file__))
 
 
 class Screen:
-    """Shows output as it arrives; each line begins with its engine's label."""
+    """Shows output as it arrives; each line begins with its engine's label.
 
-    def __init__(self) -> None:
-        self._open: dict[tuple[int, str], str] = {}  # lines that have not ended
-        self._status = ""
+    Parameters
+    ----------
+    group_by : "engine" or "order", optional
+        One engine after the other at the end, or all as it arrives. Default: as it arrives, but where
+        there are many engines that are done soon, what they have alike is shown once, at the end.
+    fold : bool
+        Whether that is done.
+    late
+        Gives output of earlier calls.
+    clock
+        Seconds.
+    """
 
-    def show(self, output: m.Stream | m.Display) -> None:
-        """Show one piece."""
-        self._wipe_status()
-        if isinstance(output, m.Stream):
-            self._text(output.engine, output.name, output.text)
-        else:
-            self.flush(output.engine)
-            self._rich(output)
+    def __init__(
+        self,
+        *,
+        group_by: str | None = None,
+        fold: bool = True,
+        late: Callable[[], Sequence[blocks.Output]] = tuple,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._group_by = group_by
+        self._fold = fold
+        self._late = late
+        self._clock = clock
+        self._budget = blocks.Budget()
+        self._lines: dict[tuple[str, str], blocks.Lines] = {}
+        self._status = _Status()
 
-    def _text(self, engine: int, name: str, text: str) -> None:
-        *lines, rest = (self._open.pop((engine, name), "") + text).split("\n")
-        if lines:
-            stream = sys.stdout if name == "stdout" else sys.stderr
-            stream.write("".join(f"[{engine}] {line}\n" for line in lines))
-            stream.flush()
-        if rest:
-            self._open[engine, name] = rest
-
-    def flush(self, engine: int | None = None) -> None:
-        """Show the lines that have not ended, of one engine or of all."""
-        for key in [key for key in self._open if engine is None or key[0] == engine]:
-            self._text(*key, "\n")
-
-    def _rich(self, output: m.Display) -> None:
-        text = str(output.bundle.get("text/plain", ""))
-        if output.execution is not None and set(output.bundle) == {"text/plain"}:
-            print(labelled(output.engine, output.execution, text), flush=True)
-            return
-        from IPython.display import display
-
-        label = f"[{output.engine}]" if output.execution is None else f"Out[{output.engine}:{output.execution}]:"
-        print(label, flush=True)
-        display(output.bundle, metadata=output.metadata, raw=True)  # type: ignore[no-untyped-call]
-
-    def follow(self, result: AsyncResult, until: float | None = None) -> None:
+    def follow(self, result: AsyncResult, limit: float = math.inf) -> None:
         """Show a result's output until it is done, and after a while what is still running.
 
         Parameters
         ----------
-        until : float, optional
-            Of the monotonic clock, when to return although it is not done.
+        limit : float
+            Seconds after which to return although it is not done.
         """
-        begun = time.monotonic()
-        while not result.done():
-            now = time.monotonic()
-            if until is not None and now >= until:
-                self._wipe_status()
+        begun = self._clock()
+        last = begun + limit
+        self._show_late()
+        many = self._fold and len(result) > UNFOLDED
+        if self._group_by == "engine" or (many and self._group_by is None):
+            until = math.inf if self._group_by == "engine" else begun + STREAM_AFTER
+            if self._wait(result, begun, min(until, last)):
+                logs = result.logs()
+                for block in blocks.fold(logs) if many else blocks.engine_by_engine(logs):
+                    self._show_block(block)
+                self._end()
                 return
-            for output in result.follow(until=min(now + 0.5, until or math.inf)):
+            if self._clock() >= last:
+                return
+        while not result.done() and self._clock() < last:
+            for output in result.follow(until=min(self._clock() + TURN, last)):
                 self.show(output)
-            if not result.done() and time.monotonic() - begun > STATUS_AFTER:
-                self._show_status(result, time.monotonic() - begun)
-        for output in result.follow():
+            self._turn(result, begun)
+        for output in result.follow(until=self._clock()):
             self.show(output)
-        self._wipe_status()
-        self.flush()
+        self._end()
 
-    def _show_status(self, result: AsyncResult, seconds: float) -> None:
-        if not sys.stderr.isatty():
+    def show(self, output: blocks.Output) -> None:
+        """Show one piece."""
+        engines = [output.engine]
+        for piece, execution in blocks.pieces_of([output]):
+            self._show_block(blocks.Block(engines, piece, [execution]))
+
+    def flush(self, label: str | None = None) -> None:
+        """Show the lines that have not ended, under one label or all."""
+        for key in [key for key in self._lines if label is None or key[0] == label]:
+            self._write(key[1], self._lines.pop(key).finish(self._budget, self._clock()))
+
+    def _wait(self, result: AsyncResult, begun: float, until: float) -> bool:
+        """Wait until it is done. False when it takes longer than that."""
+        while not result.done():
+            left = until - self._clock()
+            if left <= 0:
+                return False
+            result.wait(min(TURN, left))
+            self._turn(result, begun)
+        return True
+
+    def _turn(self, result: AsyncResult, begun: float) -> None:
+        self._show_late()
+        seconds = self._clock() - begun
+        if seconds > STATUS_AFTER and not result.done():
+            running = [r["engine_id"] for r in result.metadata if r["status"] == "pending"]
+            engines = [engine for engine in running if engine is not None]
+            self._status.show(blocks.status_line(result.progress, len(result), engines, seconds), seconds)
+
+    def _show_late(self) -> None:
+        for output in self._late():
+            self.show(output)
+
+    def _show_block(self, block: blocks.Block) -> None:
+        label = targets.label(block.engines)
+        if isinstance(block.piece, blocks.Text):
+            name, text = block.piece
+            key = label, name
+            lines = self._lines.get(key)
+            if lines is None:
+                lines = self._lines[key] = blocks.Lines(label)
+            self._write(name, lines.add(text, self._budget, self._clock()))
             return
-        running = [r["engine_id"] for r in result.metadata if r["status"] == "pending" and r["engine_id"] is not None]
-        self._wipe_status()
-        self._status = f"{result.progress} of {len(result)} done, [{targets.summary(running)}] running {seconds:.0f} s"
-        sys.stderr.write(self._status)
-        sys.stderr.flush()
+        self.flush(label)
+        rich = block.piece
+        if rich.value:
+            label = blocks.value_label(block.engines, block.executions)
+        elif not self._budget.spend(1, self._clock()):
+            self._write("stdout", f"{label} … an output is not shown here, the result has it …\n")
+            return
+        if rich.value and set(rich.bundle) == {"text/plain"}:
+            self._write("stdout", blocks.labelled_value(label, str(rich.bundle["text/plain"])) + "\n")
+            return
+        from IPython.display import display
 
-    def _wipe_status(self) -> None:
-        if self._status:
-            sys.stderr.write("\r" + " " * len(self._status) + "\r")
+        self._write("stdout", f"{label}\n")
+        display(rich.bundle, metadata=rich.metadata, raw=True)  # type: ignore[no-untyped-call]
+
+    def _write(self, name: str, text: str) -> None:
+        if text:
+            self._status.wipe()
+            stream = sys.stdout if name == "stdout" else sys.stderr
+            stream.write(text)
+            stream.flush()
+
+    def _end(self) -> None:
+        self._show_late()
+        self.flush()
+        self._status.end()
+
+
+class _Status:
+    """A line that says how far it is: in place on a terminal and in a notebook, elsewhere a line now and then."""
+
+    def __init__(self) -> None:
+        self._width = 0  # of what stands on the terminal
+        self._next = 0.0  # seconds, from which on the next line may be written
+        self._handle: Any = None  # of a notebook's output
+
+    def show(self, text: str, seconds: float) -> None:
+        if _in_notebook():
+            self._update(text)
+        elif sys.stderr.isatty():
+            self.wipe()
+            self._width = len(text)
+            sys.stderr.write(text)
             sys.stderr.flush()
-            self._status = ""
+        elif seconds >= self._next:
+            self._next = 2 * seconds
+            sys.stderr.write(f"{text}\n")
+            sys.stderr.flush()
 
+    def wipe(self) -> None:
+        """Make room on the terminal."""
+        if self._width:
+            sys.stderr.write("\r" + " " * self._width + "\r")
+            sys.stderr.flush()
+            self._width = 0
 
-def labelled(engine: int, execution: int, text: str) -> str:
-    """A value as ``Out[2:5]: 4``."""
-    return f"Out[{engine}:{execution}]:{chr(10) if chr(10) in text else ' '}{text}"
+    def end(self) -> None:
+        """Nothing is under way any more."""
+        self.wipe()
+        if self._handle is not None:
+            self._update("")
 
+    def _update(self, text: str) -> None:
+        from IPython.display import display
 
-def describe(error: Exception) -> list[str]:
-    """An engine's error, or several, as lines: each distinct one once, with the engines it came from."""
-    members = error.exceptions if isinstance(error, CompositeError) else [error]
-    lines = []
-    for same in alike([e for e in members if isinstance(e, Exception)]).values():
-        ids = [e.engine_id for e in same if hasattr(e, "engine_id")]
-        first = same[0]
-        where = f"[{targets.summary(ids)}] " if ids else ""
-        count = f"{len(same)} engines: " if len(same) > 1 else ""
-        cause = first.__cause__
-        if isinstance(cause, RemoteTraceback):
-            lines += [f"{where}{count}", *str(cause.args[0]).rstrip().split("\n")]
+        bundle = {"text/plain": text}
+        if self._handle is None:
+            self._handle = display(bundle, raw=True, display_id=True)  # type: ignore[no-untyped-call]
         else:
-            lines.append(f"{where}{count}{type(first).__name__}: {first}")
+            self._handle.update(bundle, raw=True)
+
+
+def _in_notebook() -> bool:
+    from IPython.core.getipython import get_ipython
+
+    return getattr(get_ipython(), "kernel", None) is not None
+
+
+def describe(error: Exception, colours: str = "nocolor") -> list[str]:
+    """An engine's error, or several, as lines: each distinct one once, with the engines it came from.
+
+    The first few are told with their tracebacks, more of them in a line each, and of many how many.
+    """
+    members = error.exceptions if isinstance(error, CompositeError) else [error]
+    groups = list(alike([e for e in members if isinstance(e, Exception)]).values())
+    lines = []
+    for i, same in enumerate(groups[:TOLD]):
+        ids = engines_of(same)
+        where = [targets.label(ids)] if ids else []
+        count = [f"{len(same)} engines"] if len(same) > 1 else []
+        head = " ".join([*where, *count])
+        cause = same[0].__cause__
+        if isinstance(cause, RemoteTraceback) and i < TRACEBACKS:
+            story = str(cause.args[0]).rstrip()
+            notes = getattr(same[0], "__notes__", []) if len(same) == 1 else []
+            lines += [f"{head}:"] if head else []
+            lines += tracebacks.coloured(story, colours).split("\n")
+            lines += [note for note in notes if note not in story]
+        else:
+            lines += ": ".join([*([head] if head else []), said(same[0], short=i >= TRACEBACKS)]).split("\n")
+    if len(groups) > TOLD:
+        lines.append(f"… and {len(groups) - TOLD} errors more")
     return lines
+
+
+def called_from(trace: TracebackType | None, colours: str = "nocolor") -> list[str]:
+    """Where the user's own code made the call that failed, as the beginning of a traceback."""
+    own = [frame for frame in traceback.extract_tb(trace) if not frame.filename.startswith(_NOT_THE_USERS)]
+    text = "".join(["Traceback (most recent call last):\n", *traceback.format_list(own)]).rstrip()
+    return tracebacks.coloured(text, colours).split("\n") if own else []
 
 
 def engines_table(engines: Sequence[m.EngineRecord], queue: dict[Any, Any]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import atexit
 import functools
 import re
-import time
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class
 from ipkernel_ext import completion, targets
 from ipkernel_ext.config import files, settings, templates
 from ipkernel_ext.config.place import Place
-from ipkernel_ext.display import Screen, describe, engines_table
+from ipkernel_ext.display import Screen, called_from, describe, engines_table
 from ipkernel_ext.errors import AlreadyRunning, CompositeError, NotConnected, ParallelError, TaskTimeout
 from ipkernel_ext.execution.inventory import variables
 from ipkernel_ext.launcher import Cluster, find, stop_profile
@@ -40,16 +40,15 @@ def shows_errors(magic: Magic) -> Magic:
     """
 
     @functools.wraps(magic)
-    def shown(*args: Any, **kwargs: Any) -> Any:
+    def shown(self: ParallelMagics, *args: Any, **kwargs: Any) -> Any:
         try:
-            return magic(*args, **kwargs)
+            return magic(self, *args, **kwargs)
         except KeyboardInterrupt as error:
             error._render_traceback_ = lambda: ["KeyboardInterrupt"]  # type: ignore[attr-defined]
             raise
         except Exception as error:
-            if isinstance(error, ParallelError) or isinstance(error.__cause__, RemoteTraceback):
-                lines = describe(error)
-                error._render_traceback_ = lambda: lines  # type: ignore[attr-defined]
+            if _is_ours(error):
+                error._render_traceback_ = functools.partial(_lines, error, self._ip)  # type: ignore[attr-defined]
             raise
 
     return shown
@@ -66,6 +65,8 @@ _PX = (
     Option(("--timeout",), "seconds"),
     Option(("--local",)),
     Option(("--expand",)),
+    Option(("--no-fold",)),
+    Option(("--group-by",), "engine or order"),
     Option(("--push",), "names"),
     Option(("--pull",), "names"),
     Option(("--scatter",), "names"),
@@ -98,6 +99,8 @@ OBEYS = 5.0  # seconds in which interrupted code must end
 @magics_class
 class ParallelMagics(Magics, settings.ParallelMagics):
     """The magics of one IPython session."""
+
+    showed_tracebacks: Magic | None = None  # the shell's own way
 
     def __init__(self, shell: Any) -> None:
         super().__init__(shell=shell)
@@ -240,6 +243,8 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         -a, --noblock        do not wait; gives the result object
         --timeout S          interrupt it after S seconds, and fail
         -o, --out NAME       keep the result object under this name
+        --group-by engine    show one engine's output after the other's, when all are done; order: as it arrives
+        --no-fold            show what many engines have alike once for each
         --local              run it here too, when the engines are done
         --push x,y           local variables to the engines, before
         --pull z             engines' variables here, after
@@ -257,6 +262,9 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         if "expand" in found:
             code = self._ip.var_expand(code, depth=0)
         spec = self._spec(found)
+        group_by = found.get("group-by")
+        if group_by not in (None, "engine", "order"):
+            raise UsageError(f"--group-by needs engine or order, not {group_by!r}")
         waits = "noblock" not in found and (self.block or "block" in found)
         after = [key for key in ("pull", "gather", "local", "timeout") if key in found]
         if not waits and after:
@@ -268,10 +276,11 @@ class ParallelMagics(Magics, settings.ParallelMagics):
             self._assign(found["out"], result)
         if not waits:
             return None if "out" in found else result
+        screen = Screen(group_by=group_by, fold="no-fold" not in found, late=self.rc.late_output)
         if limit is None:
-            self._wait(result)
+            self._wait(result, screen.follow)
         else:
-            self._wait(result, lambda result: self._follow_within(result, limit))
+            self._wait(result, lambda result: self._follow_within(screen, result, limit))
         result.get()
         self._after(found, spec, code)
         return None
@@ -290,11 +299,10 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         if "local" in found:
             self._ip.run_cell(code)
 
-    def _wait(self, result: AsyncResult, how: Callable[[AsyncResult], None] | None = None) -> None:
+    def _wait(self, result: AsyncResult, show: Callable[[AsyncResult], None]) -> None:
         """Show a result until it is done. Ctrl-C cancels it; a second one gives the prompt back at once."""
-        screen = Screen()
         try:
-            (how or screen.follow)(result)
+            show(result)
         except KeyboardInterrupt:
             if result.cancel():
                 try:
@@ -304,7 +312,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
                     pass  # the first one is raised below
             raise
 
-    def _follow_within(self, result: AsyncResult, limit: float) -> None:
+    def _follow_within(self, screen: Screen, result: AsyncResult, limit: float) -> None:
         """Show a result; interrupt it when it runs for too long.
 
         Raises
@@ -312,13 +320,12 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         TaskTimeout
             It did.
         """
-        screen = Screen()
-        screen.follow(result, time.monotonic() + limit)
+        screen.follow(result, limit)
         if result.done():
             return
         running = [r["engine_id"] for r in result.metadata if r["status"] == "pending"]
         result.cancel()
-        screen.follow(result, time.monotonic() + OBEYS)
+        screen.follow(result, OBEYS)
         obeyed = (
             "it was interrupted" if result.done() else "it does not obey the interrupt; `%interrupt --kill` ends it"
         )
@@ -371,11 +378,12 @@ class ParallelMagics(Magics, settings.ParallelMagics):
             result = self.rc.get_result(which)
         except LookupError as error:
             raise UsageError(str(error)) from None
+        self._wait(result, _until_done)
         screen = Screen()
-        for output in result.everything():
-            screen.show(output)
+        for log in result.logs().values():
+            for output in log:
+                screen.show(output)
         screen.flush()
-        self._wait(result)
         value = result.get()
         return None if isinstance(value, ExecuteResult | ResultList) else value
 
@@ -595,6 +603,10 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         self._ip.user_ns[name] = value
 
 
+def _until_done(result: AsyncResult) -> None:
+    result.wait()
+
+
 def _seconds(text: str) -> float:
     try:
         seconds = float(text)
@@ -613,11 +625,37 @@ def _count(text: str | None) -> int:
     return int(text)
 
 
-def _show_composite(shell: Any, kind: Any, error: Any, trace: Any, tb_offset: int | None = None) -> list[str]:
-    """IPython shows an exception group as a tree of all members; one engine's error in a hundred is enough."""
-    lines = [*describe(error), f"CompositeError: {error.message}"]
-    shell._showtraceback(kind, error, lines)
-    return lines
+def _lines(error: Exception, shell: Any) -> list[str]:
+    lines = describe(error, shell.colors)
+    return [*lines, f"CompositeError: {error.message}"] if isinstance(error, CompositeError) else lines
+
+
+def _is_ours(error: Any) -> bool:
+    """Whether an error came from an engine, or is this package's own."""
+    return isinstance(error, ParallelError) or isinstance(getattr(error, "__cause__", None), RemoteTraceback)
+
+
+def _showing_engines_errors(shell: Any) -> Magic:
+    """The shell's ``showtraceback``, which also shows what engines raised as it should be shown.
+
+    IPython would show the way from the user's call to the place where the error was rebuilt, and of a
+    group all members, where one in a hundred is enough; a group it cannot show again in ``%tb``.
+    """
+    otherwise: Magic = shell.showtraceback
+
+    @functools.wraps(otherwise)
+    def showtraceback(exc_tuple: Any = None, *args: Any, **kwargs: Any) -> None:
+        error = exc_tuple[1] if exc_tuple else sys.exc_info()[1] or getattr(sys, "last_value", None)
+        if kwargs.get("exception_only") or not _is_ours(error):
+            otherwise(exc_tuple, *args, **kwargs)
+            return
+        kind, error, trace = shell._get_exc_info(exc_tuple)
+        here = [] if hasattr(error, "_render_traceback_") else called_from(trace, shell.colors)
+        shell._showtraceback(kind, error, [*here, *_lines(error, shell)])
+        if shell.call_pdb:
+            shell.debugger(force=True)
+
+    return showtraceback
 
 
 _HERE = frozenset({*_OPTIONS, "cluster", "load_ext", "unload_ext", "reload_ext"})
@@ -636,10 +674,11 @@ def load(shell: Any) -> None:
     magics = ParallelMagics(shell)
     shell.register_magics(magics)
     _loaded[id(shell)] = magics
-    shell.set_custom_exc((CompositeError,), _show_composite)
     for name in _OPTIONS:
         for prefix in ("%", "%%"):
             shell.set_hook("complete_command", magics.complete, str_key=prefix + name)
+    magics.showed_tracebacks = shell.showtraceback
+    shell.showtraceback = _showing_engines_errors(shell)
     atexit.register(magics._drop)
 
 
@@ -651,8 +690,9 @@ def unload(shell: Any) -> None:
     for kind, names in magics.magics.items():
         for name in names:
             shell.magics_manager.magics[kind].pop(name, None)
-    shell.set_custom_exc((), None)
     if magics._auto in shell.input_transformers_cleanup:
         shell.input_transformers_cleanup.remove(magics._auto)
+    if getattr(shell.showtraceback, "__wrapped__", None) == magics.showed_tracebacks:
+        shell.showtraceback = magics.showed_tracebacks
     atexit.unregister(magics._drop)
     magics._drop()

@@ -30,6 +30,7 @@ from ipkernel_ext.results import (
     AsyncResult,
     ExecuteResult,
     JoinedResult,
+    LateOutput,
     ListResult,
     MapResult,
     Piece,
@@ -601,6 +602,8 @@ class RemoteController(Engines):
             channel = ClientChannel(locate)
         super().__init__(_Link(channel, timeout), "all", True)
         self.cluster = RunningCluster(self)
+        self._late = LateOutput()
+        channel.on_stray = self._late.add
         try:
             self._link.roster()
         except BaseException:
@@ -696,6 +699,13 @@ class RemoteController(Engines):
         for result in [results] if isinstance(results, AsyncResult) else list(results):
             if not _wait(result, lambda: result.wait(None if until is None else max(0.0, until - time.monotonic()))):  # noqa: B023
                 raise TimeoutError(f"not done after {timeout:g} s: {result}")
+
+    def late_output(self) -> list[m.Stream | m.Display]:
+        """What threads and processes have written that outlived their call of this client, since it was last asked for.
+
+        The latest million characters are kept.
+        """
+        return self._late.take()
 
     def shutdown(self) -> None:
         """End the whole cluster."""

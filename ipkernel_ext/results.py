@@ -7,19 +7,28 @@ known here; a result knows its channel only to cancel.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from typing import Any
 
-from ipkernel_ext import errors, payload
+import msgspec
+
+from ipkernel_ext import errors, payload, targets, tracebacks
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.messages import TaskId
 from ipkernel_ext.core.wire import Frame
 from ipkernel_ext.net.client_channel import Channel
 
 Output = m.Stream | m.Display
+KINDS = 8  # distinct errors that the message of a CompositeError tells
+SAID = 300  # characters of an error's message in it
+LONGEST = 10_000  # characters of an error's message where it is told on its own
+
 Decode = Callable[["Piece"], Any]
 """The value of a piece that succeeded."""
 
@@ -45,6 +54,38 @@ class RichOutput(str):
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         return self.bundle, self.metadata
+
+
+class LateOutput:
+    """Output of threads and processes that outlived their call: the latest of it, until somebody asks."""
+
+    LIMIT = 2**20  # characters, at most
+
+    def __init__(self) -> None:
+        self._pieces: deque[Output] = deque()
+        self._size = 0
+        self._lock = threading.Lock()
+
+    def add(self, output: Output) -> None:
+        """Keep it; the oldest goes where there is too much."""
+        with self._lock:
+            self._pieces.append(output)
+            self._size += _size(output)
+            while self._size > self.LIMIT and len(self._pieces) > 1:
+                self._size -= _size(self._pieces.popleft())
+
+    def take(self) -> list[Output]:
+        """What came since the last time."""
+        if not self._pieces:
+            return []
+        with self._lock:
+            taken, self._size = list(self._pieces), 0
+            self._pieces.clear()
+        return taken
+
+
+def _size(output: Output) -> int:
+    return 100 + (len(output.text) if isinstance(output, m.Stream) else sum(map(len, map(str, output.bundle.values()))))
 
 
 class Piece:
@@ -77,19 +118,25 @@ def error_of(piece: Piece, host: str = "") -> Exception | None:
     result = piece.result
     if result is None or result.failure is None:
         return None
-    failure = result.failure
+    failure = msgspec.structs.replace(result.failure, traceback=tracebacks.with_source(result.failure.traceback))
     error = _rebuild(failure, piece.frames, result.engine)
     if failure.traceback:
         story = RemoteTraceback(failure.traceback)
         story.__cause__ = error.__cause__
         error.__cause__ = story
-    where = f"on engine {result.engine}" + (f" of host {host}" if host else "")
+    with contextlib.suppress(Exception):  # a class of the user's may not like it
+        _note(error, result, failure, host)
+    return error
+
+
+def _note(error: Exception, result: m.Result, failure: m.Failure, host: str) -> None:
+    """Name engine, host, task and item."""
     if result.engine >= 0:
-        error.add_note(f"{where}, task {result.task}")
         error.engine_id = result.engine  # type: ignore[attr-defined]
+        where = f"on engine {result.engine}" + (f" of host {host}" if host else "")
+        error.add_note(f"{where}, task {result.task}")
     if failure.item is not None:
         error.add_note(f"at item {failure.item} of the map")
-    return error
 
 
 def _rebuild(failure: m.Failure, frames: Sequence[Frame], engine: int) -> Exception:
@@ -365,6 +412,14 @@ class AsyncResult(Future):  # type: ignore[type-arg]
     def _per_piece(self, read: Callable[[Piece], str]) -> Any:
         return [read(piece) for piece in self._pieces]
 
+    def logs(self) -> dict[int, list[Output]]:
+        """All output so far, by engine."""
+        logs: dict[int, list[Output]] = {}
+        for piece in self._pieces:
+            for output in list(piece.log):
+                logs.setdefault(output.engine, []).append(output)
+        return dict(sorted(logs.items()))
+
     def follow(self, until: float | None = None) -> Iterator[Output]:
         """Output as it arrives, until all is done, or the monotonic clock says ``until``.
 
@@ -383,11 +438,6 @@ class AsyncResult(Future):  # type: ignore[type-arg]
             yield from fresh
             if done and not fresh:
                 return
-
-    def everything(self) -> list[Output]:
-        """All output so far, by engine."""
-        with self._news:
-            return [output for piece in self._pieces for output in piece.log]
 
     def wait_interactive(self) -> None:
         """Wait with a progress bar."""
@@ -537,19 +587,42 @@ class MapResult(AsyncResult):
 
 
 def composite(failed: Sequence[Exception], engines: int) -> errors.CompositeError:
-    """The error of a call on several engines. Its message counts the distinct errors."""
-    kinds = "; ".join(f"{len(members)} × {text}" for text, members in alike(failed).items())
-    return errors.CompositeError(f"{len(failed)} of {engines} engines failed: {kinds}", list(failed))
+    """The error of a call on several engines. Its message counts the distinct errors, and names their engines."""
+    groups = alike(failed)
+    kinds = [
+        f"{len(same)} × {text}" + (f" on {targets.label(ids)}" if (ids := engines_of(same)) else "")
+        for text, same in list(groups.items())[:KINDS]
+    ]
+    if len(groups) > KINDS:
+        kinds.append(f"and {len(groups) - KINDS} errors more")
+    return errors.CompositeError(f"{len(failed)} of {engines} engines failed: {'; '.join(kinds)}", list(failed))
+
+
+def engines_of(failed: Sequence[Exception]) -> list[int]:
+    """The engines that errors came from."""
+    return [error.engine_id for error in failed if hasattr(error, "engine_id")]
 
 
 def alike(failed: Sequence[Exception]) -> dict[str, list[Exception]]:
     """Errors by what they say, where they differ only in the engine and the number of its cell."""
     groups: dict[str, list[Exception]] = {}
     for error in failed:
-        text = f"{type(error).__name__}: {error}".split("\n")[0]
+        text = said(error)
         text = re.sub(r" on engine \d+", "", re.sub(r"<ipython-input-\d+-\w+>", "<cell>", text))
         groups.setdefault(text, []).append(error)
     return groups
+
+
+def said(error: BaseException, *, short: bool = True) -> str:
+    """An error's type and message, whatever its class makes of being asked; in short, its first line."""
+    try:
+        message = str(error)[:LONGEST]
+    except Exception:
+        message = "(its message cannot be shown)"
+    if short:
+        message = message.split("\n")[0][:SAID]
+    name: str = type.__dict__["__name__"].__get__(type(error))
+    return f"{name}: {message}" if message else name
 
 
 class ExecuteResult:

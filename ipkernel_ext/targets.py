@@ -122,3 +122,8 @@ def summary(ids: Iterable[int]) -> str:
         else:
             runs.append([id, id])
     return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
+
+
+def label(ids: Iterable[int]) -> str:
+    """``[2]``, or ``[0-127]``."""
+    return f"[{summary(ids)}]"

@@ -146,6 +146,7 @@ class _Engine:
         with self._shell.being_global():
             outcome = self._runner.run(task.work, claim.frames, claim.function, (task.id, task.attempt))
         pieces, count = self._output.end()
+        self._do(self.core.output(self._output.take()))
         self._do(
             self.core.finish(
                 pieces, count, outcome.frames, outcome.failure, outcome.execution, outcome.has_value, outcome.seconds
@@ -174,6 +175,7 @@ class MemoryChannel:
         self.core = ClientCore(client, python="", host=_HOST, pid=os.getpid())
         self._cluster = cluster
         self._decode = wire.Decoder(m.ToClient).decode
+        self.on_stray: Callable[[m.Stream | m.Display], None] = lambda output: None
         self._numbers = 0
         self._requests = itertools.count(1)
         self._receivers: dict[int, Receiver] = {}
@@ -254,6 +256,8 @@ class MemoryChannel:
                     self._receivers.pop(result.task.number).on_result(result, frames)
                 case Show(message) if message.task is not None and message.task.number in self._receivers:
                     self._receivers[message.task.number].on_output(message)
+                case Show(message):
+                    self.on_stray(message)
                 case Answered(request, body, error):
                     future = self._answers.pop(request)
                     if error is None:

@@ -24,10 +24,12 @@ MAY_IMPORT = {
     "payload": {"blobs", "errors"},
     "sequences": {"errors"},
     "targets": {"core", "errors"},
+    "blocks": {"targets", "core"},
     "execution": {"payload", "core", "errors"},
     "net": {"core", "config", "errors"},
     "nursery": {"net", "execution", "config", "core", "errors"},
-    "results": {"net", "payload", "core", "sequences", "errors"},
+    "tracebacks": set(),
+    "results": {"net", "payload", "core", "sequences", "targets", "tracebacks", "errors"},
     "history": {"results", "errors"},
     "conditions": {"results", "core", "errors"},
     "remote": {

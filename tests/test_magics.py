@@ -70,6 +70,17 @@ def test_values_and_output_are_labelled(session):
     assert out == "[1] one\n[1] two\n"
 
 
+def test_output_grouped_by_engine(session):
+    out = session("%px --group-by engine print(1); print(2)")
+    engines = [line.split()[0] for line in out.splitlines() if line.startswith("[")]
+    assert engines == sorted(engines)
+    session("%px --group-by order --no-fold print(1)")
+    assert session.error is None
+    session("%px --group-by type print(1)")
+    assert session.error == "UsageError"
+    assert "engine or order" in session.err
+
+
 def test_push_pull_scatter_gather(session):
     session("x = 3; data = list(range(7))")
     session("%push x")
@@ -134,6 +145,59 @@ def test_an_error_of_all_engines_is_shown_once_and_raised(session):
     assert session.error == "ZeroDivisionError"
 
 
+def test_the_last_error_can_be_shown_again(session):
+    for cell in "%px 1 / 0", "%px -t 1 1 / 0", "%px x ===", "%px -t 1 x ===":
+        session(cell)
+        first = session.out + session.err
+        session("%tb")
+        assert session.error is None
+        assert session.out + session.err == first
+    session("1 / 0")
+    assert "1 / 0" in session("%tb")
+
+
+def test_an_error_of_a_call_in_a_cell_names_the_call_too(session):
+    session("%px 1")
+    session("from ipkernel_ext import RemoteController\nrc = RemoteController()\ndef mine():\n    rc.execute('1 / 0')")
+    out = session("mine()")
+    assert session.error == "CompositeError"
+    assert out.startswith("Traceback")
+    assert "rc.execute('1 / 0')" in out
+    assert "in execute" not in out
+    assert "[0-2] 3 engines:" in out
+    out = session("rc[1].execute('1 / 0')")
+    assert session.error == "ZeroDivisionError"
+    assert out.splitlines()[:3] == [
+        "Traceback (most recent call last):",
+        out.splitlines()[1],
+        "    rc[1].execute('1 / 0')",
+    ]
+    assert out.count("ZeroDivisionError: division by zero") == 1
+    assert "on engine 1 of host" in out
+    assert "in execute" not in out
+    out = session("rc[9]")
+    assert session.error == "NoSuchEngine"
+    assert "remote.py" not in out
+    session("rc.close()")
+
+
+def test_the_source_of_functions_typed_in_cells_is_shown(session):
+    session("def f(x):\n    return 1 / x")
+    out = session("%map f [1, 0]")
+    assert session.error == "ZeroDivisionError"
+    assert "return 1 / x" in out
+    assert "at item 1 of the map" in out
+
+
+def test_errors_have_the_colours_of_the_shell(session):
+    assert "\x1b[" not in session("%px 1 / 0")
+    session("get_ipython().colors = 'linux'")
+    out = session("%px 1 / 0")
+    session("get_ipython().colors = 'nocolor'")
+    assert "\x1b[" in out
+    assert "[0-2] 3 engines:" in out
+
+
 @pytest.mark.parametrize(
     ("cell", "error", "says"),
     [
@@ -162,7 +226,7 @@ def test_engines_and_cluster_status(session):
     for cell in ("%engines", "%cluster status"):
         out = session(cell)
         assert out.splitlines()[0].split()[:4] == ["id", "host", "pid", "state"]
-        assert len(out.splitlines()) == 4
+        assert "remote.py" not in out
 
 
 @pytest.mark.parametrize("magic", ["px", "push", "pull", "map", "scatter", "gather", "engines", "cluster"])
@@ -284,6 +348,8 @@ def test_restart_reset_and_stop(session):
     assert "started 2 engines" in session("%cluster start -n 2")
     session("%unload_ext ipkernel_ext")
     assert session.error is None, session.out + session.err
+    session("hasattr(get_ipython().showtraceback, '__wrapped__')")
+    assert session.value == "False"
     session("%px 1")
     assert session.error == "UsageError"
 

@@ -56,3 +56,10 @@ def test_text_that_is_no_specification(spec):
 def test_other_types_are_refused(spec):
     with pytest.raises(TypeError):
         targets.choose(spec, IDS, ENGINES)
+
+
+@pytest.mark.parametrize(
+    ("ids", "text"), [([2], "[2]"), ([0, 1, 2], "[0-2]"), ([5, 0, 1], "[0-1, 5]"), (range(128), "[0-127]")]
+)
+def test_labels(ids, text):
+    assert targets.label(ids) == text

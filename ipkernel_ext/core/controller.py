@@ -427,7 +427,7 @@ class ControllerCore:
     def _on_output(self, engine: Engine, output: m.Stream | m.Display) -> None:
         """Of a task that this engine has, or of none."""
         if output.task is None:
-            self._roster.tell_owner(engine.last_client or "", output)
+            self._roster.tell_owner(output.client or engine.last_client or "", output)
             return
         task = self._ledger.tasks.get(output.task)
         if task is not None and task.holder is engine and task.attempt == output.attempt:

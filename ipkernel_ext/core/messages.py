@@ -337,7 +337,10 @@ class Result(Record, frozen=True):
 
 
 class Stream(Record, frozen=True):
-    """Text that a task wrote; also engine to controller. Task None: written between tasks."""
+    """Text that a task wrote; also engine to controller.
+
+    Task None: written between tasks, or by what a task has left behind, and for the client of that task.
+    """
 
     task: TaskId | None
     engine: int
@@ -345,6 +348,7 @@ class Stream(Record, frozen=True):
     name: Literal["stdout", "stderr"]
     text: str
     attempt: int = 0
+    client: str = ""
 
 
 class Display(Record, frozen=True):
@@ -357,6 +361,7 @@ class Display(Record, frozen=True):
     metadata: dict[str, Any]
     execution: int | None = None
     attempt: int = 0
+    client: str = ""  # as in Stream
 
 
 class Refused(Record, frozen=True):

@@ -130,9 +130,7 @@ class _Pipe:
             end, writer = os.pipe()
         else:
             end, writer = reader, os.open(f"/proc/self/fd/{reader}", os.O_WRONLY)
-        with contextlib.suppress(OSError):
-            fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, CAPACITY)
-        self._capacity = fcntl.fcntl(end, fcntl.F_GETPIPE_SZ)
+        self._capacity = _enlarged(end)
         self.reader = _high(end)
         os.set_blocking(self.reader, False)
         os.dup2(writer, number)
@@ -176,6 +174,15 @@ class Through:
         data = text.encode(errors="replace")
         while data:
             data = data[os.write(number, data) :]
+
+
+def _enlarged(pipe: int) -> int:
+    """Let a pipe hold more where the system allows it; how many bytes it holds."""
+    if not hasattr(fcntl, "F_SETPIPE_SZ"):  # only Linux
+        return 65536
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, CAPACITY)
+    return fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ)
 
 
 def _high(descriptor: int) -> int:

@@ -3,7 +3,12 @@
 Pieces are numbered 0, 1, 2 … within one attempt of a task, so that the client can tell when it has
 them all. They get their numbers when they are taken, never in the thread that runs user code: an
 interrupt there may lose the text that was being written, but leaves no gap. Adjacent text of one
-stream is one piece. How pieces are sent must not be known here.
+stream is one piece.
+
+What is written between tasks, or by a thread that outlived its task, belongs to no task, but to the
+client of that task. A thread that outlived its task and writes while one of the same client runs
+counts as that one's: pools of threads live longer than cells. How pieces are sent must not be known
+here.
 """
 
 from __future__ import annotations
@@ -13,17 +18,22 @@ import io
 import os
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, Protocol
+from weakref import WeakKeyDictionary, WeakMethod
 
 from ipkernel_ext.core.messages import Display, Stream, TaskId
 
 MAX_OUTPUT = 64 * 2**20
 """Characters of text, and bytes of rich output, kept of one task."""
 
+MAX_LATE = 2**20
+"""Characters kept between two takes of what belongs to no task."""
+
 _CHUNK = 65536  # characters; text beyond the limit is kept in pieces of about this size
+
+_PIECE = 64  # characters of its limit that a piece costs a task beyond its text: many small ones fill a client too
 
 _SAME_PRINT = 1e-4  # seconds; pieces of a line that follow each other faster belong to one print
 
@@ -76,16 +86,18 @@ class OutputBuffer:
         self.through: Through | None = None
         self._whole = True  # the last text that Python code wrote ended its line, or was flushed
         self._wrote_at = 0.0
-        self._half = max_output // 2
+        self._max_output = max_output
         self._lock = threading.RLock()  # a finalizer or signal handler may print while a print holds it
         self._task: TaskId | None = None
         self._attempt = 0
+        self._client = ""  # of the latest task
+        self._runs_in = 0  # thread of the latest task
+        self._outlived: WeakKeyDictionary[threading.Thread, str] = WeakKeyDictionary()  # whose tasks have ended
+        self._late: dict[str, _Tail] = {}  # of such threads, by client
         self._earlier: list[Stream | Display] = []  # written between tasks
         self._pending: list[tuple[StreamName, str] | _Rich] = []
-        self._sequence = 0
-        self._size = 0
-        self._tail = _Tail(self._half)
-        forked = weakref.WeakMethod(self._after_fork)
+        self._restart()
+        forked = WeakMethod(self._after_fork)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=lambda: (method := forked()) and method())
 
@@ -94,6 +106,8 @@ class OutputBuffer:
         with self._lock:
             self._earlier = self._take()
             self._task, self._attempt = task, attempt
+            self._client = task.client
+            self._runs_in = threading.get_ident()
             self._restart()
 
     def write(self, name: StreamName, text: str) -> None:
@@ -108,6 +122,11 @@ class OutputBuffer:
             self.catch_up()
         self._wrote_at = now
         self._whole = text.endswith("\n")
+        if threading.get_ident() != self._runs_in:
+            client = self._outlived.get(threading.current_thread(), self._client)
+            if client != self._client or self._task is None:
+                self._add_late(client, name, text)
+                return
         self.add(name, text)
 
     def flush(self) -> None:
@@ -128,6 +147,13 @@ class OutputBuffer:
                     return
             self._pending.append((name, text))
             first = len(self._pending) == 1
+        if first:
+            self.on_pending()
+
+    def _add_late(self, client: str, name: StreamName, text: str) -> None:
+        with self._lock:
+            first = not self._late
+            self._late.setdefault(client, _Tail(MAX_LATE)).add(name, text)
         if first:
             self.on_pending()
 
@@ -155,29 +181,42 @@ class OutputBuffer:
             return self._take()
 
     def end(self) -> tuple[list[Stream | Display], int]:
-        """The task ended: the pieces that wait to be sent, and how many it had in all."""
+        """The task ended: its pieces that wait to be sent, and how many it had in all."""
         with self._lock:
             self._pending += self._tail.pieces()
-            pieces = self._take()
+            pieces = self._take_task()
             count = self._sequence
             self._task, self._attempt = None, 0
             self._restart()
+            for thread in threading.enumerate():
+                if thread.ident != self._runs_in:
+                    self._outlived.setdefault(thread, self._client)
             return pieces, count
 
     def _take(self) -> list[Stream | Display]:
-        waiting, self._pending = self._pending, []
         earlier, self._earlier = self._earlier, []
-        if self._task is None:
-            waiting += self._tail.pieces()
-            pieces = self._numbered(waiting)
-            self._restart()
-        else:
-            pieces = self._numbered(waiting)
+        late, self._late = self._late, {}
+        engine = self.engine_id()
+        for client, tail in late.items():
+            earlier += [
+                Stream(None, engine, i, name, sendable(text), client=client)
+                for i, (name, text) in enumerate(tail.pieces())
+            ]
+        if self._task is not None:
+            return [*earlier, *self._take_task()]
+        self._pending += self._tail.pieces()
+        pieces = self._take_task()
+        self._restart()
         return [*earlier, *pieces]
+
+    def _take_task(self) -> list[Stream | Display]:
+        waiting, self._pending = self._pending, []
+        return self._numbered(waiting)
 
     def _restart(self) -> None:
         self._sequence = 0
         self._size = 0
+        self._half = (self._max_output if self._task else min(self._max_output, MAX_LATE)) // 2
         self._tail = _Tail(self._half)
 
     def _after_fork(self) -> None:
@@ -187,18 +226,21 @@ class OutputBuffer:
         pieces: list[Stream | Display] = []
         texts: list[str] = []
         engine = self.engine_id() if waiting else -1
+        client = self._client if self._task is None else ""
         for i, piece in enumerate(waiting):
             number = self._sequence + len(pieces)
             if isinstance(piece, _Rich):
-                pieces.append(Display(self._task, engine, number, *piece, self._attempt))
+                pieces.append(Display(self._task, engine, number, *piece, self._attempt, client))
                 continue
             name, text = piece
             texts.append(text)
             following = waiting[i + 1] if i + 1 < len(waiting) else None
             if following is None or isinstance(following, _Rich) or following[0] != name:
-                pieces.append(Stream(self._task, engine, number, name, sendable("".join(texts)), self._attempt))
+                text = sendable("".join(texts))
+                pieces.append(Stream(self._task, engine, number, name, text, self._attempt, client))
                 texts = []
         self._sequence += len(pieces)
+        self._size += _PIECE * len(pieces)
         return pieces
 
 

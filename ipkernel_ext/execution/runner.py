@@ -27,7 +27,10 @@ from ipkernel_ext.execution.functions import FunctionCache
 from ipkernel_ext.execution.interrupt import Interrupter
 from ipkernel_ext.execution.output import CaptureStream, OutputBuffer
 from ipkernel_ext.execution.shell import EngineShell
-from ipkernel_ext.execution.traces import format_traceback
+from ipkernel_ext.execution.traces import MESSAGE, format_traceback, message_of, name_of, shortened
+
+LARGEST = 16 * 2**20
+"""Bytes of an exception that is sent as itself; a larger one arrives as ``RemoteError``."""
 
 _ANYTHING = BaseException  # under a name that user code cannot delete
 
@@ -281,30 +284,37 @@ def _portable(error: BaseException) -> BaseException:
     """What stands for an item that failed, in the list of values."""
     if isinstance(error, SystemExit):
         return RemoteExit(_exit_text(error))
-    if isinstance(error, Exception) and payload.dumps_exception(error) is not None:
+    if isinstance(error, Exception) and _dumped(error) is not None:
         return error.with_traceback(None)
-    name = type(error).__name__
-    return RemoteError(f"{name}: {_text(error)}", name, format_traceback(error))
+    name = name_of(error)
+    return RemoteError(f"{name}: {message_of(error)}", name, format_traceback(error))
+
+
+def _dumped(error: Exception) -> list[Frame] | None:
+    """The exception as frames, if it can travel."""
+    frames = payload.dumps_exception(error)
+    return frames if frames is None or sum(map(len, frames)) <= LARGEST else None
 
 
 def _describe(raised: BaseException, outcome: Outcome) -> None:
     """A failure from what was raised, and the exception itself where it can travel."""
     stop = raised if isinstance(raised, _Stop) else _Stop(raised)
     error = stop.error
-    name = type(error).__name__
+    name = name_of(error)
     trace = stop.trace or format_traceback(error)
     outcome.frames = ()
     if stop.ours and isinstance(error, ParallelError):
         trace = trace if error.__cause__ is not None else ""
-        outcome.failure = Failure(name, name, str(error), trace, stop.item)
+        outcome.failure = Failure(name, name, message_of(error), trace, stop.item)
     elif isinstance(error, KeyboardInterrupt):
         text = "the task was interrupted (KeyboardInterrupt)"
         outcome.failure = Failure("TaskInterrupted", name, text, trace, stop.item)
     elif isinstance(error, SystemExit):
         outcome.failure = Failure("RemoteExit", name, _exit_text(error), trace, stop.item)
     else:
-        frames = payload.dumps_exception(error) if isinstance(error, Exception) else None
-        kind, text = ("RemoteError", f"{name}: {_text(error)}") if frames is None else ("user", _text(error))
+        frames = _dumped(error) if isinstance(error, Exception) else None
+        text = message_of(error)
+        kind, text = ("RemoteError", f"{name}: {text}") if frames is None else ("user", text)
         outcome.failure = Failure(kind, name, text, trace, stop.item)
         outcome.frames = frames or ()
 
@@ -312,20 +322,20 @@ def _describe(raised: BaseException, outcome: Outcome) -> None:
 def _indescribable(raised: BaseException) -> Failure:
     """A failure without asking user code anything."""
     item = None
-    if isinstance(raised, _Stop):
+    if type(raised) is _Stop:
         item, raised = raised.item, raised.error
-    name = type(raised).__name__
+    name = name_of(raised)
     kinds = {KeyboardInterrupt: "TaskInterrupted", SystemExit: "RemoteExit"}
-    kind = next((kinds[base] for base in type(raised).__mro__ if base in kinds), "RemoteError")
+    bases: tuple[type, ...] = type.__dict__["__mro__"].__get__(type(raised))
+    kind = next((kinds[base] for base in bases if base in kinds), "RemoteError")
     return Failure(kind, name, f"{name}; it could not be asked for more", "", item)
 
 
 def _exit_text(error: SystemExit) -> str:
-    return f"engine code raised SystemExit({error.code!r}); the engine lives on with its namespace"
-
-
-def _text(error: BaseException) -> str:
     try:
-        return str(error)
-    except Exception:
-        return "(its message cannot be shown)"
+        code = shortened(repr(error.code), MESSAGE)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        code = "…"
+    return f"engine code raised SystemExit({code}); the engine lives on with its namespace"

@@ -13,6 +13,7 @@ import traceback
 import IPython
 
 import ipkernel_ext
+from ipkernel_ext.execution.output import sendable
 
 _LIBRARY = os.path.dirname(codeop.__file__)  # asyncio in it is not imported here: that is slow
 _ABOVE = (
@@ -23,8 +24,37 @@ _ABOVE = (
 )
 
 
+LONGEST = 50_000  # characters of a traceback
+MESSAGE = 10_000  # characters of a message
+
+
+def shortened(text: str, limit: int) -> str:
+    """The text, or of a longer one its beginning and end; without what cannot be sent."""
+    if len(text) > limit:
+        half = limit // 2
+        text = f"{text[:half]}\n… {len(text) - 2 * half:,} characters left out …\n{text[-half:]}"
+    return sendable(text)
+
+
+def name_of(error: BaseException) -> str:
+    """Name of an exception's class, without asking the class."""
+    name: str = type.__dict__["__name__"].__get__(type(error))
+    return sendable(name)
+
+
+def message_of(error: BaseException) -> str:
+    """What an exception says, whatever its class makes of being asked."""
+    try:
+        text = str(error)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return "(its message cannot be shown)"
+    return shortened(text, MESSAGE)
+
+
 def format_traceback(error: BaseException) -> str:
-    """The traceback of an exception and of those behind it, with source lines."""
+    """The traceback of an exception and of those behind it, with source lines, at most ``LONGEST`` characters."""
     described = traceback.TracebackException.from_exception(error)
     todo: list[traceback.TracebackException | None] = [described]
     seen: set[int] = set()
@@ -39,4 +69,5 @@ def format_traceback(error: BaseException) -> str:
         del part.stack[:above]
         todo += [part.__cause__, part.__context__, *(part.exceptions or ())]
     text = "".join(described.format())
-    return text if described.stack else text.removeprefix("Traceback (most recent call last):\n")
+    text = text if described.stack else text.removeprefix("Traceback (most recent call last):\n")
+    return shortened(text, LONGEST)

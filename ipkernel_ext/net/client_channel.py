@@ -59,6 +59,8 @@ class Channel(Protocol):
     """What ``remote`` needs of the connection to a controller."""
 
     client: str
+    on_stray: Callable[[m.Stream | m.Display], None]
+    """Gets output that belongs to no task of ours that is under way; must be quick and must not raise."""
 
     def next_numbers(self, count: int) -> range:
         """Task numbers nobody else has."""
@@ -126,13 +128,11 @@ class ClientChannel:
     ----------
     locate
         Says where the controller is.
-    on_stray
-        Gets output that belongs to no task.
     """
 
-    def __init__(self, locate: Locate, on_stray: Callable[[m.Stream | m.Display], None] | None = None) -> None:
+    def __init__(self, locate: Locate) -> None:
         self.client = uuid.uuid4().hex[:12]
-        self._on_stray = on_stray
+        self.on_stray: Callable[[m.Stream | m.Display], None] = lambda output: None
         self._locate = locate
         self._forks = _forks
         self._core = ClientCore(
@@ -333,8 +333,8 @@ class ClientChannel:
         receiver = self._receivers.get(output.task.number) if output.task is not None else None
         if receiver is not None:
             receiver.on_output(output)
-        elif self._on_stray is not None:
-            self._on_stray(output)
+        else:
+            self.on_stray(output)
 
     def _answer(self, request: int, body: dict[str, Any] | None, error: Exception | None) -> None:
         future = self._answers.pop(request, None)

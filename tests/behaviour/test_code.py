@@ -30,6 +30,11 @@ def test_both_streams_and_rich_output(rc):
     assert result.outputs[0].bundle["text/html"] == "<b>x</b>"
 
 
+def test_of_much_output_nothing_is_lost_and_the_order_is_kept(rc):
+    results = rc.execute("for i in range(20_000): print('line', i)")
+    assert results.stdout == ["".join(f"line {i}\n" for i in range(20_000))] * 4
+
+
 def test_run_sends_the_file_of_this_side(rc, tmp_path):
     script = tmp_path / "script.py"
     script.write_text("answer = 42\nname = __file__\n")

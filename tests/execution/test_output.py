@@ -1,6 +1,7 @@
 """Output is numbered without gaps, merged, bounded, and belongs to the task that wrote it."""
 
 import io
+import queue
 import threading
 
 import pytest
@@ -98,7 +99,8 @@ def test_between_tasks_it_is_nobodys_and_bounded(output):
     output.begin(TASK)
     output.write("stdout", "mine")
     pieces, count = output.end()
-    assert [(p.task, p.text, p.sequence) for p in pieces] == [(None, "early", 0), (TASK, "mine", 0)]
+    assert [(p.task, p.text, p.sequence) for p in pieces] == [(TASK, "mine", 0)]
+    assert [(p.task, p.text, p.client) for p in output.take()] == [(None, "early", "")]
     assert count == 1
     for _ in range(100):
         output.write("stdout", "late" * 10)
@@ -106,7 +108,61 @@ def test_between_tasks_it_is_nobodys_and_bounded(output):
     assert sum(len(p.text) for p in late) < 1100
     assert {p.task for p in late} == {None}
     output.write("stdout", "again")
-    assert [p.text for p in output.take()] == ["again"]
+    assert [(p.text, p.client) for p in output.take()] == [("again", "client")]
+
+
+class Worker:
+    """A thread that prints when it is told to."""
+
+    def __init__(self, output):
+        self._jobs = queue.SimpleQueue()
+        self._done = queue.SimpleQueue()
+        self._output = output
+        self._thread = threading.Thread(target=self._work)
+        self._thread.start()
+
+    def _work(self):
+        while (text := self._jobs.get()) is not None:
+            self._output.write("stdout", text)
+            self._done.put(text)
+
+    def __call__(self, text):
+        self._jobs.put(text)
+        self._done.get(timeout=10)
+
+    def end(self):
+        self._jobs.put(None)
+        self._thread.join()
+
+
+def test_a_thread_that_outlived_its_task_stays_out_of_other_clients_tasks(output):
+    output.begin(TASK)
+    worker = Worker(output)
+    worker("in its task")
+    assert texts(output.end()[0]) == [("stdout", "in its task")]
+    worker("between")
+    output.begin(TaskId("client", 2))
+    worker("of the same client")
+    assert texts(output.end()[0]) == [("stdout", "of the same client")]
+    output.begin(TaskId("other", 1))
+    worker("late")
+    output.write("stdout", "theirs")
+    assert texts(output.end()[0]) == [("stdout", "theirs")]
+    worker("later")
+    worker.end()
+    late = output.take()
+    assert [(p.task, p.client, p.text) for p in late] == [(None, "client", "between"), (None, "client", "latelater")]
+
+
+def test_many_small_pieces_are_bounded_too(output):
+    output.begin(TASK)
+    taken = []
+    for i in range(100):
+        output.write("stdout", "o")
+        output.write("stderr", f"{i}")
+        taken += output.take()
+    assert len(taken) < 20
+    assert "".join(p.text for p in output.end()[0] if p.name == "stderr").endswith("9899")
 
 
 def test_threads_lose_nothing(output):

@@ -1,0 +1,64 @@
+"""Engines' tracebacks as a client shows them: with the source lines that only it knows, and in colour.
+
+A function that went by value from a cell or a script has its source here, not on the engine. Text in,
+text out; what an engine is must not be known here.
+"""
+
+from __future__ import annotations
+
+import linecache
+import re
+from collections.abc import Callable
+from typing import Any
+
+_FRAME = re.compile(r'(?P<indent>[ |]*)File "(?P<file>.+)", line (?P<number>\d+), in ')
+
+_STYLES = {"linux": "monokai", "neutral": "default", "lightbg": "default"}
+
+
+def with_source(text: str, line_of: Callable[[str, int], str] = linecache.getline) -> str:
+    """The traceback, with source lines for the frames that have none, where they are known here.
+
+    Parameters
+    ----------
+    line_of
+        The line of a file and its number; "" where that is not known.
+    """
+    lines = text.split("\n")
+    filled: list[str] = []
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        filled.append(line)
+        frame = _FRAME.match(line)
+        if frame is None or following.startswith(frame["indent"] + "  "):
+            continue
+        source = line_of(frame["file"], int(frame["number"])).strip()
+        if source:
+            filled.append(f"{frame['indent']}  {source}")
+    return "\n".join(filled)
+
+
+def coloured(text: str, colours: str) -> str:
+    """The traceback in the colours that a shell of IPython has been given.
+
+    Parameters
+    ----------
+    colours : str
+        ``InteractiveShell.colors``.
+    """
+    if colours.lower() == "nocolor":
+        return text
+    from pygments import highlight
+    from pygments.formatters import Terminal256Formatter
+    from pygments.lexers import PythonTracebackLexer
+
+    shown = highlight(f"{text}\n", PythonTracebackLexer(stripnl=False), Terminal256Formatter(style=_style(colours)))
+    return str(shown).removesuffix("\n")
+
+
+def _style(colours: str) -> Any:
+    try:
+        from IPython.utils.PyColorize import theme_table
+
+        return theme_table[colours].as_pygments_style()
+    except (ImportError, KeyError, AttributeError):  # IPython before 9
+        return _STYLES.get(colours.lower(), "default")
