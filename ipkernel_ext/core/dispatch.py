@@ -155,10 +155,17 @@ class Dispatch:
             function = self._functions.get(task.function)
             assert function is not None
             self._out.send(engine.tasks, m.Function(task.function), function)
-        message = m.Task(task.id, task.attempt, task.work, task.engine is not None)
+        message = m.Task(task.id, task.attempt, task.work, task.engine is not None, task.timeout)
         self._out.send(engine.tasks, message, task.frames)
         self._ledger.note_hint(task, now)
         self._ledger.tell_story(now, "handed to", task, engine.boot)
+
+    def engine_changed(self, engine: Engine, now: float) -> None:
+        """Its user code does not end, so what it has not begun is for others; or it has ended after all."""
+        if engine.overrun:
+            self.recall(engine, [task for task in engine.sent.values() if task.engine is None])
+        self.fill(engine, now)
+        self.pump(now)
 
     def rebalance(self, now: float) -> None:
         """Take unstarted work back from engines that make no progress, for those that have none."""

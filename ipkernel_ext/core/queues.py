@@ -56,6 +56,7 @@ class Task:
         "recalled",
         "retries",
         "state",
+        "timeout",
         "work",
         "written",
     )
@@ -69,6 +70,7 @@ class Task:
         boot: str | None,
         retries: int,
         among: frozenset[int] | None = None,
+        timeout: float = 0.0,
     ) -> None:
         self.id = id
         self.work = work
@@ -77,6 +79,7 @@ class Task:
         self.among = among  # engines that may run it, if balanced; None: any
         self.boot = boot  # the life of that engine the client believes in
         self.retries = retries
+        self.timeout = timeout  # seconds for each item; 0: none
         self.losses = 0  # engines that died with it begun
         self.attempt = 0  # the one its holder has, or the last one
         self.attempts = 0  # how many there were
