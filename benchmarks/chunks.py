@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     print(
-        f"{'seconds per item':<24} {'items':>9} {'auto, s':>9} {'first, s':>9} {'best, s':>9} {'at size':>8} {'ratio':>6}"
+        f"{'seconds per item':<24} {'items':>9} {'auto, s':>9} {'first, s':>9} {'best, s':>9} {'size':>8} {'ratio':>6}"
     )
     with launch(n=ENGINES) as rc:
         rc.map(identity, range(1000), chunksize=10)
@@ -97,7 +97,7 @@ def main() -> None:
                     seconds.append(timed(lambda: rc.map(f, range(items), chunksize=size)))  # noqa: B023
             medians = {size: statistics.median(seconds) for size, seconds in times.items()}
             auto = medians.pop("auto")
-            best = min(medians, key=lambda size: medians[size])  # noqa: B023
+            best = min(medians, key=lambda size: medians[size])
             ratio = medians[best] / auto
             print(
                 f"{name:<24} {items:>9,} {auto:>9.3f} {first:>9.3f} {medians[best]:>9.3f} {best:>8} {ratio:>6.2f}",

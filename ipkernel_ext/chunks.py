@@ -37,11 +37,11 @@ class Pace:
 
     def learn(self, items: int, seconds: float, size: int) -> None:
         """A chunk took so long in user code; ``size``: bytes of its items or values."""
-        if self._measured:
-            self._seconds += SMOOTHING * (seconds / items - self._seconds)
-            self._bytes = max(self._bytes, size / items)
+        if items > 2 * self._measured:
+            self._seconds = seconds / items  # of smaller chunks, more was spent on the way into user code
         else:
-            self._seconds, self._bytes = seconds / items, size / items
+            self._seconds += SMOOTHING * (seconds / items - self._seconds)
+        self._bytes = max(self._bytes, size / items)
         self._measured = max(self._measured, items)
 
     def size(self, engines: int, left: int | None = None) -> int:

@@ -43,12 +43,19 @@ def send_all(result: MapResult, columns: Columns, size: int | None, engines: int
 
 
 def feed(
-    result: MapResult, columns: Columns, size: int | None, engines: int, send: SendChunk, show: Callable[[int], None]
+    result: MapResult,
+    columns: Columns,
+    size: int | None,
+    engines: Callable[[], int],
+    send: SendChunk,
+    show: Callable[[int], None],
 ) -> None:
     """Send a map's chunks as engines come free. Returns when all are sent, or one has failed.
 
     Parameters
     ----------
+    engines
+        Says how many there are.
     show
         Told how many items are done.
     """
@@ -56,12 +63,12 @@ def feed(
     try:
         while start < len(columns) and not result.failing:
             left = len(columns) - start
-            count = min(left, size or result.pace.size(engines, left))
+            count = min(left, size or result.pace.size(engines(), left))
             frames = payload.dumps(columns.cut(start, count), name="items")
             send(result, result.grow(count, _bytes(frames)), start, frames)
             start += count
             if size is None:
-                result.wait_for_room(max(1, AHEAD * engines if result.pace.known else engines))
+                result.wait_for_room(max(1, engines() * (AHEAD if result.pace.known else 1)))
             show(result.progress)
     finally:
         result.complete()

@@ -22,6 +22,7 @@ from ipkernel_ext.core.client import Submission
 from ipkernel_ext.core.messages import EngineRecord
 from ipkernel_ext.core.wire import Frame
 from ipkernel_ext.errors import NoEngines, NotConnected
+from ipkernel_ext.executor import Call, EngineExecutor
 from ipkernel_ext.mapping import Flight, SendChunk, feed, send_all, stream
 from ipkernel_ext.net.client_channel import Channel, ClientChannel, Receiver, Roster
 from ipkernel_ext.results import (
@@ -353,11 +354,16 @@ class Engines:
         options = MapOptions(f, iterables, chunksize, conditions(retries, None, timeout), return_exceptions, seed)
         among = self._among(targets)
         columns = Columns(iterables)
-        engines = self._link.workers(among)
-        result, send = self._link.map(options, among, len(columns), ordered)
+        link = self._link
+        now = link.workers(among)
+        result, send = link.map(options, among, len(columns), ordered)
         if not self._blocks(block):
-            send_all(result, columns, options.size, engines, send)
+            send_all(result, columns, options.size, now, send)
             return result
+
+        def engines() -> int:
+            return link.workers(among)
+
         if not progress:
             return _wait(result, lambda: self._feed(result, columns, options.size, engines, send))
         from tqdm.auto import tqdm
@@ -367,7 +373,12 @@ class Engines:
 
     @staticmethod
     def _feed(
-        result: MapResult, columns: Columns, size: int | None, engines: int, send: SendChunk, bar: Any = None
+        result: MapResult,
+        columns: Columns,
+        size: int | None,
+        engines: Callable[[], int],
+        send: SendChunk,
+        bar: Any = None,
     ) -> Any:
         show = (lambda done: None) if bar is None else (lambda done: bar.update(done - bar.n))
         feed(result, columns, size, engines, send, show)
@@ -425,6 +436,28 @@ class Engines:
         finally:
             if bar is not None:
                 bar.close()
+
+    def executor(self, max_workers: int | None = None, targets: Spec | None = None) -> EngineExecutor:
+        """These engines as a ``concurrent.futures.Executor``.
+
+        Parameters
+        ----------
+        max_workers : int or None
+            Use so many of them; None: all.
+
+        Raises
+        ------
+        ValueError
+            ``max_workers`` is not greater than 0.
+        """
+        if max_workers is not None and max_workers <= 0:
+            raise ValueError("max_workers must be greater than 0")
+        among = self._among(targets)
+        workers = self._link.workers(among)
+        if max_workers is not None and max_workers < workers:
+            among = (self.ids if among is None else among)[:max_workers]
+            workers = max_workers
+        return EngineExecutor(functools.partial(self._link.call, among), workers)
 
     def parallelize(self, f: Callable[..., Any]) -> Callable[..., Any]:
         """A function of sequences: ``parallelize(f)(seq)`` gives ``[f(x) for x in seq]``, balanced."""
@@ -880,6 +913,12 @@ class _Link:
             self.channel.submit(submission, receiver)
 
         return send
+
+    def call(self, among: Sequence[int] | None, receiver: Receiver, call: Call) -> None:
+        """Send a call to whichever engine is free."""
+        numbers = self.channel.next_numbers(1)
+        work = m.Apply(call.digest, self.next_seed())
+        self.channel.submit(Submission(numbers, work, call.frames, function=call.function, among=among), receiver)
 
     def workers(self, among: Sequence[int] | None) -> int:
         """How many engines there are for balanced work. NoEngines where it is kept to none."""

@@ -32,6 +32,10 @@ class RemoteTraceback(Exception):
         return f"\n{self.args[0]}"
 
 
+class NotOpened(Exception):
+    """In a future, for an exception that nobody has asked for yet and that is still pickled."""
+
+
 class RichOutput(str):
     """A rich output: its plain text, with all its representations."""
 
@@ -190,7 +194,14 @@ class AsyncResult(Future):  # type: ignore[type-arg]
     def _finish(self) -> None:
         self._ended = time.perf_counter()
         if not super().done():
-            super().set_result(None)
+            if self._has_failed():
+                super().set_exception(NotOpened())
+            else:
+                super().set_result(None)
+
+    def _has_failed(self) -> bool:
+        """Whether ``get`` will raise; a standard ``wait`` for the first exception wants to know."""
+        return any(piece.result is not None and piece.result.failure is not None for piece in self._pieces)
 
     # ------------------------------------------------------------ waiting
 
@@ -551,6 +562,9 @@ class MapResult(AsyncResult):
             self.failing = True
             after = range(index + 1, len(self._pieces))
             self._channel.cancel([self._numbers[i] for i in after if self._pieces[i].result is None])
+
+    def _has_failed(self) -> bool:
+        return not self._return_exceptions and super()._has_failed()
 
     def _values(self, index: int) -> Sequence[Any]:
         if index not in self._values_of:

@@ -30,10 +30,12 @@ MAY_IMPORT = {
     "results": {"chunks", "net", "payload", "core", "sequences", "errors"},
     "chunks": set(),
     "conditions": {"results", "payload", "core", "errors"},
+    "executor": {"net", "results", "payload", "core", "errors"},
     "mapping": {"chunks", "net", "results", "payload", "core", "errors"},
     "remote": {
         "chunks",
         "conditions",
+        "executor",
         "mapping",
         "net",
         "results",
