@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from ipkernel_ext import payload
@@ -19,7 +20,7 @@ from ipkernel_ext.chunks import AHEAD, AIM, Columns, Pace, Rows, even
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.wire import Frame
 from ipkernel_ext.net.client_channel import Channel
-from ipkernel_ext.results import MapResult, Piece, decoded, error_of
+from ipkernel_ext.results import MapResult, Piece, decoded, error_of, refuse_to_wait
 
 WINDOW = 4
 """Chunks of an ``imap`` for each engine that are sent or done, and not yet taken."""
@@ -31,15 +32,15 @@ SendChunk = Callable[[Any, int, int, Sequence[Frame]], None]
 def send_all(result: MapResult, columns: Columns, size: int | None, engines: int, send: SendChunk) -> None:
     """Send a map as it is, in chunks of this size; None: as large as is good, as far as that is known."""
     start = 0
-    while start < len(columns):
-        left = len(columns) - start
-        count = min(
-            left, size or (result.pace.size(engines, left) if result.pace.known else even(len(columns), engines))
-        )
-        frames = payload.own(payload.dumps(columns.cut(start, count), name="items"))
-        send(result, result.grow(count, _bytes(frames)), start, frames)
-        start += count
-    result.complete()
+    with _cancelling(result):
+        while start < len(columns):
+            left = len(columns) - start
+            count = min(
+                left, size or (result.pace.size(engines, left) if result.pace.known else even(len(columns), engines))
+            )
+            frames = payload.own(payload.dumps(columns.cut(start, count), name="items"))
+            send(result, result.grow(count, _bytes(frames)), start, frames)
+            start += count
 
 
 def feed(
@@ -60,7 +61,7 @@ def feed(
         Told how many items are done.
     """
     start = 0
-    try:
+    with _cancelling(result):
         while start < len(columns) and not result.failing:
             left = len(columns) - start
             count = min(left, size or result.pace.size(engines(), left))
@@ -70,6 +71,16 @@ def feed(
             if size is None:
                 result.wait_for_room(max(1, engines() * (AHEAD if result.pace.known else 1)))
             show(result.progress)
+
+
+@contextmanager
+def _cancelling(result: MapResult) -> Iterator[None]:
+    """Nothing more is sent afterwards; what was sent is cancelled where the rest cannot be."""
+    try:
+        yield
+    except BaseException:
+        result.cancel()
+        raise
     finally:
         result.complete()
 
@@ -137,6 +148,8 @@ class Flight:
 
     def take(self) -> tuple[int, Piece]:
         """The next chunk's number of items and its piece; waits for it."""
+        if not self.ready:
+            refuse_to_wait(self._channel)
         with self._news:
             self._news.wait_for(lambda: self.ready)
             number = next(iter(self._pieces)) if self._ordered else self._done.popleft()

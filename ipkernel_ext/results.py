@@ -117,6 +117,15 @@ def _rebuild(failure: m.Failure, frames: Sequence[Frame], engine: int) -> Except
     return rebuilt
 
 
+def refuse_to_wait(channel: Channel) -> None:
+    """Raise where waiting for a result would be waiting for oneself."""
+    if channel.receiving():
+        raise RuntimeError(
+            "a callback of a result must not wait for another one: it runs where results arrive; "
+            "use block=False and a callback of that result"
+        )
+
+
 class AsyncResult(Future):  # type: ignore[type-arg]
     """The result of a call that may still run. It is a ``concurrent.futures.Future``.
 
@@ -207,16 +216,10 @@ class AsyncResult(Future):  # type: ignore[type-arg]
 
     def wait(self, timeout: float | None = None) -> bool:  # seconds
         """Wait until all is done. False when the time ran out."""
-        self._refuse_to_wait()
+        if not self.done():
+            refuse_to_wait(self._channel)
         with self._news:
             return self._news.wait_for(super().done, timeout)
-
-    def _refuse_to_wait(self) -> None:
-        if self._channel.receiving() and not self.done():
-            raise RuntimeError(
-                "a callback of a result must not wait for another one: it runs where results arrive; "
-                "use block=False and a callback of that result"
-            )
 
     def get(self, timeout: float | None = None) -> Any:  # seconds
         """What the blocking call gives.
@@ -547,7 +550,7 @@ class MapResult(AsyncResult):
 
     def wait_for_room(self, chunks: int) -> None:
         """Wait until fewer chunks than these are under way, or an item has failed."""
-        self._refuse_to_wait()
+        refuse_to_wait(self._channel)
         with self._news:
             self._news.wait_for(lambda: self.failing or self._open - self._more < chunks)
 

@@ -126,7 +126,7 @@ class Dispatch:
 
     def pump(self, now: float) -> None:
         """Hand out balanced tasks while somebody can take one."""
-        sets = self.balanced.sets() if self.pool.any_free else []
+        sets = self.balanced.sets() if self.pool.any_free else None
         while sets:
             sets = [among for among in sets if self._hand_out_one(among, now)]
         if not self.pool.lopsided:
@@ -136,8 +136,8 @@ class Dispatch:
 
     def _hand_out_one(self, among: frozenset[int] | None, now: float) -> bool:
         """Hand out one of the balanced tasks for these engines. False if there is none, or nobody to take it."""
-        engine = self.pool.choose(among)
-        if engine is None or not self.balanced.any(among):
+        engine = self.pool.choose(among) if self.balanced.any(among) else None
+        if engine is None:
             return False
         self._hand_out(self.balanced.pop(among), engine, now)
         self.pool.file(engine)

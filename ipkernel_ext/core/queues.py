@@ -146,6 +146,9 @@ class Queue:
         return tasks
 
 
+EMPTY = 8  # sets of engines for which nothing is here, that need not be found again when something comes
+
+
 class BalancedQueue:
     """Balanced tasks: a queue for each set of engines that may run them. The sets take turns."""
 
@@ -181,9 +184,11 @@ class BalancedQueue:
 
     def sets(self) -> list[frozenset[int] | None]:
         """The sets of engines that tasks are here for, in the order of their turns."""
-        for among in [among for among, queue in self._queues.items() if not queue]:
-            del self._queues[among]
-        return list(self._queues)
+        found = [among for among, queue in self._queues.items() if queue]
+        if len(self._queues) > len(found) + EMPTY:
+            for among in self._queues.keys() - found:
+                del self._queues[among]
+        return found
 
     def clear(self, among: frozenset[int] | None) -> list[Task]:
         """Take out the tasks of one set of engines, in order."""

@@ -2,9 +2,12 @@
 
 import itertools
 import random
+import threading
 
 import numpy as np
 import pytest
+
+from ipkernel_ext.errors import PayloadError
 
 
 def draw(x):
@@ -134,3 +137,12 @@ def test_what_is_not_callable_or_has_no_items(rc):
 
 def test_what_is_quick_has_time_enough(rc):
     assert rc.map(abs, [-1, -2], timeout=20) == [1, 2]
+
+
+@pytest.mark.parametrize("block", [True, False])
+def test_an_item_that_cannot_be_sent_takes_the_map_back(rc, block):
+    with pytest.raises(PayloadError, match="items"):
+        rc.map(str, [1] * 50 + [threading.Lock()], chunksize=5, block=block)
+    with pytest.raises(PayloadError, match="items"):
+        list(rc.imap(str, [1, threading.Lock()], chunksize=1))
+    assert rc.map(abs, [-1]) == [1]
