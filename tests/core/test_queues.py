@@ -50,22 +50,21 @@ def test_sets_of_engines_are_forgotten_when_nothing_waits_for_them() -> None:
     queue = BalancedQueue()
     for number in range(100):
         task = Task(ann(number), CODE, (), None, None, 0, frozenset({number}))
-        queue.append(task)
+        queue.queue(task.among).append(task)
         assert queue.sets() == [frozenset({number})]
         assert queue.pop(frozenset({number})) is task
-    assert not queue
+    assert queue.divided
     assert len(queue) == 0
-    assert len(queue._queues) <= EMPTY + 1
+    assert len(queue._queues) <= EMPTY + 2
 
 
 def test_the_balanced_queue_counts_and_clears_all_sets() -> None:
     queue = BalancedQueue()
     for number, among in enumerate((None, frozenset({1}), None)):
-        queue.append(Task(ann(number), CODE, (), None, None, 0, among))
-    assert queue
+        queue.queue(among).append(Task(ann(number), CODE, (), None, None, 0, among))
     assert len(queue) == len(list(queue)) == 3
     assert queue.sets() == [None, frozenset({1})]
     queue.pop(None)
     assert queue.sets() == [frozenset({1}), None]
-    assert [task.id.number for task in queue.clear(None)] == [2]
-    assert [task.id.number for task in queue.clear_all()] == [1]
+    assert [task.id.number for task in queue.clear()] == [1, 2]
+    assert queue.sets() == []
