@@ -27,7 +27,7 @@ PLACES = 2
 T = TypeVar("T")
 
 
-class Call(NamedTuple):
+class PickledCall(NamedTuple):
     """A pickled call."""
 
     digest: str
@@ -94,10 +94,10 @@ class EngineExecutor(Executor):
         How many engines there are for it.
     """
 
-    def __init__(self, send: Callable[[Receiver, Call], None], workers: int) -> None:
+    def __init__(self, send: Callable[[Receiver, PickledCall], None], workers: int) -> None:
         self._send = send
         self._places = PLACES * max(1, workers)
-        self._waiting: deque[tuple[EngineFuture, Call]] = deque()
+        self._waiting: deque[tuple[EngineFuture, PickledCall]] = deque()
         self._sent = 0
         self._shut = False
         self._changed = threading.Condition()
@@ -110,7 +110,7 @@ class EngineExecutor(Executor):
                 raise RuntimeError("cannot schedule new futures after shutdown")
         try:
             digest, function = payload.dumps_function(fn)
-            call = Call(digest, function, payload.own(payload.dumps_call(args, kwargs)))
+            call = PickledCall(digest, function, payload.own(payload.dumps_call(args, kwargs)))
         except Exception as error:
             future.set_running_or_notify_cancel()
             future.set_exception(error)

@@ -22,7 +22,7 @@ from ipkernel_ext.core.client import Submission
 from ipkernel_ext.core.messages import EngineRecord
 from ipkernel_ext.core.wire import Frame
 from ipkernel_ext.errors import NoEngines, NotConnected
-from ipkernel_ext.executor import Call, EngineExecutor
+from ipkernel_ext.executor import EngineExecutor, PickledCall
 from ipkernel_ext.mapping import Flight, SendChunk, feed, send_all, stream
 from ipkernel_ext.net.client_channel import Channel, ClientChannel, Receiver, Roster
 from ipkernel_ext.results import (
@@ -914,7 +914,7 @@ class _Link:
 
         return send
 
-    def call(self, among: Sequence[int] | None, receiver: Receiver, call: Call) -> None:
+    def call(self, among: Sequence[int] | None, receiver: Receiver, call: PickledCall) -> None:
         """Send a call to whichever engine is free."""
         numbers = self.channel.next_numbers(1)
         work = m.Apply(call.digest, self.next_seed())
