@@ -6,9 +6,10 @@ Knows results only as the tasks they stand for.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
+from ipkernel_ext import payload
 from ipkernel_ext.core import failures
 from ipkernel_ext.core.messages import Failure, TaskId
 from ipkernel_ext.results import AsyncResult
@@ -32,10 +33,58 @@ def conditions(retries: Any = 0, after: Any = None, timeout: Any = None) -> Cond
         One of them makes no sense; names it.
     """
     ids, unmet = _dependencies(after)
-    return Conditions(_count("retries", retries), ids, unmet, 0.0 if timeout is None else _seconds(timeout))
+    return Conditions(natural("retries", retries), ids, unmet, 0.0 if timeout is None else _seconds(timeout))
 
 
-def _count(name: str, value: Any) -> int:
+class MapOptions:
+    """The options of a map, checked.
+
+    Raises
+    ------
+    TypeError, ValueError
+        One of them makes no sense; names it.
+    """
+
+    def __init__(
+        self,
+        f: Callable[..., Any],
+        iterables: Sequence[Any],
+        chunksize: Any,
+        subject: Conditions,
+        return_exceptions: bool,
+        seed: Any,
+    ) -> None:
+        self.digest, self.function = payload.dumps_function(f)
+        if not iterables:
+            raise TypeError("map needs at least one sequence after the function")
+        for number, one in enumerate(iterables, 1):
+            try:
+                iter(one)
+            except TypeError:
+                raise TypeError(f"argument {number} of map is a {type(one).__name__}, which has no items") from None
+        self.size = None if isinstance(chunksize, str) and chunksize == "auto" else _chunksize(chunksize)
+        self.subject = subject
+        self.return_exceptions = bool(return_exceptions)
+        self.seed = None if seed is None else natural("seed", seed)
+
+
+def _chunksize(value: Any) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"chunksize must be a positive integer or 'auto', not {value!r}")
+    size: int = value.__index__()
+    if size < 1:
+        raise ValueError(f"chunksize must be a positive integer or 'auto', not {value!r}")
+    return size
+
+
+def natural(name: str, value: Any) -> int:
+    """A number of 0 or more.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It is none; names it.
+    """
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{name} must be an integer, not {value!r}")
     number: int = value.__index__()

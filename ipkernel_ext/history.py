@@ -46,7 +46,7 @@ class History:
 
     def add(self, kind: str, text: str, result: AsyncResult) -> None:
         """Remember a call."""
-        engines = None if None in result.engine_ids else tuple(id for id in result.engine_ids if id is not None)
+        engines = tuple(id for id in result.engine_ids if id is not None) if result.addressed else None
         with self._lock:
             self._count += 1
             number = self._count

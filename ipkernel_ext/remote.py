@@ -11,21 +11,24 @@ import keyword
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ipkernel_ext import payload, sequences, targets
 from ipkernel_ext.asynchronous import Connecting
-from ipkernel_ext.conditions import Conditions, conditions
+from ipkernel_ext.chunks import Columns, Pace, Rows
+from ipkernel_ext.conditions import Conditions, MapOptions, conditions, natural
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.client import Submission
 from ipkernel_ext.core.messages import EngineRecord
 from ipkernel_ext.core.wire import Frame
 from ipkernel_ext.errors import NoEngines, NotConnected
+from ipkernel_ext.executor import EngineExecutor, PickledCall
 from ipkernel_ext.history import Call, History
-from ipkernel_ext.net.client_channel import Channel, ClientChannel, Roster
+from ipkernel_ext.mapping import Flight, SendChunk, feed, send_all, stream
+from ipkernel_ext.net.client_channel import Channel, ClientChannel, Receiver, Roster
 from ipkernel_ext.results import (
     AsyncResult,
     ExecuteResult,
@@ -49,7 +52,7 @@ After = AsyncResult | str | Iterable[AsyncResult | str] | None
 
 NO_CONDITIONS = Conditions()
 
-CHUNKS = 32  # chunks per engine, where a map is told no chunk size: enough to even out uneven items
+PACES = 256  # functions of which it is remembered how long their items take
 
 
 class Engines:
@@ -317,8 +320,8 @@ class Engines:
         subject = conditions(retries, after)
         digest, function = payload.dumps_function(f)
         frames = payload.own(payload.dumps_call(args, kwargs))
-        work = m.Apply(digest)
-        return self._give(self._link.balance(SingleResult, [(work, frames)], among, function, subject), block)
+        work = m.Apply(digest, self._link.next_seed())
+        return self._give(self._link.balance(SingleResult, work, frames, among, function, subject), block)
 
     def map(
         self,
@@ -328,8 +331,10 @@ class Engines:
         ordered: bool = True,
         chunksize: int | str = "auto",
         retries: int = 0,
+        timeout: float | None = None,  # seconds
         return_exceptions: bool = False,
         progress: bool = False,
+        seed: int | None = None,
         targets: Spec | None = None,
         block: bool | None = None,
     ) -> Any:
@@ -342,43 +347,136 @@ class Engines:
         ordered : bool
             Values in order of the items, or of their arrival.
         chunksize : int or "auto"
-            Items per task.
+            Items per task. "auto" learns from the first ones how long they take.
         retries : int
             How often a chunk may be started again when its engine dies.
+        timeout : float
+            Seconds that each item has, from its start on an engine. Then it is interrupted, and fails
+            with ``TaskTimeout``. If it does not obey within 5 s it fails all the same, while the engine,
+            which cannot do anything else, shows the state ``overrun`` until it ends or is killed.
         return_exceptions : bool
             Failed items give their exception instead of raising it.
         progress : bool
-            Show a bar while it runs.
+            Show a bar while the call waits.
+        seed : int
+            Each item finds ``random`` and ``numpy.random`` seeded with a stream of its own, which
+            depends on this and the item's index alone.
 
         Raises
         ------
         Exception
             What the first failing item, in order of the items, raised; a note names the item.
         """
-        if not iterables:
-            raise TypeError("map needs at least one sequence after the function")
-        if chunksize != "auto" and (not isinstance(chunksize, int) or chunksize < 1):
-            raise ValueError(f"chunksize must be a positive integer or 'auto', not {chunksize!r}")
-        subject = conditions(retries)
-        items = list(zip(*iterables, strict=False))
+        if progress and not self._blocks(block):
+            raise ValueError("progress shows a bar while the call waits; with block=False use wait_interactive()")
+        options = MapOptions(f, iterables, chunksize, conditions(retries, None, timeout), return_exceptions, seed)
         among = self._among(targets)
-        size = _chunk_size(len(items), len(among or self.ids)) if chunksize == "auto" else int(chunksize)
-        starts = range(0, len(items), size)
-        sizes = [min(size, len(items) - start) for start in starts]
-        digest, function = payload.dumps_function(f)
-        works = [
-            (
-                m.Map(digest, start, return_exceptions),
-                self._kept(payload.dumps(items[start : start + size], name="items"), block),
-            )
-            for start in starts
-        ]
-        make = functools.partial(MapResult, sizes, ordered, return_exceptions)
-        result = self._link.balance(make, works, among, function, subject)
-        self._link.history.add("map", _name_of(f), result)
+        columns = Columns(iterables)
+        link = self._link
+        now = link.workers(among)
+        result, send = link.map(options, among, len(columns), ordered)
+        link.history.add("map", _name_of(f), result)
+        if not self._blocks(block):
+            send_all(result, columns, options.size, now, send)
+            return result
+
+        def engines() -> int:
+            return link.workers(among)
+
+        if not progress:
+            return _wait(result, lambda: self._feed(result, columns, options.size, engines, send))
+        from tqdm.auto import tqdm
+
+        with tqdm(total=len(columns)) as bar:
+            return _wait(result, lambda: self._feed(result, columns, options.size, engines, send, bar))
+
+    @staticmethod
+    def _feed(
+        result: MapResult,
+        columns: Columns,
+        size: int | None,
+        engines: Callable[[], int],
+        send: SendChunk,
+        bar: Any = None,
+    ) -> Any:
+        show = (lambda done: None) if bar is None else (lambda done: bar.update(done - bar.n))
+        feed(result, columns, size, engines, send, show)
+        if bar is not None:
+            result.show_progress(bar)
+        return result.get()
+
+    def imap(
+        self,
+        f: Callable[..., Any],
+        /,
+        *iterables: Iterable[Any],
+        ordered: bool = True,
+        chunksize: int | str = "auto",
+        retries: int = 0,
+        timeout: float | None = None,  # seconds
+        return_exceptions: bool = False,
+        progress: bool = False,
+        seed: int | None = None,
+        targets: Spec | None = None,
+    ) -> Generator[Any, None, None]:
+        """The values of ``map`` one by one; the input may be endless, and is taken as values are taken.
+
+        A few chunks for each engine are under way, or done and not yet taken; no more. Nothing is
+        sent before the first value is asked for. Closing the generator cancels what was sent.
+
+        Parameters
+        ----------
+        Those of ``map``.
+        """
+        options = MapOptions(f, iterables, chunksize, conditions(retries, None, timeout), return_exceptions, seed)
+        among = self._among(targets)
+        return self._stream(options, among, Rows(iterables), ordered, progress)
+
+    def _stream(
+        self, options: MapOptions, among: list[int] | None, rows: Rows, ordered: bool, progress: bool
+    ) -> Generator[Any, None, None]:
+        link = self._link
+        pace = link.pace(options.digest)
+        flight = Flight(link.channel, link.channel.roster.hosts, ordered, pace)
+        bar: Any = None
         if progress:
-            _wait(result, result.wait_interactive)
-        return self._give(result, block)
+            from tqdm.auto import tqdm
+
+            bar = tqdm()
+
+        def show(done: int) -> None:
+            if bar is not None:
+                bar.update(done - bar.n)
+
+        send = link.sender(options, among)
+        wanted = options.return_exceptions
+        try:
+            yield from stream(flight, rows, options.size, lambda: link.workers(among), send, wanted, pace, show)
+        finally:
+            if bar is not None:
+                bar.close()
+
+    def executor(self, max_workers: int | None = None, targets: Spec | None = None) -> EngineExecutor:
+        """These engines as a ``concurrent.futures.Executor``.
+
+        Parameters
+        ----------
+        max_workers : int or None
+            Use so many of them; None: all.
+
+        Raises
+        ------
+        ValueError
+            ``max_workers`` is not greater than 0.
+        """
+        if max_workers is not None and max_workers <= 0:
+            raise ValueError("max_workers must be greater than 0")
+        among = self._among(targets)
+        workers = self._link.workers(among)
+        if max_workers is not None and max_workers < workers:
+            among = (self.ids if among is None else among)[:max_workers]
+            workers = max_workers
+        return EngineExecutor(functools.partial(self._link.call, among), workers)
 
     def parallelize(self, f: Callable[..., Any]) -> Callable[..., Any]:
         """A function of sequences: ``parallelize(f)(seq)`` gives ``[f(x) for x in seq]``, balanced."""
@@ -397,6 +495,17 @@ class Engines:
             return self._apply(f, args, kwargs, self._choose(None), None)
 
         return remote
+
+    def seed(self, n: int, *, targets: Spec | None = None, block: bool | None = None) -> Any:
+        """Let ``random`` and ``numpy.random`` give streams that are independent, and the same again for the same n.
+
+        Each of the targets gets a stream of its own, by its id. Each balanced call of this client
+        from now on gets one by its number, and each of its items one by its index; so what they
+        give depends neither on how many engines there are nor on which of them runs what.
+        """
+        number = natural("seed", n)
+        self._link.seed(number)
+        return self._call(m.Seed(f"{number}/2"), (), targets, block)
 
     def _among(self, spec: Spec | None, on: Spec | None = None) -> list[int] | None:
         """The engines that balanced work is kept to; None: any."""
@@ -808,6 +917,9 @@ class _Link:
         self.restart_timeout = 30.0  # seconds
         self.history = History()
         self._boots: dict[int, str] = {}
+        self._paces: dict[str, Pace] = {}
+        self._seed: int | None = None
+        self._seeded = 0  # balanced calls since then
         self._lock = threading.Lock()
 
     def roster(self) -> Roster:
@@ -868,8 +980,10 @@ class _Link:
         numbers = self.channel.next_numbers(len(chosen.ids))
         result = make(self.channel, numbers, chosen.ids, self._hosts(), **options)
         boots = self._lives(chosen.ids)
-        retries, after, unmet, _ = subject
-        submission = Submission(numbers, work, frames, chosen.ids, boots, retries, function, None, after, unmet)
+        retries, after, unmet, timeout = subject
+        submission = Submission(
+            numbers, work, frames, chosen.ids, boots, retries, function, None, after, unmet, timeout
+        )
         self.channel.submit(submission, result)
         return result
 
@@ -887,23 +1001,79 @@ class _Link:
     def balance(
         self,
         make: Callable[..., AsyncResult],
-        works: Sequence[tuple[m.Work, Sequence[Frame]]],
+        work: m.Work,
+        frames: Sequence[Frame],
         among: Sequence[int] | None,
         function: Sequence[Frame] | None,
         subject: Conditions,
     ) -> AsyncResult:
-        """Send work to whichever engines are free; ``among`` keeps it to some."""
-        retries, after, unmet, _ = subject
-        if among is None:
-            self.roster()
-        else:
-            self.need(among)
-        numbers = self.channel.next_numbers(len(works))
+        """Send work to whichever engine is free; ``among`` keeps it to some."""
+        retries, after, unmet, timeout = subject
+        self.workers(among)
+        numbers = self.channel.next_numbers(1)
         result = make(self.channel, numbers, None, self._hosts())
-        for number, (work, frames) in zip(numbers, works, strict=True):
-            submission = Submission([number], work, frames, None, None, retries, function, among, after, unmet)
-            self.channel.submit(submission, result)
+        submission = Submission(numbers, work, frames, None, None, retries, function, among, after, unmet, timeout)
+        self.channel.submit(submission, result)
         return result
+
+    def map(
+        self, options: MapOptions, among: Sequence[int] | None, items: int, ordered: bool
+    ) -> tuple[MapResult, SendChunk]:
+        """The result of a map, and what sends its chunks."""
+        first = self.channel.next_numbers(max(1, items))[0]
+        pace = self.pace(options.digest)
+        result = MapResult(self.channel, self._hosts(), items, first, ordered, options.return_exceptions, pace)
+        return result, self.sender(options, among)
+
+    def sender(self, options: MapOptions, among: Sequence[int] | None) -> SendChunk:
+        """What sends the chunks of a map."""
+        retries, after, unmet, timeout = options.subject
+        seed = self.next_seed() if options.seed is None else f"{options.seed}/0"
+
+        def send(receiver: Receiver, number: int, start: int, frames: Sequence[Frame]) -> None:
+            work = m.Map(options.digest, start, options.return_exceptions, seed)
+            function = options.function
+            submission = Submission(
+                (number,), work, frames, None, None, retries, function, among, after, unmet, timeout
+            )
+            self.channel.submit(submission, receiver)
+
+        return send
+
+    def call(self, among: Sequence[int] | None, receiver: Receiver, call: PickledCall) -> None:
+        """Send a call to whichever engine is free."""
+        numbers = self.channel.next_numbers(1)
+        work = m.Apply(call.digest, self.next_seed())
+        self.channel.submit(Submission(numbers, work, call.frames, function=call.function, among=among), receiver)
+
+    def workers(self, among: Sequence[int] | None) -> int:
+        """How many engines there are for balanced work. NoEngines where it is kept to none."""
+        if among is None:
+            return len(self.roster().ids)
+        self.need(among)
+        return len(among)
+
+    def pace(self, digest: str) -> Pace:
+        """What is known of a function's items."""
+        with self._lock:
+            pace = self._paces.pop(digest, None) or Pace()
+            self._paces[digest] = pace
+            if len(self._paces) > PACES:
+                del self._paces[next(iter(self._paces))]
+            return pace
+
+    def next_seed(self) -> str | None:
+        """For the next balanced call, after ``seed``."""
+        with self._lock:
+            if self._seed is None:
+                return None
+            self._seeded += 1
+            return f"{self._seed}/1/{self._seeded}"
+
+    def seed(self, n: int) -> None:
+        """Balanced calls are seeded from now on."""
+        with self._lock:
+            self._seed, self._seeded = n, 0
 
     def ask(self, make: Callable[[int], m.Ask | m.ClearQueue | m.EndEngines | m.Scale]) -> dict[str, Any]:
         """The controller's answer to a question."""
@@ -932,10 +1102,6 @@ def _wait(result: AsyncResult, how: Callable[[], Any] | None = None) -> Any:
         if not result.done():
             result.cancel()
         raise
-
-
-def _chunk_size(items: int, engines: int) -> int:
-    return max(1, -(-items // (max(1, engines) * CHUNKS)))
 
 
 def _name_of(f: Callable[..., Any]) -> str:

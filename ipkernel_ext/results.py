@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from ipkernel_ext import errors, payload, targets, tracebacks
+from ipkernel_ext.chunks import Pace
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.messages import TaskId
 from ipkernel_ext.core.wire import Frame
@@ -38,6 +39,10 @@ class RemoteTraceback(Exception):
 
     def __str__(self) -> str:
         return f"\n{self.args[0]}"
+
+
+class NotOpened(Exception):
+    """In a future, for an exception that nobody has asked for yet and that is still pickled."""
 
 
 class RichOutput(str):
@@ -159,6 +164,15 @@ def _rebuild(failure: m.Failure, frames: Sequence[Frame], engine: int) -> Except
     return rebuilt
 
 
+def refuse_to_wait(channel: Channel) -> None:
+    """Raise where waiting for a result would be waiting for oneself."""
+    if channel.receiving():
+        raise RuntimeError(
+            "a callback of a result must not wait for another one: it runs where results arrive; "
+            "use block=False and a callback of that result"
+        )
+
+
 class AsyncResult(Future):  # type: ignore[type-arg]
     """The result of a call that may still run. It is a ``concurrent.futures.Future``.
 
@@ -182,6 +196,8 @@ class AsyncResult(Future):  # type: ignore[type-arg]
         Called, once, when somebody has asked for the value and it is there.
     """
 
+    _more = 0  # 1: tasks may be added
+
     def __init__(
         self,
         channel: Channel,
@@ -199,7 +215,7 @@ class AsyncResult(Future):  # type: ignore[type-arg]
         self._decode = decode
         self._first = numbers[0] if numbers else 0
         self._pieces = [Piece() for _ in numbers]
-        self._open = len(numbers)
+        self._open = len(numbers) + self._more
         self._begun = time.perf_counter()
         self._ended: float | None = None
         self._seen = [0] * len(numbers)  # how much of each piece's output was followed
@@ -207,7 +223,7 @@ class AsyncResult(Future):  # type: ignore[type-arg]
         self._news = self._condition  # of Future: one condition fewer for each of many small tasks
         self._answer: tuple[bool, Any] | None = None
         self.when_collected: Callable[[], Any] = lambda: None
-        if not numbers:
+        if not self._open:
             self._finish()
 
     # ------------------------------------------------------------ from the I/O thread
@@ -221,9 +237,10 @@ class AsyncResult(Future):  # type: ignore[type-arg]
             piece.result = result
             self._order.append(index)
             self._open -= 1
+            last = self._open == 0
             self._on_piece(index)
             self._news.notify_all()
-        if self._open == 0:
+        if last:
             self._finish()
 
     def _on_piece(self, index: int) -> None:
@@ -239,17 +256,21 @@ class AsyncResult(Future):  # type: ignore[type-arg]
     def _finish(self) -> None:
         self._ended = time.perf_counter()
         if not super().done():
-            super().set_result(None)
+            if self._has_failed():
+                super().set_exception(NotOpened())
+            else:
+                super().set_result(None)
+
+    def _has_failed(self) -> bool:
+        """Whether ``get`` will raise; a standard ``wait`` for the first exception wants to know."""
+        return any(piece.result is not None and piece.result.failure is not None for piece in self._pieces)
 
     # ------------------------------------------------------------ waiting
 
     def wait(self, timeout: float | None = None) -> bool:  # seconds
         """Wait until all is done. False when the time ran out."""
-        if self._channel.receiving() and not self.done():
-            raise RuntimeError(
-                "a callback of a result must not wait for another one: it runs where results arrive; "
-                "use block=False and a callback of that result"
-            )
+        if not self.done():
+            refuse_to_wait(self._channel)
         with self._news:
             return self._news.wait_for(super().done, timeout)
 
@@ -365,6 +386,11 @@ class AsyncResult(Future):  # type: ignore[type-arg]
         return [None if p.result is None or p.result.engine < 0 else p.result.engine for p in self._pieces]
 
     @property
+    def addressed(self) -> bool:
+        """Whether the call named its engines; else it is balanced."""
+        return self._engine_ids is not None
+
+    @property
     def task_ids(self) -> list[str]:
         """Ids of the tasks."""
         return [str(TaskId(self._channel.client, number)) for number in self._numbers]
@@ -444,13 +470,14 @@ class AsyncResult(Future):  # type: ignore[type-arg]
         from tqdm.auto import tqdm
 
         with tqdm(total=len(self), delay=0.5, leave=False) as bar:
-            while not self.done():
-                with self._news:
-                    self._news.wait(0.5)
-                bar.update(self._progress_items() - bar.n)
+            self.show_progress(bar)
 
-    def _progress_items(self) -> int:
-        return self.progress
+    def show_progress(self, bar: Any) -> None:
+        """Keep a bar of tqdm up to date until all is done."""
+        while not self.done():
+            with self._news:
+                self._news.wait(0.5)
+            bar.update(self.progress - bar.n)
 
     def _arrivals(self) -> Iterator[int]:
         """Indices of the pieces as they arrive."""
@@ -523,31 +550,101 @@ class JoinedResult(ListResult):
 
 
 class MapResult(AsyncResult):
-    """Of a map: the items' values in order; the first failing item in input order raises its own exception."""
+    """Of a map: the items' values in order; the first failing item in input order raises its own exception.
 
-    def __init__(self, sizes: Sequence[int], ordered: bool, return_exceptions: bool, *args: Any, **kwargs: Any) -> None:
-        self._sizes = sizes
+    Its tasks are chunks, which are added as they are sent.
+
+    Parameters
+    ----------
+    items : int
+        How many there are in all.
+    first : int
+        Number of the first chunk; those up to ``first + items`` are its own.
+    ordered : bool
+        Values in order of the items, or of their arrival.
+    return_exceptions : bool
+        Failed items are values.
+    pace
+        Learns from the chunks.
+    """
+
+    _more = 1
+
+    def __init__(
+        self,
+        channel: Channel,
+        hosts: dict[int, str],
+        items: int,
+        first: int,
+        ordered: bool,
+        return_exceptions: bool,
+        pace: Pace,
+    ) -> None:
+        self._items = items
+        self._sizes: list[int] = []
+        self._bytes: list[int] = []
         self._ordered = ordered
         self._return_exceptions = return_exceptions
-        self._chunks: dict[int, list[Any]] = {}
-        super().__init__(*args, **kwargs)
+        self._values_of: dict[int, list[Any]] = {}
+        self.pace = pace
+        self.failing = False
+        """Whether an item has failed, so that those after it are not wanted."""
+        self._chunks: list[int] = []  # their numbers
+        super().__init__(channel, self._chunks, None, hosts)
+        self._first = first
+
+    def grow(self, items: int, size: int) -> int:
+        """One more chunk, of so many bytes; its number."""
+        with self._news:
+            number = self._first + len(self._chunks)
+            self._chunks.append(number)
+            self._pieces.append(Piece())
+            self._seen.append(0)
+            self._sizes.append(items)
+            self._bytes.append(size)
+            self._open += 1
+        return number
+
+    def complete(self) -> None:
+        """There are no more chunks to come."""
+        with self._news:
+            self._open -= self._more
+            self._more = 0
+            last = self._open == 0
+            self._news.notify_all()
+        if last:
+            self._finish()
+
+    def wait_for_room(self, chunks: int) -> None:
+        """Wait until fewer chunks than these are under way, or an item has failed."""
+        refuse_to_wait(self._channel)
+        with self._news:
+            self._news.wait_for(lambda: self.failing or self._open - self._more < chunks)
 
     def _on_piece(self, index: int) -> None:
         """What comes after a failed item is not wanted any more; what comes before may fail too, and would count."""
-        result = self._pieces[index].result
-        if result is not None and result.failure is not None and not self._return_exceptions:
+        piece = self._pieces[index]
+        assert piece.result is not None
+        if piece.result.failure is None:
+            size = max(self._bytes[index], sum(map(len, piece.frames)))
+            self.pace.learn(self._sizes[index], piece.result.seconds, size)
+        elif not self._return_exceptions:
+            self.failing = True
             after = range(index + 1, len(self._pieces))
             self._channel.cancel([self._numbers[i] for i in after if self._pieces[i].result is None])
 
+    def _has_failed(self) -> bool:
+        return not self._return_exceptions and super()._has_failed()
+
     def _values(self, index: int) -> Sequence[Any]:
-        if index not in self._chunks:
+        if index not in self._values_of:
             try:
-                self._chunks[index] = self._value(index)
+                self._values_of[index] = self._value(index)
             except Exception as error:
                 if not self._return_exceptions:
                     raise
-                self._chunks[index] = [error] * self._sizes[index]
-        return self._chunks[index]
+                self._values_of[index] = [error] * self._sizes[index]
+        return self._values_of[index]
 
     def _assemble(self) -> Any:
         if not self._return_exceptions:
@@ -567,16 +664,13 @@ class MapResult(AsyncResult):
         assert result is not None and result.failure is not None
         return result.failure
 
-    def _progress_items(self) -> int:
-        return sum(self._sizes[index] for index in self._order)
-
     @property
     def progress(self) -> int:
         """How many items are done."""
-        return self._progress_items()
+        return sum(self._sizes[index] for index in self._order)
 
     def __len__(self) -> int:
-        return sum(self._sizes)
+        return self._items
 
     def __iter__(self) -> Iterator[Any]:
         if self._ordered:

@@ -1,7 +1,8 @@
 """A cluster in this process, for tests: the real cores, wire format and shells, on memory wires with a manual clock.
 
 Everything happens inside the calls, in the calling thread: when ``submit`` returns, its tasks are
-done. Shipped, so that users can test code that takes a ``RemoteController`` without processes.
+done, however long they took; no time limit interrupts them. Shipped, so that users can test code
+that takes a ``RemoteController`` without processes.
 """
 
 from __future__ import annotations

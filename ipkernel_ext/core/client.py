@@ -35,7 +35,19 @@ CONTROLLER = "controller"
 class Submission:
     """Tasks that share their work, until the last of them is resolved."""
 
-    __slots__ = ("after", "among", "boots", "engines", "frames", "function", "numbers", "retries", "unmet", "work")
+    __slots__ = (
+        "after",
+        "among",
+        "boots",
+        "engines",
+        "frames",
+        "function",
+        "numbers",
+        "retries",
+        "timeout",
+        "unmet",
+        "work",
+    )
 
     def __init__(
         self,
@@ -49,6 +61,7 @@ class Submission:
         among: Sequence[int] | None = None,
         after: Sequence[TaskId] = (),
         unmet: Failure | None = None,
+        timeout: float = 0.0,
     ) -> None:
         self.numbers = numbers
         self.work = work
@@ -60,6 +73,7 @@ class Submission:
         self.among = among  # engines that may run it, if balanced
         self.after = after
         self.unmet = unmet  # one of those has failed
+        self.timeout = timeout  # seconds for each item; 0: none
 
 
 class _Pending:
@@ -242,6 +256,7 @@ class ClientCore:
             None if submission.among is None else list(submission.among),
             [id for id in submission.after if id.client != self.client or id.number in self._pending],
             submission.unmet or self._unmet(submission),
+            submission.timeout,
         )
         effects.append(Send(CONTROLLER, message, submission.frames))
         return effects

@@ -300,6 +300,7 @@ class ControllerCore:
                 boots[i] if boots else None,
                 submit.retries,
                 among,
+                submit.timeout,
             )
             self._ledger.enter(client, task)
             expired = number <= client.expired  # what its client was told then says nothing any more
@@ -404,6 +405,8 @@ class ControllerCore:
                 self._on_result(engine, message, frames, now)
             case m.Stream() | m.Display():
                 self._on_output(engine, message)
+            case m.EngineState():
+                self._lives.state(engine, message.state, now)
             case m.GivenBack():
                 self._dispatch.given_back(engine, message.tasks, now)
             case m.NeedFunction():

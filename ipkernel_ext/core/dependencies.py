@@ -18,7 +18,7 @@ class Dependencies:
     """Who waits for whom."""
 
     def __init__(self) -> None:
-        self._waiting: dict[TaskId, list[Task]] = {}
+        self.waited: dict[TaskId, list[Task]] = {}  # who waits for each
         self.settled: deque[tuple[Task, TaskId, str]] = deque()  # a task, one it waited for, what went wrong there
 
     def wait(self, task: Task, ids: Iterable[TaskId]) -> None:
@@ -26,23 +26,24 @@ class Dependencies:
         task.state = State.LATER
         task.after = set(ids)
         for id in task.after:
-            self._waiting.setdefault(id, []).append(task)
+            self.waited.setdefault(id, []).append(task)
 
     def ended(self, id: TaskId, error: str) -> None:
         """A task ended; ``error`` says what went wrong, "" when nothing did."""
-        for task in self._waiting.pop(id, ()):
+        for task in self.waited.pop(id, ()):
             if task.state is State.LATER:
+                assert task.after is not None
                 task.after.discard(id)
                 if error or not task.after:
                     self.settled.append((task, id, error))
 
     def waiting(self) -> Iterator[Task]:
         """The tasks that wait, each once."""
-        return iter({task: None for tasks in self._waiting.values() for task in tasks if task.state is State.LATER})
+        return iter({task: None for tasks in self.waited.values() for task in tasks if task.state is State.LATER})
 
     def unknown(self, tasks: Container[TaskId]) -> list[TaskId]:
         """Those waited for that are not among these."""
-        return [id for id in self._waiting if id not in tasks]
+        return [id for id in self.waited if id not in tasks]
 
     def leads_to(self, id: TaskId, task: Task, tasks: Mapping[TaskId, Task]) -> bool:
         """Whether ``id`` waits for ``task``, perhaps by way of others."""
@@ -54,7 +55,7 @@ class Dependencies:
                 return True
             known = tasks.get(id)
             if id not in seen and known is not None and known.state is State.LATER:
-                ahead.extend(known.after)
+                ahead.extend(known.after or ())
             seen.add(id)
         return False
 
@@ -65,11 +66,11 @@ class Dependencies:
             if task.state is State.LATER:
                 assert task.after, f"{task.id} waits for nothing"
                 for id in task.after:
-                    assert task in self._waiting.get(id, ()), f"{task.id} is not known to wait for {id}"
+                    assert task in self.waited.get(id, ()), f"{task.id} is not known to wait for {id}"
                     known = tasks.get(id)
                     ended = known is not None and known.state in (State.DONE, State.ENDED)
                     assert not ended, f"{task.id} waits for {id}, which has ended"
 
     def sizes(self) -> dict[str, int]:
         """How much is kept that should not last."""
-        return {"tasks waited for": len(self._waiting)}
+        return {"tasks waited for": len(self.waited)}

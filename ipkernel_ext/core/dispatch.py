@@ -35,6 +35,7 @@ class Dispatch:
         self.balanced = BalancedQueue()
         self.pool = Pool()
         self.rebalance_at: float | None = None
+        self._refill: dict[str, Engine] = {}  # engines whose queue something returned to
         self._blocked: dict[str, Engine] = {}  # engines on which a client waits for a function
 
     # ------------------------------------------------------------ placing
@@ -58,10 +59,11 @@ class Dispatch:
             self._ledger.fail(task, failures.no_engines(self._roster.trouble, task.among))
         else:
             task.state = State.QUEUED
+            queue = self.balanced.queue(task.among)
             if first:
-                self.balanced.appendleft(task)
+                queue.appendleft(task)
             else:
-                self.balanced.append(task)
+                queue.append(task)
 
     def _place_addressed(self, task: Task, id: int, now: float, first: bool) -> None:
         roster = self._roster
@@ -81,6 +83,7 @@ class Dispatch:
             task.state = State.QUEUED
             if first:
                 engine.queue.appendleft(task)
+                self._refill[engine.boot] = engine  # when all that come first are there
             else:
                 engine.queue.append(task)
                 self.fill(engine, now)
@@ -109,7 +112,7 @@ class Dispatch:
         """With no engine here or to come that may run them, balanced tasks must not wait."""
         for among in self.balanced.sets():
             if not self._servable(among, now):
-                for task in self.balanced.clear(among):
+                for task in self.balanced.queue(among).clear():
                     self._ledger.fail(task, failures.no_engines(self._roster.trouble, among))
 
     # ------------------------------------------------------------ handing out
@@ -126,9 +129,20 @@ class Dispatch:
 
     def pump(self, now: float) -> None:
         """Hand out balanced tasks while somebody can take one."""
-        sets = self.balanced.sets() if self.pool.any_free else []
-        while sets:
-            sets = [among for among in sets if self._hand_out_one(among, now)]
+        while self._refill:
+            self.fill(self._refill.popitem()[1], now)
+        if self.balanced.divided:
+            sets = self.balanced.sets()
+            while sets:
+                sets = [among for among in sets if self._hand_out_one(among, now)]
+        else:
+            queue = self.balanced.anywhere
+            while queue:
+                engine = self.pool.choose()
+                if engine is None:
+                    break
+                self._hand_out(queue.pop(), engine, now)
+                self.pool.file(engine)
         if not self.pool.lopsided:
             self.rebalance_at = None
         elif self.rebalance_at is None:
@@ -136,8 +150,8 @@ class Dispatch:
 
     def _hand_out_one(self, among: frozenset[int] | None, now: float) -> bool:
         """Hand out one of the balanced tasks for these engines. False if there is none, or nobody to take it."""
-        engine = self.pool.choose(among)
-        if engine is None or not self.balanced.any(among):
+        engine = self.pool.choose(among) if self.balanced.queue(among) else None
+        if engine is None:
             return False
         self._hand_out(self.balanced.pop(among), engine, now)
         self.pool.file(engine)
@@ -155,10 +169,17 @@ class Dispatch:
             function = self._functions.get(task.function)
             assert function is not None
             self._out.send(engine.tasks, m.Function(task.function), function)
-        message = m.Task(task.id, task.attempt, task.work, task.engine is not None)
+        message = m.Task(task.id, task.attempt, task.work, task.engine is not None, task.timeout)
         self._out.send(engine.tasks, message, task.frames)
         self._ledger.note_hint(task, now)
         self._ledger.tell_story(now, "handed to", task, engine.boot)
+
+    def engine_changed(self, engine: Engine, now: float) -> None:
+        """Its user code does not end, so what it has not begun is for others; or it has ended after all."""
+        if engine.overrun:
+            self.recall(engine, [task for task in engine.sent.values() if task.engine is None])
+        self.fill(engine, now)
+        self.pump(now)
 
     def rebalance(self, now: float) -> None:
         """Take unstarted work back from engines that make no progress, for those that have none."""
@@ -275,7 +296,7 @@ class Dispatch:
             self.recall(engine, engine.sent.values())
             self.pool.file(engine)
         if everything:
-            waiting = [*self.balanced.clear_all(), *self._functions.waiting()]
+            waiting = [*self.balanced.clear(), *self._functions.waiting()]
             for task in waiting:
                 self._ledger.fail_cancelled(task)
             for task in [task for tasks in self._ledger.held.values() for task in tasks if task.state is State.HELD]:
@@ -389,6 +410,7 @@ class Dispatch:
 
     def check(self) -> None:
         """Assert that queues and engines hold what they should."""
+        assert not self._refill, "something returned to a queue and was forgotten"
         for task in self.balanced:
             assert task.state is State.QUEUED and task.engine is None, f"balanced {task.id} {task.state}"
             assert not self._functions.missing(task), f"queued without its function {task.id}"

@@ -12,6 +12,8 @@ call this core under one lock, which the shell (``net.engine_server``) owns.
 * A *generation* is one pair of connections. When one of them is lost both are given up: what the
   old task connection still held is not ours any more, and the hello says so. What ends between
   that hello and the opening of the new task connection is sent when it opens.
+* A task may have a time for each of its items. When it is up the item is interrupted; if that has no
+  effect the task fails, and the engine is *overrun* until its user code ends after all.
 * The epoch fences off an earlier life of the controller: lower ones are ignored.
 """
 
@@ -20,7 +22,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -30,6 +32,7 @@ from ipkernel_ext.core.messages import EngineRecord, TaskId
 from ipkernel_ext.core.wire import Entry, Frame
 
 FUNCTIONS = 512  # functions kept, the most recently used
+OVERRUN_AFTER = 5.0  # seconds that user code has to obey the interrupt when its time is up
 
 
 class Channel(Enum):
@@ -83,6 +86,10 @@ class EngineCore:
         self._balanced: dict[TaskId, Entry] = {}
         self._tombstones: set[tuple[TaskId, int]] = set()
         self._finished: dict[TaskId, _Finished] = {}
+        self._timeout = 0.0  # of the running task
+        self._due: float | None = None  # when the running item's time is up, or the interrupt has had no effect
+        self._expired = False  # the running item's time is up
+        self._overrun = False  # and the interrupt had no effect: the task has failed, and still runs
         self._functions: OrderedDict[str, Sequence[Frame]] = OrderedDict()
         self._asked: set[str] = set()  # functions asked for
         self.stopping = False
@@ -121,7 +128,7 @@ class EngineCore:
         """What this engine holds."""
         queued = [(id, entry[0].attempt) for part in (self._ahead, self._balanced) for id, entry in part.items()]
         finished = [(id, kept.result.attempt) for id, kept in self._finished.items()]
-        return m.Inventory(queued, [self.running] if self.running else [], finished)
+        return m.Inventory(queued, [self.running] if self.running and not self._overrun else [], finished)
 
     # ------------------------------------------------------------ messages
 
@@ -250,6 +257,7 @@ class EngineCore:
                 self.running = (id, task.attempt)
                 self._outputs = []
                 self._claimed_in = self.generation
+                self._timeout = task.timeout
                 effects.append(Begin(id, task.attempt))
                 return Claim(task, frames, function), effects
         return None, effects
@@ -261,8 +269,66 @@ class EngineCore:
         self._asked.add(digest)
         return [Send(channel, m.NeedFunction(digest))]
 
+    # ------------------------------------------------------------ time
+
+    def begin_item(self, now: float) -> bool:
+        """An item of the running task begins, and its time.
+
+        Returns
+        -------
+        bool
+            Whether the time of the item before was up: an interrupt that was meant for it may still come.
+        """
+        late, self._expired = self._expired, False
+        self._due = now + self._timeout
+        return late
+
+    @property
+    def expired(self) -> bool:
+        """Whether the running item's time is up."""
+        return self._expired
+
+    def tick(self, now: float) -> list[Effect]:
+        """Do what is due. What the running task has written so far must have been handed in before."""
+        if self.running is None or self._due is None or now < self._due:
+            return []
+        if not self._expired:
+            self._expired = True
+            self._due = now + OVERRUN_AFTER
+            return [RaiseInterrupt(*self.running)]
+        return self._give_up()
+
+    def next_deadline(self) -> float | None:
+        """When ``tick`` is wanted, or None."""
+        return self._due
+
+    def _give_up(self) -> list[Effect]:
+        """The interrupt had no effect: the task has failed, though it still runs."""
+        assert self.running is not None
+        id, attempt = self.running
+        text = (
+            f"it ran longer than {self._timeout:g} s and does not obey the interrupt; "
+            f"engine {self.id} still runs it: kill() or restart() ends that"
+        )
+        result = m.Result(id, attempt, self.id, len(self._outputs), m.Failure("TaskTimeout", "TaskTimeout", text))
+        kept = self._finished[id] = _Finished(result, (), self._outputs)
+        same = self._claimed_in == self.generation
+        effects = self._become("overrun")
+        effects.extend(kept.effects(Channel.CONTROL, () if same else kept.outputs))
+        return effects
+
+    def _become(self, state: Literal["ready", "overrun"]) -> list[Effect]:
+        self._overrun = state == "overrun"
+        self._due = None
+        self.record = msgspec.structs.replace(self.record, state=state)
+        return [Send(Channel.CONTROL, m.EngineState(state))]
+
+    # ------------------------------------------------------------ results
+
     def output(self, outputs: Sequence[Any]) -> list[Effect]:
         """Output of the running task, or of none, to be sent while user code runs."""
+        if self._overrun:
+            outputs = [o for o in outputs if o.task is None]
         self._outputs.extend(o for o in outputs if o.task is not None)
         return [Send(Channel.CONTROL, output) for output in outputs]
 
@@ -287,6 +353,14 @@ class EngineCore:
         """
         assert self.running is not None, "nothing runs"
         id, attempt = self.running
+        expired, self._expired, self._due = self._expired, False, None
+        if self._overrun:
+            self.running = None
+            self._outputs = []
+            return self._become("ready")
+        if expired and failure is not None and failure.kind == "TaskInterrupted":
+            text = f"it ran longer than {self._timeout:g} s"
+            failure = msgspec.structs.replace(failure, kind="TaskTimeout", type_name="TaskTimeout", message=text)
         result = m.Result(id, attempt, self.id, count, failure, execution, has_value, seconds)
         kept = self._finished[id] = _Finished(result, frames, [*self._outputs, *outputs])
         self.running = None
@@ -309,6 +383,8 @@ class EngineCore:
         assert len(held) == len(set(held)), "an attempt is in two places"
         assert not self._ahead.keys() & self._balanced.keys(), "a task waits twice"
         assert len(self._functions) <= FUNCTIONS
+        assert self._due is None or self.running is not None, "nothing runs that has a time"
+        assert not self._overrun or (self.running is not None and self.record.state == "overrun"), "overrun by nothing"
         assert not self._late or self._open != self.generation, "a result was not sent"
 
     def sizes(self) -> dict[str, int]:

@@ -151,8 +151,10 @@ class Ledger:
             self.send_failure(task)
 
     def _tell_later(self, task: Task, failure: Failure | None) -> None:
-        task.error = "" if failure is None else failures.brief(failure)
-        self.later.ended(task.id, task.error)
+        if failure is not None:
+            task.error = failures.brief(failure)
+        if self.later.waited:
+            self.later.ended(task.id, task.error)
 
     def fail_lost(self, task: Task, engine: int, exit: m.Exit, started: bool | None) -> None:
         """Its engine is dead.

@@ -69,6 +69,7 @@ class Lives:
         engine.control, engine.tasks, engine.generation = peer, None, hello.generation
         engine.away_since = None
         engine.stuck = False
+        engine.overrun = record.state == "overrun"
         engine.functions.clear()
         self._dispatch.unwant(engine)
         self._silent.pop(engine.boot, None)
@@ -98,6 +99,12 @@ class Lives:
         self._roster.peers[peer] = engine
         self._dispatch.fill(engine, now)
         self._dispatch.pump(now)
+
+    def state(self, engine: Engine, state: str, now: float) -> None:
+        """An engine says whether it can run anything."""
+        engine.overrun = state == "overrun"
+        self._roster.tell_clients(m.EngineJoined(self._roster.record(engine)))
+        self._dispatch.engine_changed(engine, now)
 
     def _admit(self, record: EngineRecord, now: float) -> Engine:
         roster = self._roster

@@ -34,6 +34,10 @@ Size = Annotated[int, Meta(ge=1, le=65536)]
 """Of an MPI job."""
 
 
+Seconds = Annotated[float, Meta(ge=0)]
+"""A time that something may take."""
+
+
 class TaskId(NamedTuple):
     """(client, number): unique without asking anybody."""
 
@@ -62,14 +66,16 @@ class Apply(Record, frozen=True):
     """Call a function; frames hold the pickled (args, kwargs)."""
 
     function: str  # digest
+    seed: str | None = None  # of its random streams; see Map
 
 
 class Map(Record, frozen=True):
-    """Call a function on each item of a chunk; frames hold a pickled list of argument tuples."""
+    """Call a function on each item of a chunk; frames hold a pickled list of sequences, one per argument."""
 
     function: str  # digest
     start: int  # index of the chunk's first item in the whole map
     return_exceptions: bool = False
+    seed: str | None = None  # numbers with slashes between: what the random streams of all items have in common
 
 
 class Push(Record, frozen=True):
@@ -100,11 +106,17 @@ class Value(Record, frozen=True):
     execution: int
 
 
+class Seed(Record, frozen=True):
+    """Let the random generators give this engine's own stream of a seed; see Map."""
+
+    seed: str
+
+
 class Reset(Record, frozen=True):
     """Empty the namespace."""
 
 
-Work = Execute | Apply | Map | Push | Pull | Delete | Keys | Value | Reset
+Work = Execute | Apply | Map | Push | Pull | Delete | Keys | Value | Seed | Reset
 
 
 def function_of(work: Work) -> str | None:
@@ -127,7 +139,7 @@ class EngineRecord(Struct, frozen=True, array_like=True):
     replaces: str | None = None  # boot of the engine whose id this one takes over
     agent: str | None = None  # the supervisor that started it and will report its exit
     tags: list[str] = []
-    state: str = "ready"  # ready, away
+    state: str = "ready"  # ready, away, overrun (its user code does not end though its time is up)
     log: str = ""  # file of its log, on its host
     size: Size | None = None  # of the MPI job
     job: str = ""  # its name, the same for all ranks and for no other job; "" where MPI gives none
@@ -212,6 +224,7 @@ class Submit(Record, frozen=True):
     among: list[int] | None = None  # engines that may run balanced ones; None: any
     after: list[TaskId] = []  # these must have ended without an error before
     unmet: Failure | None = None  # one of them has not: these end so, unless they were handed out before
+    timeout: Seconds = 0.0  # from the start of each item on its engine; 0: none
 
 
 class Cancel(Record, frozen=True):
@@ -429,13 +442,19 @@ class HelloTasks(Record, frozen=True):
     generation: int
 
 
+class EngineState(Record, frozen=True):
+    """User code does not end although its time is up, so nothing else can run; or it has ended after all."""
+
+    state: Literal["ready", "overrun"]
+
+
 class GivenBack(Record, frozen=True):
     """Answer to Recall: these will not run here."""
 
     tasks: list[tuple[TaskId, int]]
 
 
-FromEngine = HelloEngine | HelloTasks | Result | Stream | Display | GivenBack | NeedFunction | Goodbye
+FromEngine = HelloEngine | HelloTasks | EngineState | Result | Stream | Display | GivenBack | NeedFunction | Goodbye
 
 # ---------------------------------------------------------------- controller to engine
 
@@ -453,6 +472,7 @@ class Task(Record, frozen=True):
     attempt: int
     work: Work
     ahead: bool = False
+    timeout: float = 0.0  # seconds for each item; 0: none
 
 
 class Recall(Record, frozen=True):
@@ -572,6 +592,7 @@ FromPeer = (
     | Goodbye
     | HelloEngine
     | HelloTasks
+    | EngineState
     | Result
     | Stream
     | Display

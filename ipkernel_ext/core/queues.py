@@ -56,6 +56,7 @@ class Task:
         "recalled",
         "retries",
         "state",
+        "timeout",
         "work",
         "written",
     )
@@ -69,6 +70,7 @@ class Task:
         boot: str | None,
         retries: int,
         among: frozenset[int] | None = None,
+        timeout: float = 0.0,
     ) -> None:
         self.id = id
         self.work = work
@@ -77,6 +79,7 @@ class Task:
         self.among = among  # engines that may run it, if balanced; None: any
         self.boot = boot  # the life of that engine the client believes in
         self.retries = retries
+        self.timeout = timeout  # seconds for each item; 0: none
         self.losses = 0  # engines that died with it begun
         self.attempt = 0  # the one its holder has, or the last one
         self.attempts = 0  # how many there were
@@ -92,7 +95,7 @@ class Task:
         self.function = function_of(work)
         self.hint: Hint | None = None  # where an earlier life of the controller handed it out
         self.awaited = ""  # the boot it waits for, when HELD
-        self.after: set[TaskId] = set()  # those it waits for, when LATER
+        self.after: set[TaskId] | None = None  # those it waits for, when LATER
         self.failure: Failure | None = None  # how it ended here, when ENDED
         self.error = ""  # what went wrong, when DONE or ENDED
 
@@ -143,14 +146,26 @@ class Queue:
         return tasks
 
 
+EMPTY = 8  # sets of engines for which nothing is here, that need not be found again when something comes
+
+
 class BalancedQueue:
-    """Balanced tasks: a queue for each set of engines that may run them. The sets take turns."""
+    """Balanced tasks: a queue for each set of engines that may run them. The sets take turns.
+
+    Attributes
+    ----------
+    anywhere : Queue
+        Those that any engine may run.
+    """
 
     def __init__(self) -> None:
-        self._queues: OrderedDict[frozenset[int] | None, Queue] = OrderedDict()
+        self.anywhere = Queue()
+        self._queues: OrderedDict[frozenset[int] | None, Queue] = OrderedDict({None: self.anywhere})
 
-    def __bool__(self) -> bool:
-        return any(self._queues.values())
+    @property
+    def divided(self) -> bool:
+        """Whether there may be tasks that not all engines may run."""
+        return len(self._queues) > 1
 
     def __len__(self) -> int:
         return sum(map(len, self._queues.values()))
@@ -158,40 +173,26 @@ class BalancedQueue:
     def __iter__(self) -> Iterator[Task]:
         return (task for queue in self._queues.values() for task in queue)
 
-    def append(self, task: Task) -> None:
-        """Add at the end."""
-        self._queue(task.among).append(task)
-
-    def appendleft(self, task: Task) -> None:
-        """Put back at the front."""
-        self._queue(task.among).appendleft(task)
-
-    def any(self, among: frozenset[int] | None) -> bool:
-        """Whether there are tasks for a set of engines."""
-        return bool(self._queues.get(among))
-
-    def pop(self, among: frozenset[int] | None) -> Task:
-        """The first task of a set of engines; the other sets come before its next one."""
-        task = self._queues[among].pop()
-        self._queues.move_to_end(among)
-        return task
-
-    def sets(self) -> list[frozenset[int] | None]:
-        """The sets of engines that tasks are here for, in the order of their turns."""
-        for among in [among for among, queue in self._queues.items() if not queue]:
-            del self._queues[among]
-        return list(self._queues)
-
-    def clear(self, among: frozenset[int] | None) -> list[Task]:
-        """Take out the tasks of one set of engines, in order."""
-        return self._queues.pop(among).clear()
-
-    def clear_all(self) -> list[Task]:
-        """Take out all tasks."""
-        return [task for among in self.sets() for task in self.clear(among)]
-
-    def _queue(self, among: frozenset[int] | None) -> Queue:
+    def queue(self, among: frozenset[int] | None) -> Queue:
+        """The queue of a set of engines; None: all."""
         queue = self._queues.get(among)
         if queue is None:
             queue = self._queues[among] = Queue()
         return queue
+
+    def sets(self) -> list[frozenset[int] | None]:
+        """The sets of engines that tasks are here for, in the order of their turns."""
+        found = [among for among, queue in self._queues.items() if queue]
+        if len(self._queues) > len(found) + EMPTY:
+            for among in self._queues.keys() - {None, *found}:
+                del self._queues[among]
+        return found
+
+    def pop(self, among: frozenset[int] | None) -> Task:
+        """The first task of a set of engines; the other sets come before its next one."""
+        self._queues.move_to_end(among)
+        return self._queues[among].pop()
+
+    def clear(self) -> list[Task]:
+        """Take out all tasks."""
+        return [task for queue in self._queues.values() for task in queue.clear()]

@@ -69,13 +69,14 @@ class Engine:
         self.balanced = 0  # how many of those sent are balanced
         self.away_since: float | None = None
         self.dying_since: float | None = None  # its process ended; its agent may still say how
+        self.overrun = False  # its user code does not end although its time is up
         self.gone = False
         self.last_client: str | None = None
 
     @property
     def present(self) -> bool:
         """Whether tasks can be handed to it now."""
-        return self.tasks is not None and not self.gone
+        return self.tasks is not None and not self.gone and not self.overrun
 
     @property
     def load(self) -> tuple[int, int]:
@@ -202,7 +203,7 @@ class Roster:
 
     def record(self, engine: Engine) -> EngineRecord:
         """What clients are told of an engine."""
-        state = "away" if engine.away_since is not None else "ready"
+        state = "away" if engine.away_since is not None else "overrun" if engine.overrun else "ready"
         return engine.record if engine.record.state == state else replace(engine.record, state=state)
 
     def tell_clients(self, message: Any) -> None:

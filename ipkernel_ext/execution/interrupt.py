@@ -13,6 +13,9 @@ import threading
 from collections.abc import Callable, Hashable
 from types import FrameType
 
+_SPENT = object()
+"""Wanted is the interrupt of something that does not run any more."""
+
 
 class Interrupter:
     """Owns SIGINT in the process's main thread.
@@ -41,6 +44,14 @@ class Interrupter:
         if self._wanted is not None and self._wanted == task:
             self.disarm()
             raise KeyboardInterrupt
+
+    def hold(self) -> None:
+        """User code pauses between two items: an interrupt that comes now takes effect when it is armed again."""
+        self._armed = None
+
+    def spend(self) -> None:
+        """An interrupt that may still come was for an item that has ended: it has no effect."""
+        self._wanted = _SPENT
 
     def disarm(self) -> None:
         """User code has ended."""

@@ -14,7 +14,9 @@ import keyword
 import sys
 import time
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, assert_never
+from contextlib import nullcontext
+from functools import partial
+from typing import Any, Protocol, assert_never
 
 import msgspec
 
@@ -22,10 +24,19 @@ from ipkernel_ext import payload
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.messages import Failure
 from ipkernel_ext.core.wire import Frame
-from ipkernel_ext.errors import NameNotFound, ParallelError, PayloadError, RemoteError, RemoteExit, ResultExpired
+from ipkernel_ext.errors import (
+    NameNotFound,
+    ParallelError,
+    PayloadError,
+    RemoteError,
+    RemoteExit,
+    ResultExpired,
+    TaskTimeout,
+)
 from ipkernel_ext.execution.functions import FunctionCache
 from ipkernel_ext.execution.interrupt import Interrupter
 from ipkernel_ext.execution.output import CaptureStream, OutputBuffer
+from ipkernel_ext.execution.seeding import Streams
 from ipkernel_ext.execution.shell import EngineShell
 from ipkernel_ext.execution.traces import MESSAGE, format_traceback, message_of, name_of, shortened
 
@@ -71,6 +82,16 @@ class _Stop(Exception):
         self.ours = ours
 
 
+class Timer(Protocol):
+    """Measures the items of a task whose time is limited."""
+
+    def begin_item(self) -> bool:
+        """An item begins. Whether an interrupt meant for the one before may still come."""
+
+    def expired(self) -> bool:
+        """Whether the time of the running item is up."""
+
+
 class Runner:
     """Runs tasks in a shell. To be used in the process's main thread.
 
@@ -87,9 +108,16 @@ class Runner:
         self._stdout = CaptureStream(output, "stdout")
         self._stderr = CaptureStream(output, "stderr")
         self._builtins = dict(vars(builtins))
+        self._task: Hashable = None
+        self._timer: Timer | None = None
 
     def run(
-        self, work: m.Work, frames: Sequence[Frame], function: Sequence[Frame] | None, task: Hashable = None
+        self,
+        work: m.Work,
+        frames: Sequence[Frame],
+        function: Sequence[Frame] | None,
+        task: Hashable = None,
+        timer: Timer | None = None,
     ) -> Outcome:
         """Do the work of a task.
 
@@ -99,11 +127,14 @@ class Runner:
             Frames of the function that the work names.
         task
             By what name it can be interrupted.
+        timer
+            Where the time of each item is limited.
         """
         outcome = Outcome()
         before = sys.stdout, sys.stderr
         sys.stdout, sys.stderr = self._stdout, self._stderr
         begun = time.perf_counter()
+        self._task, self._timer = task, timer
         raised = self._guarded(task, self._do, work, frames, function or (), outcome)
         outcome.seconds = time.perf_counter() - begun
         self._mend_builtins()
@@ -155,6 +186,8 @@ class Runner:
                 outcome.frames = payload.dumps(self._shell.keys())
             case m.Value():
                 outcome.frames = self._value(work.execution)
+            case m.Seed():
+                Streams(work.seed).begin(self._engine())
             case m.Reset():
                 self._shell.empty()
                 self._functions.clear()
@@ -175,29 +208,51 @@ class Runner:
         args = [self._resolve(arg) for arg in args]
         if kwargs:
             kwargs = {name: self._resolve(arg) for name, arg in kwargs.items()}
-        value = f(*args, **kwargs)
+        with nullcontext() if work.seed is None else Streams(work.seed) as streams:
+            if streams is not None:
+                streams.begin(0)
+            value = f(*args, **kwargs)
         del args, kwargs
         result = _dump(value, "result")
         del value
         return payload.own(result)
 
     def _map(self, work: m.Map, frames: Sequence[Frame], function: Sequence[Frame]) -> list[Frame]:
-        items = self._load(frames)
+        columns = self._load(frames)
         f = self._function(work.function, function)
         values: list[Any] = []
-        for index, item in enumerate(items, work.start):
-            try:
-                values.append(f(*item))
-            except KeyboardInterrupt as error:
-                raise _Stop(error, index) from None
-            except BaseException as error:
-                if not work.return_exceptions:
+        call = f if self._timer is None else partial(self._timed, f, self._timer, work.return_exceptions)
+        with nullcontext() if work.seed is None else Streams(work.seed) as streams:
+            for index, item in enumerate(zip(*columns, strict=False), work.start):
+                try:
+                    if streams is not None:
+                        streams.begin(index)
+                    values.append(call(*item))
+                except KeyboardInterrupt as error:
                     raise _Stop(error, index) from None
-                values.append(_portable(error))
-        del items
+                except BaseException as error:
+                    if not work.return_exceptions:
+                        raise _Stop(error, index) from None
+                    values.append(_portable(error))
+        del columns
         result = _dump(values, "results")
         del values
         return payload.own(result)
+
+    def _timed(self, f: Callable[..., Any], timer: Timer, as_value: bool, *args: Any) -> Any:
+        """Call with an item's time running; an interrupt because of that time is for this call alone."""
+        interrupter = self._interrupter
+        interrupter.hold()
+        if timer.begin_item():
+            interrupter.spend()
+        interrupter.arm(self._task)
+        try:
+            return f(*args)
+        except KeyboardInterrupt:
+            if not (as_value and timer.expired()):
+                raise
+            interrupter.arm(self._task)
+            return TaskTimeout("it ran longer than its time")
 
     def _push(self, names: Sequence[str], values: Any) -> None:
         if not isinstance(values, dict) or set(values) != set(names):

@@ -176,7 +176,8 @@ class EngineServer:
     def _run_one(self, claim: Claim) -> None:
         task = claim.task
         self._output.begin(task.id, task.attempt)
-        outcome = self._runner.run(task.work, claim.frames, claim.function, (task.id, task.attempt))
+        timer = self._start_timer() if task.timeout else None
+        outcome = self._runner.run(task.work, claim.frames, claim.function, (task.id, task.attempt), timer)
         if os.getpid() != self._pid:
             self._output.flush()
             os._exit(0)  # user code forked, and the child came back here
@@ -193,6 +194,12 @@ class EngineServer:
                 outcome.seconds,
             )
         self._do_main(effects)
+
+    def _start_timer(self) -> _Timer:
+        timer = _Timer(self._core, self._lock)
+        timer.begin_item()
+        self._control_wake.set()  # it has a deadline now
+        return timer
 
     def _do_main(self, effects: Iterable[Effect]) -> None:
         entries: list[wire.Entry] = []
@@ -241,9 +248,12 @@ class EngineServer:
             self._send_waiting()
             if self._pending and self._flush_at is None:
                 self._flush_at = now + FLUSH_AFTER
+            due = self._core.next_deadline()
             if self._flush_at is not None and now >= self._flush_at:
                 self._flush_output()
                 self._listen(poller)
+            if due is not None and now >= due:
+                self._tick()
         self._end()
 
     def _listen(self, poller: zmq.Poller) -> None:
@@ -260,7 +270,8 @@ class EngineServer:
                 self._flush_at = now + FLUSH_IDLE
 
     def _deadline(self) -> float | None:
-        return min((d for d in (self._edge.retry_at, self._flush_at) if d is not None), default=None)
+        deadlines = (self._edge.retry_at, self._flush_at, self._core.next_deadline())
+        return min((d for d in deadlines if d is not None), default=None)
 
     def _reconnect(self) -> None:
         now = time.monotonic()
@@ -346,6 +357,11 @@ class EngineServer:
             effects = self._core.output(pieces)
         self._edge.send(self._core.epoch, [(e.message, e.frames) for e in effects if isinstance(e, Send)])
 
+    def _tick(self) -> None:
+        with self._lock:
+            effects = [*self._core.output(self._output.take()), *self._core.tick(time.monotonic())]
+            self._do_control(effects)
+
     def _end(self) -> None:
         """User code gets an interrupt and a while to end; then the process ends without asking it."""
         last = threading.Timer(GRACE, os._exit, [1])
@@ -359,6 +375,24 @@ class EngineServer:
         self._flush_output()
         self._edge.send(self._core.epoch, [(m.Goodbye(), ())])
         self._edge.close(linger=0 if self._edge.trouble is not None else 500)
+
+
+class _Timer:
+    """Tells the core when the items of the running task begin. For the main thread."""
+
+    def __init__(self, core: EngineCore, lock: threading.Lock) -> None:
+        self._core = core
+        self._lock = lock
+
+    def begin_item(self) -> bool:
+        """An item begins. Whether an interrupt meant for the one before may still come."""
+        with self._lock:
+            return self._core.begin_item(time.monotonic())
+
+    def expired(self) -> bool:
+        """Whether the time of the running item is up."""
+        with self._lock:
+            return self._core.expired
 
 
 def stop_on_signals(server: EngineServer) -> None:

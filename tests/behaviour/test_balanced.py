@@ -17,6 +17,14 @@ def test_submit_is_a_future(rc):
     assert sorted(f.result() for f in concurrent.futures.as_completed(done)) == list(range(20))
 
 
+def test_the_first_exception_can_be_waited_for(rc):
+    failed = rc.submit(divmod, 1, 0)
+    done, _ = concurrent.futures.wait([failed], return_when=concurrent.futures.FIRST_EXCEPTION)
+    assert done == {failed}
+    with pytest.raises(ZeroDivisionError):
+        failed.result()
+
+
 def test_map_keeps_order_whatever_the_chunks(rc):
     for chunksize in ("auto", 1, 3, 1000):
         assert rc.map(abs, range(-20, 20), chunksize=chunksize) == [abs(x) for x in range(-20, 20)]

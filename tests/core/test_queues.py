@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipkernel_ext.core.queues import Queue, Task
+from ipkernel_ext.core.queues import EMPTY, BalancedQueue, Queue, Task
 from tests.core.cluster import CODE, ann
 
 
@@ -44,3 +44,27 @@ def test_a_queue_is_a_list(steps: list[tuple[str, int]]) -> None:
 def test_an_empty_queue_has_nothing_to_give() -> None:
     with pytest.raises(KeyError):
         Queue().pop()
+
+
+def test_sets_of_engines_are_forgotten_when_nothing_waits_for_them() -> None:
+    queue = BalancedQueue()
+    for number in range(100):
+        task = Task(ann(number), CODE, (), None, None, 0, frozenset({number}))
+        queue.queue(task.among).append(task)
+        assert queue.sets() == [frozenset({number})]
+        assert queue.pop(frozenset({number})) is task
+    assert queue.divided
+    assert len(queue) == 0
+    assert len(queue._queues) <= EMPTY + 2
+
+
+def test_the_balanced_queue_counts_and_clears_all_sets() -> None:
+    queue = BalancedQueue()
+    for number, among in enumerate((None, frozenset({1}), None)):
+        queue.queue(among).append(Task(ann(number), CODE, (), None, None, 0, among))
+    assert len(queue) == len(list(queue)) == 3
+    assert queue.sets() == [None, frozenset({1})]
+    queue.pop(None)
+    assert queue.sets() == [frozenset({1}), None]
+    assert [task.id.number for task in queue.clear()] == [1, 2]
+    assert queue.sets() == []

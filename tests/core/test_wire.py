@@ -23,7 +23,10 @@ EXAMPLES: list[Any] = [
     m.Submit([1], m.Execute("x", "y")),
     m.Submit([1], m.Apply("f"), [0], ["b0"], 3, [None]),
     m.Submit([1], m.Map("f", 4, True), hints=[m.Hint(0, "b0", 1, 2)]),
-    *(m.Submit([1], work) for work in (m.Push(["a"]), m.Pull(["a"]), m.Delete(["a"]), m.Keys(), m.Value(1), m.Reset())),
+    *(
+        m.Submit([1], work)
+        for work in (m.Push(["a"]), m.Pull(["a"]), m.Delete(["a"]), m.Keys(), m.Value(1), m.Seed("1/2"), m.Reset())
+    ),
     m.Cancel([1]),
     m.Interrupt([0]),
     m.ClearQueue(1, None),
@@ -50,6 +53,7 @@ EXAMPLES: list[Any] = [
     m.HelloEngine(1, RECORD, 2, m.Inventory([(ann(1), 1)], [(ann(2), 2)], [(ann(3), 3)])),
     m.HelloTasks("b0", 1),
     m.GivenBack([(ann(1), 1)]),
+    m.EngineState("overrun"),
     m.WelcomeEngine(1),
     m.Task(ann(1), 2, CODE, True),
     m.Recall([(ann(1), 1)], True, True),

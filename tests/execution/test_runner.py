@@ -26,10 +26,10 @@ class Bench:
         self.interrupter = Interrupter()
         self.runner = Runner(self.shell, self.output, self.interrupter)
 
-    def work(self, work, frames=(), function=None, task=1):
+    def work(self, work, frames=(), function=None, task=1, timer=None):
         self.output.begin(TASK, 1)
         with self.shell.being_global():
-            outcome = self.runner.run(work, frames, function, task)
+            outcome = self.runner.run(work, frames, function, task, timer)
         self.pieces, self.count = self.output.end()
         return outcome
 
@@ -158,7 +158,7 @@ def test_values_that_cannot_be_pickled_are_named(bench):
 
 def test_map_names_the_failing_item(bench):
     digest, function = payload.dumps_function(lambda x: 1 / x)
-    items = payload.dumps([(1,), (2,), (0,), (3,)])
+    items = payload.dumps([[1, 2, 0, 3]])
     failure = bench.work(m.Map(digest, 10), items, function).failure
     assert (failure.type_name, failure.item) == ("ZeroDivisionError", 12)
     values = payload.loads(bench.work(m.Map(digest, 10, True), items, function).frames)
@@ -379,12 +379,12 @@ def test_exits_and_odd_exceptions_stand_in_the_list_of_a_map(bench):
     names = {"__builtins__": builtins, "__name__": "__main__"}
     exec(source, names)
     digest, function = payload.dumps_function(names["f"])
-    outcome = bench.work(m.Map(digest, 0, True), payload.dumps([(0,), (1,), (2,)]), function)
+    outcome = bench.work(m.Map(digest, 0, True), payload.dumps([range(3)]), function)
     zero, left, odd = payload.loads(outcome.frames)
     assert zero == 0
     assert (type(left).__name__, type(odd).__name__, odd.type_name) == ("RemoteExit", "RemoteError", "ValueError")
     assert "SystemExit(1)" in str(left)
-    failure = bench.work(m.Map(digest, 5), payload.dumps([(0,), (1,)]), function).failure
+    failure = bench.work(m.Map(digest, 5), payload.dumps([range(2)]), function).failure
     assert (failure.kind, failure.item) == ("RemoteExit", 6)
 
 
@@ -460,3 +460,50 @@ def test_reset_empties_and_functions_go_on(bench):
     assert bench.call(names["f"]).type_name == "NameError"
     bench.execute("x = 2")
     assert bench.call(names["f"]) == 2
+
+
+class Expires:
+    """A timer by which the time of some items is up, as soon as they begin."""
+
+    def __init__(self, bench, items):
+        self.bench, self.items = bench, items
+        self.item = -1
+
+    def begin_item(self):
+        late = self.expired()
+        self.item += 1
+        return late
+
+    def expired(self):
+        return self.item in self.items
+
+    def interrupt(self, x):
+        if self.expired():
+            self.bench.interrupter.interrupt(1)
+            while True:
+                pass
+        return x
+
+
+def test_an_interrupt_because_of_an_items_time_is_for_that_item(bench):
+    timer = Expires(bench, {1, 2})
+    function = payload.dumps_function(abs)
+    bench.runner._functions.function = lambda digest, frames: timer.interrupt
+    items = payload.dumps([range(4)])
+    values = payload.loads(bench.work(m.Map(function[0], 0, True), items, function[1], timer=timer).frames)
+    assert [type(value).__name__ for value in values] == ["int", "TaskTimeout", "TaskTimeout", "int"]
+    timer.item = -1
+    failure = bench.work(m.Map(function[0], 5), items, function[1], timer=timer).failure
+    assert (failure.kind, failure.item) == ("TaskInterrupted", 6)
+
+
+def test_an_interrupt_that_comes_too_late_does_not_meet_the_next_item(bench):
+    bench.interrupter.install()
+    bench.interrupter.otherwise = lambda: pytest.fail("taken for somebody else's")
+    bench.interrupter.arm(1)
+    bench.interrupter.hold()
+    bench.interrupter.interrupt(1)
+    bench.interrupter.spend()
+    bench.interrupter.arm(1)
+    signal.raise_signal(signal.SIGINT)
+    bench.interrupter.disarm()

@@ -149,7 +149,10 @@ class SimClient(Actor):
         function = None if digest is None else (digest.encode(),)
         payload = f"payload{numbers[0]}".encode()
         after = self._random_tasks()
-        submission = Submission(numbers, work, (payload,), engines, boots, retries, function, among, after)
+        timeout = self.world.random.choice((0.0, 0.0, 0.0, 0.001, 0.3))
+        submission = Submission(
+            numbers, work, (payload,), engines, boots, retries, function, among, after, timeout=timeout
+        )
         for index, number in enumerate(numbers):
             self.asked[number] = Asked(TaskId(self.name, number), submission, index)
         where = f"to {engines} among {among} after {[str(id) for id in after]}"

@@ -51,6 +51,7 @@ class SimEngine(Actor):
         self._to_write = 0
         self._run = 0
         self._stepping = False
+        self._tick_at: float | None = None
         self._reconnect()
 
     def kill(self) -> None:
@@ -145,6 +146,9 @@ class SimEngine(Actor):
         if digest is not None:
             assert claim.function is not None and bytes(claim.function[0]) == digest.encode(), "not this function"
         self._claim = claim
+        if task.timeout:
+            self.core.begin_item(self.world.clock.now)
+            self._set_timer()
         self._run += 1
         self._written = 0
         random = self.world.random
@@ -169,6 +173,17 @@ class SimEngine(Actor):
             self.later(share, lambda: self._go_on(run, remaining - share))
         else:
             self.later(remaining, lambda: self._end(run, None))
+
+    def _tick(self) -> None:
+        self._tick_at = None
+        self._do(self.core.tick(self.world.clock.now))
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        deadline = self.core.next_deadline()
+        if deadline is not None and (self._tick_at is None or deadline < self._tick_at):
+            self._tick_at = deadline
+            self.world.clock.at(deadline, lambda: self.perform(self._tick))
 
     def _write(self, count: int) -> list[m.Stream]:
         assert self._claim is not None
@@ -224,6 +239,8 @@ class SimEngine(Actor):
     def _interrupt(self, task: TaskId, attempt: int) -> None:
         if self._claim is None or (self._claim.task.id, self._claim.task.attempt) != (task, attempt):
             return
+        if self._claim.task.timeout and self.world.random.random() < 0.5:
+            return  # user code that does not obey
         run = self._run
         failure = m.Failure("TaskInterrupted", "KeyboardInterrupt", "interrupted", started=True)
         self.world.trace(self.name, f"is interrupted in {task}")

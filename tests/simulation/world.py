@@ -369,6 +369,8 @@ class World:
             assert any(self._may_fail(asked.id, id) for id in asked.submission.after), f"{asked.id}: {failure}"
         elif failure.kind in ("NoEngines", "NoSuchEngine"):
             assert not starts or asked.submission.retries, f"{asked.id} had begun: {failure}"
+        elif failure.kind == "TaskTimeout":
+            assert starts and asked.submission.timeout, f"{asked.id} has no time: {failure}"
         else:
             assert failure.kind in ("EngineLost", "TaskInterrupted", "ResultExpired", "TaskCancelled"), failure
         if failure is not None and failure.kind == "TaskCancelled":
@@ -494,6 +496,7 @@ class World:
 
 _SMALL: dict[str, tuple[int, ...]] = {
     "WINDOW": (1, 2, 3, 64),
+    "OVERRUN_AFTER": (0.01, 0.5),
     "FUNCTIONS": (1, 2, 512),
     "IDLE": (0, 1, 2, 1024),
     "FORGET_AT": (1, 2, 64),
