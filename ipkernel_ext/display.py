@@ -61,6 +61,14 @@ class Screen:
 
     def follow(self, result: AsyncResult) -> None:
         """Show a result's output until it is done, and after a while what is still running."""
+        try:
+            self._follow(result)
+        finally:
+            self._show_late()
+            self.flush()
+            self._status.end()
+
+    def _follow(self, result: AsyncResult) -> None:
         begun = self._clock()
         self._show_late()
         many = self._fold and len(result) > UNFOLDED
@@ -70,7 +78,6 @@ class Screen:
                 logs = result.logs()
                 for block in blocks.fold(logs) if many else blocks.engine_by_engine(logs):
                     self._show_block(block)
-                self._end()
                 return
         while not result.done():
             for output in result.follow(until=self._clock() + TURN):
@@ -78,7 +85,6 @@ class Screen:
             self._turn(result, begun)
         for output in result.follow():
             self.show(output)
-        self._end()
 
     def show(self, output: blocks.Output) -> None:
         """Show one piece."""
@@ -144,11 +150,6 @@ class Screen:
             stream = sys.stdout if name == "stdout" else sys.stderr
             stream.write(text)
             stream.flush()
-
-    def _end(self) -> None:
-        self._show_late()
-        self.flush()
-        self._status.end()
 
 
 class _Status:
