@@ -68,6 +68,14 @@ class Screen:
         limit : float
             Seconds after which to return although it is not done.
         """
+        try:
+            self._follow(result, limit)
+        finally:
+            self._show_late()
+            self.flush()
+            self._status.end()
+
+    def _follow(self, result: AsyncResult, limit: float) -> None:
         begun = self._clock()
         last = begun + limit
         self._show_late()
@@ -78,7 +86,6 @@ class Screen:
                 logs = result.logs()
                 for block in blocks.fold(logs) if many else blocks.engine_by_engine(logs):
                     self._show_block(block)
-                self._end()
                 return
             if self._clock() >= last:
                 return
@@ -88,7 +95,6 @@ class Screen:
             self._turn(result, begun)
         for output in result.follow(until=self._clock()):
             self.show(output)
-        self._end()
 
     def show(self, output: blocks.Output) -> None:
         """Show one piece."""
@@ -154,11 +160,6 @@ class Screen:
             stream = sys.stdout if name == "stdout" else sys.stderr
             stream.write(text)
             stream.flush()
-
-    def _end(self) -> None:
-        self._show_late()
-        self.flush()
-        self._status.end()
 
 
 class _Status:

@@ -462,7 +462,7 @@ class AsyncResult(Future):  # type: ignore[type-arg]
                         return
                     self._news.wait(left)
             yield from fresh
-            if done and not fresh:
+            if (done and not fresh) or (until is not None and not done and time.monotonic() >= until):
                 return
 
     def wait_interactive(self) -> None:

@@ -16,7 +16,12 @@ _FRAME = re.compile(r'(?P<indent>[ |]*)File "(?P<file>.+)", line (?P<number>\d+)
 _STYLES = {"linux": "monokai", "neutral": "default", "lightbg": "default"}
 
 
-def with_source(text: str, line_of: Callable[[str, int], str] = linecache.getline) -> str:
+def _line_of(file: str, number: int) -> str:
+    """A line of a cell or of a Python file; an engine does not choose what other files are read here."""
+    return linecache.getline(file, number) if file in linecache.cache or file.endswith((".py", ".ipy")) else ""
+
+
+def with_source(text: str, line_of: Callable[[str, int], str] = _line_of) -> str:
     """The traceback, with source lines for the frames that have none, where they are known here.
 
     Parameters

@@ -174,3 +174,17 @@ def test_values_and_rich_output_of_a_real_cluster_are_folded(capsys):
 def test_a_value_without_plain_text_is_no_trouble(bundle, capsys):
     follow(Result([(0.1, Display(None, 0, 0, bundle, {}, 1))], [0.5]))
     assert capsys.readouterr().out.startswith("Out[0:1]:")
+
+
+def test_an_interrupted_screen_shows_what_it_has(capsys):
+    result = Result(done=[5.0])
+    screen = Screen(clock=result.clock)
+    screen.show(stream(0, "no end of line"))
+
+    def interrupted(until=None):
+        raise KeyboardInterrupt
+
+    result.follow = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        screen.follow(result)
+    assert capsys.readouterr().out == "[0] no end of line\n"

@@ -24,6 +24,12 @@ def test_lines_that_are_known_here_are_filled_in():
     assert with_source(expected, known) == expected
 
 
+def test_files_that_are_no_source_are_not_read(tmp_path):
+    for name, lines in ("secret", 1), ("source.py", 2):
+        (tmp_path / name).write_text("first")
+        assert len(with_source(f'  File "{tmp_path / name}", line 1, in f').splitlines()) == lines
+
+
 def test_in_groups_too():
     text = '  + Exception Group Traceback (most recent call last):\n  |   File "<cell>", line 2, in f\n  | Exception: g'
     assert '  |   File "<cell>", line 2, in f\n  |     here()\n  | Exc' in with_source(text, known)

@@ -1,9 +1,11 @@
 """Running code."""
 
+import time
+
 import pytest
 
 from ipkernel_ext import Ref
-from ipkernel_ext.errors import CompositeError, NameNotFound, RemoteError, RemoteExit
+from ipkernel_ext.errors import CompositeError, NameNotFound, RemoteError, RemoteExit, TaskCancelled
 
 
 def test_execute_gives_a_result_per_engine(rc):
@@ -138,3 +140,14 @@ def test_reset_and_keys(rc):
     assert rc.keys() == [["a", "b"]] * 4
     rc.reset()
     assert rc[0].keys() == []
+
+
+def test_output_is_followed_for_so_long_only_however_much_there_is(clusters):
+    result = clusters["forked"][0].execute("while True: print('more')", block=False)
+    until = time.monotonic() + 0.3
+    assert sum(len(piece.text) for piece in result.follow(until)) > 0
+    assert time.monotonic() < until + 20
+    assert not result.done()
+    result.cancel()
+    with pytest.raises(TaskCancelled):
+        result.get(20)

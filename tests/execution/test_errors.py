@@ -101,7 +101,7 @@ def test_items_of_a_map_that_misbehave_stand_in_its_list(bench):
         "    raise (Bad, SystemExit)[x](Code())\n"
     )
     digest, function = payload.dumps_function(eval("lambda x: fails(x)", {"__builtins__": __builtins__}))
-    outcome = bench.work(m.Map(digest, 0, True), payload.dumps([(0,), (1,)]), function)
+    outcome = bench.work(m.Map(digest, 0, True), payload.dumps([[0, 1]]), function)
     assert outcome.failure is None
     bad, left = payload.loads(outcome.frames)
     assert (type(bad).__name__, bad.type_name, type(left).__name__) == ("RemoteError", "Bad", "RemoteExit")
