@@ -22,7 +22,7 @@ from ipkernel_ext.core.roster import Roster
 from ipkernel_ext.core.scheduling import Pool
 from tests.simulation.__main__ import live
 
-SEEDS = 400
+SEEDS = 800
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 BUGS: dict[str, Plant] = {}
