@@ -23,7 +23,7 @@ from typing import Any
 from ipkernel_ext.config import connection, files, profiles, settings, templates
 from ipkernel_ext.config.cores import thread_limits
 from ipkernel_ext.config.place import Place, is_running
-from ipkernel_ext.config.settings import Settings
+from ipkernel_ext.config.resolved import Settings
 from ipkernel_ext.errors import AlreadyRunning, EngineStartError, NotConnected
 from ipkernel_ext.nursery import open_files, register
 from ipkernel_ext.nursery.orders import Orders

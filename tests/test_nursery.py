@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from ipkernel_ext.config import settings
+from ipkernel_ext.config import resolved
 from ipkernel_ext.core.messages import Exit
 from ipkernel_ext.launcher import Cluster
 from ipkernel_ext.nursery import orders, register
@@ -106,7 +106,7 @@ def test_a_process_is_known_by_its_pid_and_its_start(child):
 
 def test_the_register_is_what_was_written(tmp_path):
     me = register.Process.of(os.getpid())
-    given = Cluster(2, settings=settings.Settings())._orders()
+    given = Cluster(2, settings=resolved.Settings())._orders()
     engines = [register.Engine(me, "boot", 0, "log"), register.Engine(register.Process(me.pid, 1), "b", 1, "log")]
     written = register.Register("agent", me, given, None, engines)
     path = tmp_path / "register.json"
@@ -139,7 +139,7 @@ def test_orders_may_be_longer_than_a_pipe_holds(child, tmp_path):
 
 
 def test_orders_of_a_cluster_are_json(tmp_path):
-    given = Cluster(256, settings=settings.Settings())._orders()
+    given = Cluster(256, settings=resolved.Settings())._orders()
     assert given["setup"]["path"] == sys.path
     assert json.loads(orders.write(given)) == json.loads(json.dumps(given))
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import ipaddress
 import socket
 
-import psutil
-
 from ipkernel_ext.errors import ParallelError
 
 LOOPBACK = "127.0.0.1"
@@ -37,6 +35,8 @@ def reached_at(ip: str) -> list[str]:
     """Addresses at which others reach what listens at this one, the likeliest first."""
     if not ipaddress.ip_address(ip).is_unspecified:
         return [ip]
+    import psutil  # which takes time, and few controllers listen everywhere
+
     families = {socket.AF_INET: 4, socket.AF_INET6: 6} if ":" in ip else {socket.AF_INET: 4}
     up = psutil.net_if_stats()
     found = []

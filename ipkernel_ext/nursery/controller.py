@@ -16,7 +16,7 @@ import msgspec
 
 from ipkernel_ext.config import connection, keys
 from ipkernel_ext.config.place import Place
-from ipkernel_ext.config.settings import ControllerSettings
+from ipkernel_ext.config.resolved import ControllerSettings
 from ipkernel_ext.errors import ParallelError
 from ipkernel_ext.net.controller_server import ControllerServer, stop_on_signals
 from ipkernel_ext.net.journal import JournalFile

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from msgspec import structs
 
 from ipkernel_ext.config import connection
-from ipkernel_ext.config.settings import EngineSettings
+from ipkernel_ext.config.resolved import EngineSettings
 from ipkernel_ext.core.messages import EngineRecord
 from ipkernel_ext.execution.descriptors import Descriptors
 from ipkernel_ext.execution.interrupt import Interrupter

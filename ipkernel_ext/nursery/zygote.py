@@ -72,7 +72,7 @@ def main() -> None:
 
 def _warm_up(setup: EngineSetup) -> tuple[Parts, str]:
     """Do all that engines would do alike; and why forking is not safe afterwards, or ""."""
-    from ipkernel_ext.config.settings import EngineSettings
+    from ipkernel_ext.config.resolved import EngineSettings
     from ipkernel_ext.nursery.engine import build
 
     trouble = _preload(setup["preload"])

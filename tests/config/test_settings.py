@@ -9,13 +9,13 @@ from traitlets import List, Unicode
 from traitlets.config import Config, Configurable
 from traitlets.config.loader import DeferredConfigString
 
-from ipkernel_ext.config import settings
+from ipkernel_ext.config import resolved, settings
 from ipkernel_ext.config.cores import cores
 
 MADE = [
-    (settings.ParallelController, settings.controller_settings, settings.ControllerSettings),
-    (settings.ParallelEngine, settings.engine_settings, settings.EngineSettings),
-    (settings.ParallelCluster, settings.cluster_settings, settings.ClusterSettings),
+    (settings.ParallelController, settings.controller_settings, resolved.ControllerSettings),
+    (settings.ParallelEngine, settings.engine_settings, resolved.EngineSettings),
+    (settings.ParallelCluster, settings.cluster_settings, resolved.ClusterSettings),
 ]
 
 
@@ -43,8 +43,8 @@ def test_values_arrive() -> None:
     config.ParallelController.recovery_window = 2.5
     config.ParallelCluster.n = 3
     config.ParallelCluster.restart = "never"
-    assert settings.controller_settings(config) == settings.ControllerSettings(recovery_window=2.5)
-    assert settings.cluster_settings(config) == settings.ClusterSettings(n=3, restart="never")
+    assert settings.controller_settings(config) == resolved.ControllerSettings(recovery_window=2.5)
+    assert settings.cluster_settings(config) == resolved.ClusterSettings(n=3, restart="never")
 
 
 def test_text_of_a_command_line_is_converted() -> None:
@@ -82,7 +82,7 @@ def test_classes_of_others_are_left_alone() -> None:
     config.Cluster.engines = "mpi"
     config.IPClusterStart.n = 16
     settings.check(config)
-    assert settings.cluster_settings(config) == settings.ClusterSettings()
+    assert settings.cluster_settings(config) == resolved.ClusterSettings()
 
 
 @pytest.mark.parametrize("name", ["ParalelCluster", "ParallelClusters", "parallelcluster", "ParallelMagic"])
@@ -153,5 +153,5 @@ def test_a_wrong_value_is_an_error_that_names_the_option(kind, name, value) -> N
 
 
 def test_no_number_of_engines_is_one_per_core() -> None:
-    assert settings.ClusterSettings().engines == cores()
-    assert settings.ClusterSettings(n=3).engines == 3
+    assert resolved.ClusterSettings().engines == cores()
+    assert resolved.ClusterSettings(n=3).engines == 3
