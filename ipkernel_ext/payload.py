@@ -440,6 +440,58 @@ def dumps_exception(error: BaseException) -> list[Frame] | None:
     return own(frames) if same else None
 
 
+# ---------------------------------------------------------------- pieces of Arrow objects
+
+_SPARE = 65536  # bytes that a piece may bring of what it was cut from
+
+
+def _reduce_piece(obj: Any) -> Any:
+    """How to pickle a piece of an Arrow object without what it was cut from; None where that is not needed.
+
+    Arrow itself pickles the memory that a piece points into as a whole.
+    """
+    arrow = sys.modules["pyarrow"]
+    if not isinstance(obj, arrow.Array | arrow.ChunkedArray | arrow.RecordBatch | arrow.Table):
+        return None
+    if obj.get_total_buffer_size() <= 2 * obj.nbytes + _SPARE:
+        return None
+    if isinstance(obj, arrow.Table):
+        table = obj
+    elif isinstance(obj, arrow.RecordBatch):
+        table = arrow.Table.from_batches([obj])
+    else:
+        table = arrow.Table.from_arrays([obj], names=["piece"])
+    sink = arrow.BufferOutputStream()
+    try:
+        with arrow.ipc.new_stream(sink, table.schema) as stream:
+            stream.write_table(table)
+    except arrow.ArrowException:  # a type that Arrow cannot write
+        return None
+    kind = next(kind for kind in _ARROW_PIECES if isinstance(obj, getattr(arrow, kind)))
+    return _rebuild_piece, (kind, pickle.PickleBuffer(sink.getvalue()))
+
+
+def _rebuild_piece(kind: str, buffer: Any) -> Any:
+    import pyarrow
+
+    table = pyarrow.ipc.open_stream(buffer).read_all()
+    match kind:
+        case "Table":
+            return table
+        case "RecordBatch":
+            columns = [column.combine_chunks() for column in table.columns]
+            return pyarrow.RecordBatch.from_arrays(columns, schema=table.schema)
+        case "ChunkedArray":
+            return table.column(0)
+        case _:
+            return table.column(0).combine_chunks()
+
+
+_ARROW_PIECES = ("Table", "RecordBatch", "ChunkedArray", "Array")
+
+
+# ---------------------------------------------------------------- how objects are pickled
+
 _reduce_code = cloudpickle.Pickler.dispatch_table[types.CodeType]
 
 
@@ -448,10 +500,10 @@ def _new_code(build: Callable[..., types.CodeType], args: tuple[Any, ...], filen
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-    """Cloudpickle's, and two things more.
+    """Cloudpickle's, and some things more.
 
-    Exceptions get across whose ``__init__`` does not take their ``args``, and code keeps the name
-    of its file, for tracebacks.
+    Exceptions get across whose ``__init__`` does not take their ``args``, code keeps the name of
+    its file, for tracebacks, and a piece of an Arrow object does not bring the whole along.
     """
 
     def __init__(
@@ -469,6 +521,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return self._reduce_exception(obj)
         if type(obj) is types.CodeType:
             return _new_code, (*_reduce_code(obj), obj.co_filename)
+        if type(obj).__module__ == "pyarrow.lib" and (reduced := _reduce_piece(obj)) is not None:
+            return reduced
         return super().reducer_override(obj)
 
     def _reduce_exception(self, error: BaseException) -> Any:
