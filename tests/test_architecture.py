@@ -32,10 +32,12 @@ MAY_IMPORT = {
     "results": {"net", "payload", "core", "sequences", "errors"},
     "history": {"results", "errors"},
     "conditions": {"results", "core", "errors"},
+    "imports": set(),
     "remote": {
         "asynchronous",
         "conditions",
         "history",
+        "imports",
         "net",
         "results",
         "payload",
