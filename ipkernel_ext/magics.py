@@ -105,6 +105,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
     def __init__(self, shell: Any) -> None:
         super().__init__(shell=shell)
         self._client: RemoteController | None = None
+        self._given = False  # the client is the user's own
         self._cluster: Cluster | None = None
         self._auto_targets = "all"
         settings.check(self.config)
@@ -120,6 +121,9 @@ class ParallelMagics(Magics, settings.ParallelMagics):
     def rc(self) -> RemoteController:
         """The session's client. Connects, and starts a cluster where none runs, when first asked for."""
         if self._client is not None and self._client.ended is None:
+            return self._client
+        if self._given and self._cluster is not None and self._cluster.poll():
+            self._client, self._given = self._cluster.connect(), False
             return self._client
         self._drop()
         try:
@@ -154,11 +158,23 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         until = "until `%cluster stop`" if keep else "until this session ends"
         print(f"started {cluster.n} engines on this machine, {until}")
 
+    def use(self, client: RemoteController) -> None:
+        """Have the magics use a client of the user's, which they do not close.
+
+        What this session started runs on, and is used again when that client is closed.
+        """
+        if client is self._client:
+            return
+        if self._client is not None and not self._given:
+            self._client.close()
+        self._client, self._given = client, True
+
     def _drop(self) -> None:
         """Disconnect, and end what this session started."""
         client, self._client = self._client, None
+        given, self._given = self._given, False
         cluster, self._cluster = self._cluster, None
-        if client is not None:
+        if client is not None and not given:
             client.close()
         if cluster is not None:
             cluster.stop()

@@ -6,7 +6,8 @@ protocol 5 (PEP 574). The first four bytes of the first frame count the segments
 the frame is one plain pickle of builtin types.
 
 What is surely found by name on the other side is pickled plainly; all else goes through
-cloudpickle, which sends functions and classes of ``__main__`` and notebooks by value. Frames of
+cloudpickle, which sends functions and classes of ``__main__`` and notebooks by value. What is of a
+module of the user's own goes by name and, for those who cannot import that, by value too. Frames of
 large objects are those objects' own memory; ``own`` copies what somebody else could still change.
 
 This module must not know what a task or an engine is, and must not need NumPy.
@@ -15,6 +16,7 @@ This module must not know what a task or an engine is, and must not need NumPy.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import io
 import pickle
 import struct
@@ -23,13 +25,15 @@ import types
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import cloudpickle
+from cloudpickle import cloudpickle as internals
 
+from ipkernel_ext import classes, modules
 from ipkernel_ext.errors import PayloadError
 
 Frame = Any
@@ -223,7 +227,7 @@ _SOLE_COUNT = _sole_count()
 
 
 class Unpickler(pickle.Unpickler):
-    """Says what is missing, and makes arrays writable whose original was not."""
+    """Says what is missing, makes arrays writable whose original was not, and knows classes again."""
 
     def find_class(self, module: str, name: str) -> Any:
         try:
@@ -240,6 +244,8 @@ class Unpickler(pickle.Unpickler):
             ) from error
         if name == "_frombuffer" and module.startswith("numpy."):
             return partial(_from_writable, found)
+        if module == internals.__name__ and name in _CLASS_PARTS:
+            return partial(_CLASS_PARTS[name], found)
         return found
 
 
@@ -250,6 +256,51 @@ def _from_writable(build: Callable[..., Any], buffer: Any, *rest: Any) -> Any:
             original = view.obj if view.nbytes else None
             buffer = original if type(original) is bytearray and len(original) == view.nbytes else bytearray(view)
     return build(buffer, *rest)
+
+
+_arrived: WeakSet[type] = WeakSet()
+"""Classes that were made here from what came by value; they follow the definition that came last."""
+
+
+def _make_class(make: Callable[..., type], *args: Any) -> type:
+    identity = args[-2]
+    known: type | None = internals._DYNAMIC_CLASS_TRACKER_BY_ID.get(identity)
+    here = getattr(sys.modules.get("__main__"), args[1], None)
+    if here is not known and isinstance(here, type) and classes.identity(here) == identity:
+        known = here
+    elif known is None:
+        known = make(*args)
+        _arrived.add(known)
+    _track(known, identity)
+    return known
+
+
+def _set_class(setstate: Callable[..., Any], kind: type, state: Any) -> type:
+    if kind in _arrived:
+        setstate(kind, state)
+    return kind
+
+
+_CLASS_PARTS: dict[str, Callable[..., Any]] = {
+    "_make_skeleton_class": _make_class,
+    "_make_skeleton_enum": _make_class,
+    "_class_setstate": _set_class,
+}
+
+
+def _track(kind: type, identity: str) -> None:
+    with internals._DYNAMIC_CLASS_TRACKER_LOCK:
+        internals._DYNAMIC_CLASS_TRACKER_BY_CLASS[kind] = identity
+        internals._DYNAMIC_CLASS_TRACKER_BY_ID[identity] = kind
+
+
+def _identify(kind: type) -> None:
+    """Have a class of ``__main__`` known by what it says, where that can be told."""
+    if kind.__module__ != "__main__" or kind in internals._DYNAMIC_CLASS_TRACKER_BY_CLASS:
+        return
+    identity = classes.identity(kind)
+    if identity is not None:
+        _track(kind, identity)
 
 
 def loads(frames: Sequence[Frame], unpickler: Callable[..., pickle.Unpickler] = Unpickler) -> Any:
@@ -341,7 +392,7 @@ def dumps_function(f: Callable[..., Any]) -> tuple[str, list[Frame]]:
     """
     if not callable(f):
         raise TypeError(f"{f!r} is not callable")
-    importable = _importable(f)
+    importable = _importable(f) and not modules.is_own(f.__module__)
     if importable:
         known = _known.get(f)
         if known is not None:
@@ -398,6 +449,73 @@ def _weight(f: Any, size: int) -> str:
     )
 
 
+# ---------------------------------------------------------------- modules of the user's own
+
+_Value = tuple[bytes | None, str]
+"""Something by value, or why it cannot go so."""
+
+_by_value: WeakKeyDictionary[Any, tuple[Any, _Value]] = WeakKeyDictionary()
+
+
+def _value_of(obj: Any) -> _Value:
+    """A function, class or module by value, with what it uses of the user's own modules."""
+    stamp = _stamp(obj)
+    known = _by_value.get(obj)
+    if known is None or known[0] != stamp:
+        known = _by_value[obj] = stamp, _pickle_value(obj)
+    return known[1]
+
+
+def _pickle_value(obj: Any) -> _Value:
+    stream = io.BytesIO()
+    try:
+        _Pickler(stream, 5, by_value=True).dump(obj)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        return None, _explain(obj, _named(obj), error)
+    if stream.tell() > HEAVY:
+        return None, _weight(obj, stream.tell())
+    return stream.getvalue(), ""
+
+
+def _stamp(obj: Any) -> Any:
+    """What changes when something of the user's own modules is defined anew."""
+    if isinstance(obj, types.FunctionType):
+        return obj.__code__, [id(value) for value, _ in _brought(obj).values()]
+    return [id(value) for value in vars(obj).values()]
+
+
+def _named(obj: Any) -> str:
+    return obj.__name__ if isinstance(obj, types.ModuleType) else f"{obj.__module__}.{obj.__qualname__}"
+
+
+def _find_named(module: str, name: str, value: bytes | None, why: str) -> Any:
+    """What goes by this name here; else what was sent along."""
+    try:
+        found: Any = importlib.import_module(module)
+        for part in name.split(".") if name else ():
+            found = getattr(found, part)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise PayloadError(f"cannot import {module} here: there is no module {error.name!r}") from error
+        missing = f"there is no module {error.name!r}"
+    except AttributeError:
+        missing = f"module {module!r} has no {name!r} here"
+    else:
+        return found
+    if value is None:
+        raise PayloadError(
+            f"cannot rebuild {module}{name and '.'}{name} here: {missing}, and it could not be sent along: {why}"
+        )
+    return _rebuild(value)
+
+
+@lru_cache(512)
+def _rebuild(value: bytes) -> Any:
+    return Unpickler(io.BytesIO(value)).load()
+
+
 def codes(code: types.CodeType) -> list[types.CodeType]:
     """The code object and those of the functions defined in it."""
     found = [code]
@@ -440,6 +558,58 @@ def dumps_exception(error: BaseException) -> list[Frame] | None:
     return own(frames) if same else None
 
 
+# ---------------------------------------------------------------- pieces of Arrow objects
+
+_SPARE = 65536  # bytes that a piece may bring of what it was cut from
+
+
+def _reduce_piece(obj: Any) -> Any:
+    """How to pickle a piece of an Arrow object without what it was cut from; None where that is not needed.
+
+    Arrow itself pickles the memory that a piece points into as a whole.
+    """
+    arrow = sys.modules["pyarrow"]
+    if not isinstance(obj, arrow.Array | arrow.ChunkedArray | arrow.RecordBatch | arrow.Table):
+        return None
+    if obj.get_total_buffer_size() <= 2 * obj.nbytes + _SPARE:
+        return None
+    if isinstance(obj, arrow.Table):
+        table = obj
+    elif isinstance(obj, arrow.RecordBatch):
+        table = arrow.Table.from_batches([obj])
+    else:
+        table = arrow.Table.from_arrays([obj], names=["piece"])
+    sink = arrow.BufferOutputStream()
+    try:
+        with arrow.ipc.new_stream(sink, table.schema) as stream:
+            stream.write_table(table)
+    except arrow.ArrowException:  # a type that Arrow cannot write
+        return None
+    kind = next(kind for kind in _ARROW_PIECES if isinstance(obj, getattr(arrow, kind)))
+    return _rebuild_piece, (kind, pickle.PickleBuffer(sink.getvalue()))
+
+
+def _rebuild_piece(kind: str, buffer: Any) -> Any:
+    import pyarrow
+
+    table = pyarrow.ipc.open_stream(buffer).read_all()
+    match kind:
+        case "Table":
+            return table
+        case "RecordBatch":
+            columns = [column.combine_chunks() for column in table.columns]
+            return pyarrow.RecordBatch.from_arrays(columns, schema=table.schema)
+        case "ChunkedArray":
+            return table.column(0)
+        case _:
+            return table.column(0).combine_chunks()
+
+
+_ARROW_PIECES = ("Table", "RecordBatch", "ChunkedArray", "Array")
+
+
+# ---------------------------------------------------------------- how objects are pickled
+
 _reduce_code = cloudpickle.Pickler.dispatch_table[types.CodeType]
 
 
@@ -448,10 +618,12 @@ def _new_code(build: Callable[..., types.CodeType], args: tuple[Any, ...], filen
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-    """Cloudpickle's, and two things more.
+    """Cloudpickle's, and some things more.
 
-    Exceptions get across whose ``__init__`` does not take their ``args``, and code keeps the name
-    of its file, for tracebacks.
+    What is of the user's own modules goes by name and by value, or ``by_value`` alone, cached
+    functions go without their cache, exceptions get across whose ``__init__`` does not take their
+    ``args``, code keeps the name of its file, for tracebacks, and a piece of an Arrow object does not
+    bring the whole along.
     """
 
     def __init__(
@@ -460,16 +632,49 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         protocol: int,
         buffer_callback: Any = None,
         portable: dict[int, BaseException | None] | None = None,
+        by_value: bool = False,
     ) -> None:
         super().__init__(file, protocol=protocol, buffer_callback=buffer_callback)
+        self._by_value = by_value
         self._portable: dict[int, BaseException | None] = {} if portable is None else portable
 
     def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, _NAMED):
+            return self._reduce_named(obj)
         if isinstance(obj, BaseException):
             return self._reduce_exception(obj)
         if type(obj) is types.CodeType:
             return _new_code, (*_reduce_code(obj), obj.co_filename)
+        if type(obj).__module__ == "pyarrow.lib" and (reduced := _reduce_piece(obj)) is not None:
+            return reduced
         return super().reducer_override(obj)
+
+    def _reduce_named(self, obj: Any) -> Any:
+        """What has a name in a module, or is a module."""
+        if isinstance(obj, types.ModuleType):
+            home, name = obj.__name__, ""
+            by_name = obj is sys.modules.get(home)
+        else:
+            home, name = obj.__module__, obj.__qualname__
+            by_name = internals._lookup_module_and_qualname(obj, name) is not None
+        own = by_name and modules.is_own(home) and home not in internals.list_registry_pickle_by_value()
+        if own and not self._by_value:
+            return _find_named, (home, name, *_value_of(obj))
+        if isinstance(obj, _CACHING) and (own or not by_name):
+            return _cache, (obj.__wrapped__, obj.cache_parameters())
+        if isinstance(obj, types.ModuleType) and own:
+            return (
+                types.ModuleType,
+                (home,),
+                {name: value for name, value in vars(obj).items() if name not in _OF_IMPORT},
+            )
+        if isinstance(obj, types.FunctionType) and own:
+            return self._dynamic_function_reduce(obj)
+        if isinstance(obj, type) and own:
+            return _with_slots(obj, internals._dynamic_class_reduce(obj))
+        if isinstance(obj, type):
+            _identify(obj)
+        return _with_slots(obj, super().reducer_override(obj))
 
     def _reduce_exception(self, error: BaseException) -> Any:
         reduced = error.__reduce_ex__(5)
@@ -491,6 +696,26 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             if len(self._portable) <= _CHAIN and _pickle_error(error, self._portable) is None:
                 self._portable[id(error)] = error
         return self._portable[id(error)]
+
+
+_CACHING = type(lru_cache(len))
+_NAMED = (type, types.FunctionType, types.ModuleType, _CACHING)
+
+
+def _cache(f: Callable[..., Any], parameters: dict[str, Any]) -> Callable[..., Any]:
+    cached: Callable[..., Any] = lru_cache(**parameters)(f)
+    return cached
+
+
+def _with_slots(kind: Any, reduced: Any) -> Any:
+    """A class by value that is made with its slots; else its instances would have a ``__dict__`` there."""
+    if isinstance(reduced, tuple) and reduced[0] is internals._make_skeleton_class and vars(kind).get("__slots__"):
+        constructor, name, bases, kwargs, *rest = reduced[1]
+        return reduced[0], (constructor, name, bases, kwargs | {"__slots__": kind.__slots__}, *rest), *reduced[2:]
+    return reduced
+
+
+_OF_IMPORT = frozenset({"__builtins__", "__spec__", "__loader__", "__cached__", "__path__"})
 
 
 def _rebuilds(error: BaseException, build: Any, args: tuple[Any, ...]) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import keyword
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from ipkernel_ext import payload, sequences, targets
+from ipkernel_ext import imports, payload, sequences, targets
 from ipkernel_ext.asynchronous import Connecting
 from ipkernel_ext.chunks import Columns, Pace, Rows
 from ipkernel_ext.conditions import Conditions, MapOptions, conditions, natural
@@ -276,6 +277,16 @@ class Engines:
             return sequences.join([value[0] for value in values])
 
         return self._give(self._link.send(functools.partial(JoinedResult, join), chosen, m.Pull([name]), ()), block)
+
+    def sync_imports(self, *, targets: Spec | None = None) -> SyncImports:
+        """``with rc.sync_imports(): import numpy as np`` imports here and on the targets, under the same names.
+
+        Raises
+        ------
+        ImportError
+            Here, or as an engine's error, at the end of the block: the module cannot be imported there.
+        """
+        return SyncImports(self, targets)
 
     # ------------------------------------------------------------ balanced work
 
@@ -672,6 +683,29 @@ class View(Engines):
         return f"<View of engines {targets.summary(self.ids)}>"
 
 
+class SyncImports:
+    """Has engines import what a ``with`` block imports here; made by ``sync_imports``."""
+
+    def __init__(self, engines: Engines, targets: Spec | None) -> None:
+        self._engines = engines
+        self._targets = targets
+        self._recorder: imports.Recorder | None = None
+
+    def __enter__(self) -> None:
+        self._recorder = imports.Recorder(sys._getframe(1))
+        self._recorder.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        recorder, self._recorder = self._recorder, None
+        assert recorder is not None
+        recorder.stop()
+        if error is None and recorder.statements:
+            engines = self._engines
+            engines._apply(imports.repeat, (recorder.statements,), {}, engines._choose(self._targets), True)
+
+
 class RemoteController(Engines):
     """A client of a running cluster.
 
@@ -815,6 +849,24 @@ class RemoteController(Engines):
         The latest million characters are kept.
         """
         return self._late.take()
+
+    def activate(self) -> None:
+        """Have the magics of the running IPython use this client; it stays yours to close.
+
+        Raises
+        ------
+        RuntimeError
+            This is no IPython session.
+        """
+        ipython = sys.modules.get("IPython")
+        shell = None if ipython is None else ipython.get_ipython()
+        if shell is None:
+            raise RuntimeError(
+                "activate() is for the magics of IPython and Jupyter, and this is no such session; "
+                "the calls of RemoteController do the same without it"
+            )
+        shell.extension_manager.load_extension(__name__.partition(".")[0])
+        shell.magics_manager.registry["ParallelMagics"].use(self)
 
     def shutdown(self) -> None:
         """End the whole cluster."""

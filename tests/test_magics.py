@@ -1,5 +1,6 @@
 """The magics, in a real IPython session of its own process."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -368,3 +369,29 @@ def test_the_profile_of_a_cluster_is_configured_and_looking_makes_none(ipython_d
         assert "profile 'mpj' is new" in session("%cluster start -n 1 --profile mpj")
     finally:
         session.close()
+
+
+def test_activate_has_the_magics_use_a_client():
+    with contextlib.closing(Session()) as session:
+        session("%cluster start -n 2")
+        session("%px mine = 'of the session'")
+        session("from ipkernel_ext import launch, RemoteController")
+        session("given = launch(n=1, start_method='spawn'); given.activate(); given.activate()")
+        assert session.error is None
+        session("%px mine = 'given'")
+        session("x = given.pull('mine'), given.ids")
+        assert session("print(x)") == "(['given'], [0])\n"
+        session("%px -t 1 1")
+        assert session.error == "NoSuchEngine"
+        session("given.close()")
+        session("%pull mine")
+        assert session("print(mine)") == "['of the session', 'of the session']\n"
+        session("mine = RemoteController(); mine.activate(); mine.close()")
+        session("%pull -t 0 mine")
+        assert session("print(mine)") == "of the session\n"
+
+
+def test_activate_outside_ipython():
+    code = "from ipkernel_ext.testing import InProcessCluster; InProcessCluster(1).client().activate()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "RuntimeError: activate() is for the magics of IPython and Jupyter, and this is no such" in done.stderr

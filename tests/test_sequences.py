@@ -35,3 +35,5 @@ def test_what_cannot_be_cut(thing):
 def test_scalars_are_not_joined():
     with pytest.raises(TypeError, match="use pull"):
         sequences.join([1, 2])
+    with pytest.raises(TypeError, match=r"different types \(int, list\); use pull"):
+        sequences.join([[1], 2])

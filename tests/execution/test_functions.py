@@ -23,7 +23,9 @@ class Engine:
         """The function of this name in a client's notebook, as it arrives here."""
         client = {"__name__": "__main__", **brings}
         exec(source, client)
-        return self.cache.function(*payload.dumps_function(client[name]))
+        digest, frames = payload.dumps_function(client[name])
+        payload.internals._DYNAMIC_CLASS_TRACKER_BY_ID.clear()  # another process does not know the client's classes
+        return self.cache.function(digest, frames)
 
     def call(self, f, *args):
         self.cache.begin()
