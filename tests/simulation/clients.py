@@ -60,7 +60,7 @@ class SimClient(Actor):
             chosen = random.sample(engines, random.randint(1, len(engines)))
         else:
             for _ in range(random.choice((1, 1, 3, 8))):
-                kept = bool(engines) and random.random() < 0.3
+                kept = bool(engines) and random.random() < self.world.share["among"]
                 among = random.sample(engines, random.randint(1, len(engines))) if kept else None
                 work = self._random_work(balanced=True)
                 self._submit(1, work, None, random.choice((0, 0, 1, 2, 3)), among=among)
@@ -119,7 +119,7 @@ class SimClient(Actor):
     def _random_tasks(self) -> list[TaskId]:
         """Tasks to come after: a few of the latest of its own, or another client's."""
         random = self.world.random
-        if random.random() < 0.75:
+        if random.random() >= self.world.share["after"]:
             return []
         owner = random.choice(self.world.clients) if random.random() < 0.3 else self
         latest = list(owner.asked.values())[-6:]
@@ -149,7 +149,8 @@ class SimClient(Actor):
         function = None if digest is None else (digest.encode(),)
         payload = f"payload{numbers[0]}".encode()
         after = self._random_tasks()
-        timeout = self.world.random.choice((0.0, 0.0, 0.0, 0.001, 0.3))
+        random = self.world.random
+        timeout = random.choice((0.001, 0.3)) if random.random() < self.world.share["timeout"] else 0.0
         submission = Submission(
             numbers, work, (payload,), engines, boots, retries, function, among, after, timeout=timeout
         )
