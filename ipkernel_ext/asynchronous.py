@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +22,13 @@ if TYPE_CHECKING:
 SENT = frozenset({"execute", "run", "apply", "reset", "keys", "push", "pull", "scatter", "gather", "map"})
 """Calls that take ``block=``: they are sent, and what they give is awaited."""
 
-AT_ONCE = frozenset({"cancel", "history", "get_result", "ended", "cluster", "targets", "engines", "ids", "timeout"})
+AT_ONCE = frozenset(
+    {"cancel", "history", "get_result", "ended", "cluster", "targets", "engines", "ids", "timeout", "executor"}
+)
 """What neither waits nor asks anybody: it is as it is in ``RemoteController``."""
+
+
+_END = object()
 
 
 class AsyncEngines:
@@ -56,6 +61,15 @@ class AsyncEngines:
         if isinstance(key, str) and ":" not in key:
             return self.pull(key)
         return AsyncEngines(self._engines[key])
+
+    async def imap(self, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
+        """The values of a map one by one, for ``async for``; see ``RemoteController.imap``."""
+        values = self._engines.imap(*args, **kwargs)
+        try:
+            while (value := await asyncio.to_thread(next, values, _END)) is not _END:
+                yield value
+        finally:
+            await asyncio.to_thread(values.close)
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self._engines, name)

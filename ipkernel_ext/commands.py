@@ -219,13 +219,7 @@ def _controller(options: argparse.Namespace, config: Config) -> int:
         print(f"controller listens at {url} (pid {os.getpid()})")
         print(f"  engines join with:  ipengine{profiles.option(place.profile)}")
         print(f"  clients connect by: %load_ext ipkernel_ext in IPython, or RemoteController({profile}) in a script")
-        if tcp:
-            print(f"for other hosts it listens at {' and '.join(tcp)}")
-            print(f"  engines there: copy {place.connection('engine')}, then: ipengine --file=engine.json")
-            print(
-                f"  clients there: copy {place.connection('client')}, "
-                'then: RemoteController(connection_file="client.json")'
-            )
+        _say_tcp(place, tcp)
         print("Ctrl-C ends it.", flush=True)
 
     for name in ("ip", "port"):
@@ -236,6 +230,16 @@ def _controller(options: argparse.Namespace, config: Config) -> int:
 
 
 # ---------------------------------------------------------------- ipengine
+
+
+def _say_tcp(place: Place, tcp: Sequence[str]) -> None:
+    """How other hosts take part, if they are let in."""
+    if tcp:
+        print(f"for other hosts it listens at {' and '.join(tcp)}")
+        print(f"  engines there: copy {place.connection('engine')}, then: ipengine --file=engine.json")
+        print(
+            f'  clients there: copy {place.connection("client")}, then: RemoteController(connection_file="client.json")'
+        )
 
 
 def _engine(options: argparse.Namespace, config: Config) -> int:
@@ -298,6 +302,7 @@ def _start(options: argparse.Namespace, config: Config) -> int:
             cluster.wait_ready(rc, given.cluster.start_timeout)
         took = time.monotonic() - begun
         print(f"{cluster.n} engines of profile {profile!r} are ready after {took:.1f} s", flush=True)
+        _say_tcp(cluster.place, connection.read(cluster.place.connection("client")).tcp)
         if options.daemonize:
             return 0
         print("Ctrl-C ends them.", flush=True)

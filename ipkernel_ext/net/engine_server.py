@@ -358,6 +358,7 @@ class EngineServer:
         self._edge.send(self._core.epoch, [(e.message, e.frames) for e in effects if isinstance(e, Send)])
 
     def _tick(self) -> None:
+        self._descriptors.take()
         with self._lock:
             effects = [*self._core.output(self._output.take()), *self._core.tick(time.monotonic())]
             self._do_control(effects)

@@ -78,7 +78,6 @@ def _warm_up(setup: EngineSetup) -> tuple[Parts, str]:
     trouble = _preload(setup["preload"])
     parts = build(EngineSettings(**setup["settings"]))
     parts.shell.warm_up()
-    gc.collect()
     gc.freeze()
     return parts, trouble
 

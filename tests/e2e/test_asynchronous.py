@@ -1,6 +1,7 @@
 """Coroutines: the same names, and the event loop goes on meanwhile."""
 
 import asyncio
+import itertools
 import time
 
 import pytest
@@ -60,6 +61,20 @@ def test_the_loop_goes_on_and_calls_run_side_by_side(cluster):
     ticks, took = run(cluster, main)
     assert ticks > 5
     assert took < 0.95
+
+
+def test_a_lazy_map_is_an_asynchronous_generator(cluster):
+    async def main(rc):
+        taken = []
+        async for value in rc.imap(abs, itertools.count(0, -1)):
+            taken.append(value)
+            if len(taken) == 100:
+                break
+        with rc.executor() as executor:
+            assert executor.submit(abs, -1).result(20) == 1
+        return taken
+
+    assert run(cluster, main) == list(range(100))
 
 
 def test_cancelling_a_coroutine_cancels_its_tasks(cluster):

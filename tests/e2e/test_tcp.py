@@ -10,7 +10,7 @@ import msgspec
 import psutil
 import pytest
 
-from ipkernel_ext import RemoteController
+from ipkernel_ext import RemoteController, launch
 from ipkernel_ext.config import connection, keys
 from ipkernel_ext.config.place import Place
 from ipkernel_ext.errors import AuthenticationError, NotConnected
@@ -356,3 +356,20 @@ def test_secrets_are_in_their_files_only(cluster, command):
         shown += [process.stdout.read(), process.stderr.read()]
     for secret in secrets:
         assert not any(secret in text for text in [*shown, *cluster.said])
+
+
+def test_a_cluster_listens_where_its_profile_says(ipython_dir, command):
+    directory = ipython_dir / "profile_default"
+    directory.mkdir(parents=True)
+    (directory / "ipcontroller_config.py").write_text("c.ParallelController.ip = '127.0.0.1'\n")
+    cluster = command("ipcluster", "start", "-n", "1")
+    said = [cluster.stdout.readline() for _ in range(5)]
+    assert said[1].startswith("for other hosts it listens at tcp://127.0.0.1:")
+    assert "engine.json" in said[2]
+    address = said[1].split()[-1]
+    with RemoteController(address) as rc:
+        assert rc.status()["controller"]["address"] == address
+        assert rc.execute("6 * 7").values == [42]
+    with launch(n=1) as private:
+        assert private.execute("1")
+        assert private.status()["controller"]["address"].startswith("ipc://")
