@@ -88,6 +88,8 @@ class Recovery:
     def _recover(self, task: Task, hint: Hint, now: float) -> None:
         task.attempt = task.attempts = hint.attempt
         task.losses = hint.losses
+        if task.retries:
+            task.boot = None  # it may have gone on to the engine's next life, and may do so again
         if hint.boot == CANCELLED:
             self._ledger.fail_cancelled(task, None if task.attempts else False)
         elif hint.boot == LOST:

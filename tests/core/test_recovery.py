@@ -277,3 +277,21 @@ def test_an_awaited_engine_that_is_restarted_has_left(after: Controller) -> None
     after.agent()
     after.receive("agent", m.EngineExited("b0", m.Exit(signal=9), True))
     assert [(left.engine, left.boot) for left in after.to("ann", m.EngineLeft)] == [(0, "b0")]
+
+
+def test_an_addressed_task_that_may_run_again_does_so_in_the_next_life_also_after_a_restart_in_between() -> None:
+    first = Controller()
+    first.agent()
+    first.engine("b0", agent="agent")
+    first.client()
+    first.submit(0, engines=[0], boots=["b0"], retries=1)
+    first.begun["b0"] = {(ann(0), 1)}
+    first.receive("agent", m.EngineExited("b0", m.Exit(signal=9), True))
+    assert first.results() == {}
+    second = Controller(first)
+    second.agent()
+    second.engine("b1", agent="agent", replaces="b0")
+    second.client(unresolved=[0])
+    second.submit(0, engines=[0], boots=["b0"], retries=1)
+    assert second.results() == {}, "it had begun, so it cannot be told that nothing was run"
+    assert second.tasks("b1") == [(0, 2)]
