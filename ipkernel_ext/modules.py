@@ -15,9 +15,9 @@ from pathlib import Path
 _PACKAGE = __name__.partition(".")[0]
 
 
-def is_own(name: str | None) -> bool:
-    """Whether a module that is loaded here is the user's own."""
-    if not name or name in ("__main__", "builtins"):
+def is_own(name: object) -> bool:
+    """Whether a module of this name is loaded here, and is the user's own."""
+    if not isinstance(name, str) or name in ("__main__", "builtins"):
         return False
     top = name.partition(".")[0]
     if top == _PACKAGE or top in sys.stdlib_module_names:

@@ -434,6 +434,8 @@ def _users_level() -> int:
 
 def _weight(f: Any, size: int) -> str:
     function = getattr(f, "__name__", repr(f))
+    if not callable(f):
+        return f"module {function} weighs more than {size / 1e6:.0f} MB"
     sizes: dict[str, int] = {}
     for name, (value, _) in _brought(f).items():
         try:
@@ -467,16 +469,29 @@ def _value_of(obj: Any) -> _Value:
 
 
 def _pickle_value(obj: Any) -> _Value:
-    stream = io.BytesIO()
+    stream = _Light()
     try:
         _Pickler(stream, 5, by_value=True).dump(obj)
     except KeyboardInterrupt:
         raise
+    except _TooHeavy:
+        return None, _weight(obj, HEAVY)
     except BaseException as error:
         return None, _explain(obj, _named(obj), error)
-    if stream.tell() > HEAVY:
-        return None, _weight(obj, stream.tell())
     return stream.getvalue(), ""
+
+
+class _TooHeavy(Exception):
+    """It weighs more than goes along unasked."""
+
+
+class _Light(io.BytesIO):
+    """Refuses what is heavy before it is copied."""
+
+    def write(self, data: Any) -> int:
+        if self.tell() + memoryview(data).nbytes > HEAVY:
+            raise _TooHeavy
+        return super().write(data)
 
 
 def _stamp(obj: Any) -> Any:
@@ -651,11 +666,12 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def _reduce_named(self, obj: Any) -> Any:
         """What has a name in a module, or is a module."""
+        home: Any
         if isinstance(obj, types.ModuleType):
             home, name = obj.__name__, ""
             by_name = obj is sys.modules.get(home)
         else:
-            home, name = obj.__module__, obj.__qualname__
+            home, name = getattr(obj, "__module__", None), getattr(obj, "__qualname__", "")
             by_name = internals._lookup_module_and_qualname(obj, name) is not None
         own = by_name and modules.is_own(home) and home not in internals.list_registry_pickle_by_value()
         if own and not self._by_value:

@@ -5,7 +5,8 @@ import threading
 import numpy as np
 import pytest
 
-from ipkernel_ext.errors import NoEngines, PayloadError
+from ipkernel_ext import payload
+from ipkernel_ext.errors import CompositeError, NameNotFound, NoEngines, PayloadError
 
 
 def test_push_and_pull(rc):
@@ -71,3 +72,45 @@ def test_what_the_caller_changes_after_sending_does_not_travel(rc):
         result.get()
     assert rc[0].pull("array").sum() == 0
     assert results[1].get() == 0
+
+
+def test_push_is_all_or_nothing_and_takes_names_only(rc):
+    for wrong in ("not a name", "class", "a.b", ""):
+        with pytest.raises(ValueError, match="is not a name of a variable"):
+            rc.push({"fine": 1, wrong: 2})
+    with pytest.raises(TypeError, match="a name is a string"):
+        rc.push({3: 1})
+    assert "fine" not in rc
+
+
+@pytest.mark.parametrize("rc", ["forked", "spawned"], indirect=True)
+def test_a_missing_name_says_where_and_what_is_close(rc):
+    rc[:3].push({"velocity": 1})
+    for missing in (lambda: rc.pull("velocity"), lambda: rc.gather("velocity"), lambda: rc.__delitem__("velocity")):
+        with pytest.raises(CompositeError) as raised:
+            missing()
+        (error,) = raised.value.exceptions
+        assert isinstance(error, NameNotFound) and isinstance(error, NameError) and isinstance(error, KeyError)
+        assert "engine 3" in str(error)
+        rc[:3].push({"velocity": 1})
+    with pytest.raises(NameNotFound, match="no variable 'velocty' on engine 0; did you mean 'velocity'"):
+        rc[0].pull(("velocity", "velocty"))
+    with pytest.raises(NameNotFound, match="no variable 'velocty' on engine 1; did you mean 'velocity'"):
+        del rc[1]["velocty"]
+
+
+def test_a_map_pickles_its_function_once(rc, monkeypatch):
+    pickled = []
+
+    def dumps_function(f):
+        pickled.append(f)
+        return original(f)
+
+    original = payload.dumps_function
+    monkeypatch.setattr(payload, "dumps_function", dumps_function)
+    assert rc.map(lambda x: -x, range(100), chunksize=1) == [-x for x in range(100)]
+    assert len(pickled) == 1
+    for _ in range(2):
+        rc.apply(abs, 1)
+        rc.submit(abs, 1).result()
+    assert len(pickled) == 5

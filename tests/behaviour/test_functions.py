@@ -11,6 +11,7 @@ import warnings
 
 import pytest
 
+from ipkernel_ext import payload
 from ipkernel_ext.errors import PayloadError
 
 
@@ -58,6 +59,7 @@ KINDS = {
     "enum": "import enum\nclass N(enum.IntEnum):\n    ONE = 1\ndef f(x): return x + N.ONE",
     "named tuple": "from typing import NamedTuple\nclass T(NamedTuple):\n    a: int\n    b: int = 1\n"
     "def f(x): return sum(T(x))",
+    "cached partial": "import functools, operator\nf = functools.lru_cache(functools.partial(operator.add, 1))",
     "nested": "def f(x):\n    def g():\n        nonlocal x\n        x += 1\n    g()\n    return x",
     "imports inside": "def f(x):\n    import operator\n    return operator.add(x, 1)",
     "builtin": "import operator\nf = operator.index\nf = (lambda g: lambda x: g(x) + 1)(f)",
@@ -255,6 +257,17 @@ def test_much_that_comes_along_warns_and_names_the_global(elsewhere, module, not
         pytest.raises(PayloadError, match="no module 'heavy', .*brings 'table' along, 16 MB"),
     ):
         elsewhere[0].apply(heavy.f)
+
+
+def test_a_heavy_module_is_not_copied_to_find_that_out(module, monkeypatch):
+    heavy = module("heavy", "import numpy\ntable = numpy.zeros(10**9, dtype='u1')\ndef f(): return table")
+    frames = payload.dumps([lambda: heavy.f(), heavy])
+    assert sum(len(memoryview(frame)) for frame in frames) < 10_000
+    monkeypatch.delitem(sys.modules, "heavy")
+    sys.path_importer_cache.clear()
+    monkeypatch.setattr(sys, "path", sys.path[1:])
+    with pytest.raises(PayloadError, match="cannot rebuild heavy here: .*: module heavy weighs more than 10 MB"):
+        payload.loads(frames)
 
 
 @dataclasses.dataclass

@@ -1,0 +1,140 @@
+"""What only a Jupyter kernel does: interrupts, restarts, widgets."""
+
+import subprocess
+import sys
+
+import pytest
+from jupyter_client.manager import start_new_kernel
+
+IPCLUSTER = [sys.executable, "-c", "from ipkernel_ext.commands import ipcluster; ipcluster()"]
+
+
+class Kernel:
+    """A kernel, and what its cells gave."""
+
+    def __init__(self):
+        self.manager, self.client = start_new_kernel(kernel_name="python3")
+
+    def __call__(self, code):
+        """Run a cell; sets ``printed``, ``shown`` (bundles), ``error`` (its name) and ``value``."""
+        return self.take(self.client.execute(code))
+
+    def take(self, cell, until=""):
+        """Take what a cell gives until it is done, or has printed this."""
+        self.printed, self.shown, self.error, self.value = "", [], None, None
+        while True:
+            message = self.client.get_iopub_msg(timeout=40)
+            if message["parent_header"].get("msg_id") != cell:
+                continue
+            content = message["content"]
+            match message["msg_type"]:
+                case "stream":
+                    self.printed += content["text"]
+                    if until and until in self.printed:
+                        return self.printed
+                case "display_data" | "update_display_data":
+                    self.shown.append(content["data"])
+                case "execute_result":
+                    self.value = content["data"]["text/plain"]
+                case "error":
+                    self.error = content["ename"]
+                case "status" if content["execution_state"] == "idle":
+                    return self.value
+
+    def close(self):
+        self.client.stop_channels()
+        self.manager.shutdown_kernel()
+        self.manager.cleanup_resources()
+        self.manager.context.destroy()
+
+
+@pytest.fixture
+def kernel():
+    kernel = Kernel()
+    kernel("%load_ext ipkernel_ext")
+    yield kernel
+    kernel.close()
+
+
+def test_the_kernels_interrupt_cancels_a_blocking_magic(kernel):
+    kernel("%cluster start -n 2")
+    kernel("%px kept = 1")
+    cell = kernel.client.execute("%px print('begun', flush=True); import time; time.sleep(60)")
+    kernel.take(cell, until="[1] begun")
+    kernel.manager.interrupt_kernel()
+    kernel.take(cell)
+    assert kernel.error == "KeyboardInterrupt"
+    kernel("%pull kept")
+    assert kernel("kept") == "[1, 1]"
+
+
+def test_the_kernels_interrupt_cancels_a_blocking_call(kernel):
+    kernel("from ipkernel_ext import launch\nrc = launch(n=1)\nrc['kept'] = 1\nimport time")
+    cell = kernel.client.execute("print('begun', flush=True); rc.apply(time.sleep, 60)")
+    kernel.take(cell, until="begun")
+    kernel.manager.interrupt_kernel()
+    kernel.take(cell)
+    assert kernel.error == "KeyboardInterrupt"
+    assert kernel("rc['kept']") == "[1]"
+    kernel("rc.close()")
+    assert kernel.error is None
+
+
+def test_a_restarted_kernel_finds_the_running_cluster(kernel):
+    subprocess.run([*IPCLUSTER, "start", "-n", "2", "--daemonize"], check=True, capture_output=True)
+    try:
+        kernel("%px kept = 7")
+        kernel("%px -a -o later import time; time.sleep(0.1); kept += 1")
+        kernel.manager.restart_kernel()
+        kernel.client.wait_for_ready(timeout=40)
+        kernel("%load_ext ipkernel_ext")
+        kernel("%pull kept")
+        assert kernel("kept") == "[8, 8]", "what was sent before goes on, and comes first"
+        kernel("from ipkernel_ext import RemoteController")
+        assert kernel("await (RemoteController.connect())") == "<async RemoteController: 2 engines (0-1)>"
+    finally:
+        subprocess.run([*IPCLUSTER, "stop"], check=True, capture_output=True)
+
+
+def test_progress_is_a_widget(kernel):
+    kernel("%cluster start -n 2")
+    kernel("from ipkernel_ext import RemoteController\nrc = RemoteController()\nimport time")
+    kernel("values = rc.map(time.sleep, [0.2] * 8, progress=True, chunksize=1)")
+    assert any("application/vnd.jupyter.widget-view+json" in shown for shown in kernel.shown)
+    assert kernel.error is None
+    kernel("rc.close()")
+
+
+RICH = """%%px
+from IPython.display import HTML, Markdown, display, update_display
+import pandas, matplotlib.pyplot as plt
+%matplotlib inline
+display(HTML("<b>bold</b>"), Markdown("*it*"))
+display(pandas.DataFrame({"a": [1]}))
+plt.plot([1, 2])
+plt.show()
+handle = display("first", display_id=True)
+handle.update("second")
+{"text": 1}
+"""
+
+
+def test_rich_displays_arrive(kernel):
+    kernel("%cluster start -n 1")
+    kernel(RICH)
+    assert kernel.error is None
+    kinds = [kind for shown in kernel.shown for kind in shown]
+    assert {"text/html", "text/markdown", "image/png"} <= set(kinds)
+    assert any("<table" in shown.get("text/html", "") for shown in kernel.shown)
+    assert "Out[0:1]: {'text': 1}" in kernel.printed
+
+
+def test_cells_may_await(kernel):
+    kernel("from ipkernel_ext import RemoteController, launch\nrc = launch(n=2)")
+    kernel("import asyncio, time")
+    assert kernel("await rc.apply(pow, 2, 3, block=False)") == "[8, 8]"
+    cell = "first = rc.submit(time.sleep, 60)\ntry:\n    await asyncio.wait_for(first, 0.1)\nexcept TimeoutError:\n    "
+    kernel(cell + "late = True\nlate")
+    assert kernel("late, first.cancelled()") == "(True, True)"
+    kernel("rc.close()")
+    assert kernel.error is None

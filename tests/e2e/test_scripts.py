@@ -1,0 +1,74 @@
+"""Scripts: everything of theirs goes along, and they need no ``__main__`` guard."""
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+SCRIPT = """
+import dataclasses
+import functools
+import pathlib
+import sys
+
+from ipkernel_ext import launch
+import beside
+
+SCALE = 3
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    def scaled(self):
+        return Point(self.x * SCALE)
+
+def again(f):
+    @functools.wraps(f)
+    def twice(x):
+        return f(f(x))
+    return twice
+
+@again
+def more(x):
+    return x + 1
+
+def walk(n):
+    return 0 if n == 0 else 1 + walk(n - 1)
+
+rc = launch(n=2, start_method=sys.argv[1])
+assert rc.apply(Point(2).scaled) == [Point(6)] * 2
+assert rc.map(more, range(4)) == [2, 3, 4, 5]
+assert rc.map(walk, [3, 4]) == [3, 4]
+assert rc.submit(beside.double, 4).result() == 8
+assert type(rc[0].apply(beside.Box)) is beside.Box
+assert rc.apply(lambda: (sys.executable, sys.path, str(pathlib.Path.cwd()))) == [
+    (sys.executable, sys.path, str(pathlib.Path.cwd()))
+] * 2
+sys.path.insert(0, "later")
+import only_later
+assert rc[0].apply(only_later.f) == "sent"
+rc.close()
+print("ended well")
+"""
+
+
+@pytest.mark.parametrize("start_method", ["fork", "spawn"])
+def test_a_script_without_a_guard(tmp_path, start_method):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    (tmp_path / "beside.py").write_text("class Box: pass\ndef double(x): return 2 * x\n")
+    (tmp_path / "later").mkdir()
+    (tmp_path / "later" / "only_later.py").write_text(
+        textwrap.dedent(
+            """
+            def f():
+                return text()
+            def text():
+                return "sent"
+            """
+        )
+    )
+    done = subprocess.run(
+        [sys.executable, "script.py", start_method], cwd=tmp_path, capture_output=True, text=True, timeout=50
+    )
+    assert (done.stdout, done.stderr) == ("ended well\n", "")
