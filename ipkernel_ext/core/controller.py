@@ -116,7 +116,7 @@ class ControllerCore:
         self._functions = FunctionStore()
         self._ledger = ledger = Ledger(out, roster, self._functions)
         self._dispatch = dispatch = Dispatch(out, roster, ledger, self._functions)
-        self._recovery = Recovery(out, roster, ledger, dispatch, self._functions, journal or {}, now, result_ttl)
+        self._recovery = Recovery(out, roster, jobs, ledger, dispatch, self._functions, journal or {}, now, result_ttl)
         self._lives = Lives(out, roster, jobs, dispatch, self._recovery, host, engine_grace)
 
     # ------------------------------------------------------------ stimuli

@@ -224,15 +224,15 @@ class Dispatch:
                 self._ledger.unassigned(task)
                 self.place(task, now, first=True)
 
-    def lose(self, task: Task, engine: int, exit: Exit, started: bool | None, now: float) -> None:
-        """The engine that had this task is dead."""
+    def lose(self, task: Task, engine: int, exit: Exit, started: bool | None, now: float, first: bool = True) -> None:
+        """The engine that had this task is dead. ``first``: what may go on goes before what is queued."""
         task.losses += started is not False
         task.cleared = task.cleared and started is False
         if task.cancelled or task.cleared:
             self._ledger.fail_cancelled(task, started)
         elif self._may_go_on(task, started, now):
             self._ledger.unassigned(task)
-            self.place(task, now, first=True)
+            self.place(task, now, first)
         else:
             self._ledger.fail_lost(task, engine, exit, started)
 

@@ -93,6 +93,11 @@ class Jobs:
                 return block
         return None
 
+    def seat_of(self, id: int) -> str | None:
+        """What an id that nobody has is to be enlisted under: its rank's seat, while others of its job are here."""
+        block = next((block for block in self._all() if id in block.ids and block.here), None)
+        return None if block is None else block.seat(id)
+
     # ------------------------------------------------------------ ranks come and go
 
     def id_for(self, record: EngineRecord) -> int:
@@ -133,6 +138,7 @@ class Jobs:
         if block is None or block.base != base:
             return
         block.size = record.size
+        self._roster.next_id = max(self._roster.next_id, block.ids.stop)
         block.here[record.rank] = engine.boot
         block.hosts.add(record.host)
         self._blocks[_key(record)] = block

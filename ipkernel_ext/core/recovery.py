@@ -13,6 +13,7 @@ from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.dispatch import Dispatch
 from ipkernel_ext.core.effects import Enlist, Journal
 from ipkernel_ext.core.functions import FunctionStore
+from ipkernel_ext.core.jobs import Jobs
 from ipkernel_ext.core.ledger import CANCELLED, LOST, Ledger
 from ipkernel_ext.core.messages import Exit, Hint, TaskId
 from ipkernel_ext.core.outbox import Outbox
@@ -30,6 +31,7 @@ class Recovery:
         self,
         out: Outbox,
         roster: Roster,
+        jobs: Jobs,
         ledger: Ledger,
         dispatch: Dispatch,
         functions: FunctionStore,
@@ -39,6 +41,7 @@ class Recovery:
     ) -> None:
         self._out = out
         self._roster = roster
+        self._jobs = jobs
         self._ledger = ledger
         self._dispatch = dispatch
         self._functions = functions
@@ -99,7 +102,7 @@ class Recovery:
             self._dispatch.place(task, now)  # nobody has it: that engine said hello, and would have said so
         elif hint.boot in self._roster.dead or not self._roster.recovery_until:
             task.hint = hint
-            self._resolve(hint.boot, [task], self._roster.exit_of(hint.boot, UNKNOWN), now)
+            self._resolve(hint.boot, [task], self._roster.exit_of(hint.boot, UNKNOWN), now, first=False)
         else:
             self._ledger.hold(task, hint.boot, hint)
 
@@ -220,7 +223,7 @@ class Recovery:
         exit = self._roster.exit_of(boot, NOT_BACK.detail)
         vacancy = self._roster.vacant.pop(boot, None)
         if vacancy is not None:
-            self._out.add(Enlist(vacancy.id, None))
+            self._out.add(Enlist(vacancy.id, self._jobs.seat_of(vacancy.id)))
             if vacancy.agent is None:
                 self._roster.tell_clients(m.EngineLeft(vacancy.id, boot, exit))
         self._resolve(boot, self._ledger.release(boot), exit, now)
@@ -235,13 +238,13 @@ class Recovery:
         for task in self._ledger.release(boot):
             self._ledger.hold(task, heir, task.hint)
 
-    def _resolve(self, boot: str, tasks: Sequence[Task], exit: Exit, now: float) -> None:
-        """These were held for a boot that will not come."""
+    def _resolve(self, boot: str, tasks: Sequence[Task], exit: Exit, now: float, first: bool = True) -> None:
+        """These were held for a boot that will not come; or, not ``first``, are replayed one by one, in their order."""
         there = [task for task in tasks if task.hint is not None]
         begun = self._roster.started(boot, [(t.id, t.hint.attempt) for t in there if t.hint is not None])
         for task, started in zip(reversed(there), reversed(begun), strict=True):
             assert task.hint is not None
-            self._dispatch.lose(task, task.hint.engine, exit, started, now)
+            self._dispatch.lose(task, task.hint.engine, exit, started, now, first)
         for task in tasks:
             if task.hint is None:
                 self._ledger.fail_lost(task, -1 if task.engine is None else task.engine, exit, False)

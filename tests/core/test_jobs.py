@@ -187,3 +187,17 @@ def test_two_engines_of_one_rank_do_not_share_an_id() -> None:
     assert controller.to("twin", m.WelcomeEngine) == [m.WelcomeEngine(2)]
     controller.ended("twin")
     assert sorted(controller.enlisted) == [0, 1]
+
+
+def test_the_seat_of_a_rank_that_died_with_the_controller_stays_its_jobs() -> None:
+    first = Controller()
+    job = Job("a", 4)
+    job.come(first)
+    second = Controller(first)
+    job.come(second, [0, 1, 2])
+    second.wait(11.0)  # the last rank does not come
+    second.ended(job.boot(1))
+    third = Controller(second)
+    job.come(third, [0, 2])
+    third.engine("other")
+    assert third.to("other", m.WelcomeEngine) == [m.WelcomeEngine(4)]
