@@ -29,7 +29,7 @@ from typing import Any
 from ipkernel_ext.core import failures, status
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.dispatch import Dispatch
-from ipkernel_ext.core.effects import Drop, Effect, Peer, Stop
+from ipkernel_ext.core.effects import Drop, Effect, Expire, Peer, Stop
 from ipkernel_ext.core.functions import FunctionStore
 from ipkernel_ext.core.jobs import Jobs, is_seat
 from ipkernel_ext.core.ledger import Ledger
@@ -73,9 +73,10 @@ class ControllerCore:
         Monotonic clock, seconds; as in every method.
     begun
         Looks up what an engine had begun.
-    journal, enlisted
-        What the journal of the controller's earlier life holds: where tasks went, and which boot
-        (or rank of an MPI job) has which engine id.
+    journal, enlisted, expired
+        What the journal of the controller's earlier life holds: where tasks went, which boot (or rank of
+        an MPI job) has which engine id, and up to which number tasks of clients that were away for too
+        long were dropped.
     recovery_window : float
         Seconds in which tasks handed out by an earlier life wait for their engine.
     engine_grace : float
@@ -94,6 +95,7 @@ class ControllerCore:
         begun: Begun,
         journal: dict[TaskId, Hint] | None = None,
         enlisted: dict[int, str] | None = None,
+        expired: dict[str, int] | None = None,
         recovery_window: float = 10.0,
         engine_grace: float = 60.0,
         result_ttl: float = 86400.0,
@@ -112,6 +114,7 @@ class ControllerCore:
         until = now + recovery_window if journal or enlisted else 0.0
         boots = {id: name for id, name in (enlisted or {}).items() if not is_seat(name)}
         self._roster = roster = Roster(out, begun, boots, until)
+        roster.departed.update(expired or {})
         self._jobs = jobs = Jobs(out, roster, enlisted or {})
         self._functions = FunctionStore()
         self._ledger = ledger = Ledger(out, roster, self._functions)
@@ -372,6 +375,7 @@ class ControllerCore:
             if now >= client.away_since + self._ttl:
                 del self._absent[client.id]
                 self._ledger.dismiss(client, now)
+                self._out.add(Expire(client.id, client.expired))
             else:
                 since.append(client.away_since)
         self._absent_due = min(since) + self._ttl if since else None

@@ -40,6 +40,13 @@ class Enlist(NamedTuple):
     boot: str | None
 
 
+class Expire(NamedTuple):
+    """Write down up to which number a client's tasks were dropped; None: it need not be known any more."""
+
+    client: str
+    number: int | None
+
+
 class Watch(NamedTuple):
     """Tell the core when this local process ends."""
 
@@ -112,6 +119,7 @@ Effect = (
     | Drop
     | Journal
     | Enlist
+    | Expire
     | Watch
     | Stop
     | Log

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from ipkernel_ext.core.effects import Peer
+from ipkernel_ext.core.effects import Expire, Peer
 from ipkernel_ext.core.messages import EngineRecord, Exit, TaskId
 from ipkernel_ext.core.outbox import Outbox
 from ipkernel_ext.core.queues import Queue, Task
@@ -229,7 +229,9 @@ class Roster:
         """A client is gone for good, with all numbers up to this one."""
         self.departed[client] = max(highest, self.departed.pop(client, -1))
         if len(self.departed) > REMEMBERED:
-            del self.departed[next(iter(self.departed))]
+            oldest = next(iter(self.departed))
+            del self.departed[oldest]
+            self._out.add(Expire(oldest, None))
 
     def check(self) -> None:
         """Assert that the tables agree."""

@@ -22,7 +22,7 @@ from ipkernel_ext.config.keys import ClusterKeys
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core import wire
 from ipkernel_ext.core.controller import ControllerCore
-from ipkernel_ext.core.effects import Drop, Effect, Enlist, Journal, Log, Peer, Send, Stop, Watch
+from ipkernel_ext.core.effects import Drop, Effect, Enlist, Expire, Journal, Log, Peer, Send, Stop, Watch
 from ipkernel_ext.errors import ParallelError, ProtocolError
 from ipkernel_ext.net import tcp
 from ipkernel_ext.net.begun import read_begun
@@ -78,6 +78,7 @@ class ControllerServer:
             begun=self._begun,
             journal=journal.tasks,
             enlisted=journal.engines,
+            expired=journal.clients,
             **options,
         )
         self._decode = wire.Decoder(m.FromPeer).decode
@@ -274,6 +275,8 @@ class ControllerServer:
                     self._journal.write_task(task, hint)
                 case Enlist(engine, boot):
                     self._journal.write_engine(engine, boot)
+                case Expire(client, number):
+                    self._journal.write_client(client, number)
                 case Watch(boot, pid):
                     self._watch(boot, pid)
                 case Drop(peer):

@@ -20,7 +20,7 @@ _HEADER = struct.Struct("<8sQ")
 _MAGIC = b"IPKJRNL1"
 _SLOT = struct.Struct("<x16sQi16sII")  # client, number, engine, boot, attempt, losses
 _SIZE = 64
-_FREE, _TASK, _ENGINE = 0, 1, 2
+_FREE, _TASK, _ENGINE, _CLIENT = 0, 1, 2, 3
 _GROWTH = 4096  # slots
 
 
@@ -35,6 +35,8 @@ class JournalFile:
         Where tasks went, as an earlier life left it.
     engines : dict
         Engine id to boot, as an earlier life left it.
+    clients : dict
+        Up to which number tasks of a client were dropped, as an earlier life left it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -49,8 +51,10 @@ class JournalFile:
             _HEADER.pack_into(self._map, 0, _MAGIC, 0)
         self.tasks: dict[TaskId, Hint] = {}
         self.engines: dict[int, str] = {}
+        self.clients: dict[str, int] = {}
         self._task_slots: dict[TaskId, int] = {}
         self._engine_slots: dict[int, int] = {}
+        self._client_slots: dict[str, int] = {}
         self._free: list[int] = []
         self._read()
 
@@ -66,6 +70,10 @@ class JournalFile:
                 id = TaskId(client.rstrip(b"\0").decode(), number)
                 self.tasks[id] = hint
                 self._task_slots[id] = offset
+            elif kind == _CLIENT:
+                name = client.rstrip(b"\0").decode()
+                self.clients[name] = number
+                self._client_slots[name] = offset
             else:
                 self.engines[engine] = hint.boot
                 self._engine_slots[engine] = offset
@@ -104,6 +112,20 @@ class JournalFile:
         self._map[slot] = _FREE
         _SLOT.pack_into(self._map, slot, b"", 0, engine, boot.encode(), 0, 0)
         self._map[slot] = _ENGINE
+
+    def write_client(self, client: str, number: int | None) -> None:
+        """Tasks of this client up to this number were dropped; None: it need not be known any more."""
+        slot = self._client_slots.get(client)
+        if number is None:
+            if slot is not None:
+                self._release(slot)
+                del self._client_slots[client]
+            return
+        if slot is None:
+            slot = self._client_slots[client] = self._take()
+        self._map[slot] = _FREE
+        _SLOT.pack_into(self._map, slot, client.encode(), number, -1, b"", 0, 0)
+        self._map[slot] = _CLIENT
 
     def _release(self, slot: int) -> None:
         self._map[slot] = _FREE

@@ -7,7 +7,7 @@ from typing import Any
 
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.controller import ControllerCore
-from ipkernel_ext.core.effects import Effect, Enlist, Journal, Send
+from ipkernel_ext.core.effects import Effect, Enlist, Expire, Journal, Send
 from ipkernel_ext.core.messages import Hint, TaskId
 from ipkernel_ext.core.wire import Frame
 
@@ -21,6 +21,7 @@ class Controller:
     def __init__(self, before: Controller | None = None, **options: Any) -> None:
         self.journal: dict[TaskId, Hint] = before.journal if before else {}
         self.enlisted: dict[int, str] = before.enlisted if before else {}
+        self.expired: dict[str, int] = before.expired if before else {}
         self.begun: dict[str, set[tuple[TaskId, int]]] = before.begun if before else {}
         self.now: float = before.now if before else 0.0
         self.sent: list[tuple[Any, Any]] = []  # (peer, message) of the last stimulus
@@ -33,6 +34,7 @@ class Controller:
             begun=self.begun.get,
             journal=dict(self.journal),
             enlisted=dict(self.enlisted),
+            expired=dict(self.expired),
             **options,
         )
 
@@ -46,6 +48,10 @@ class Controller:
                     self.journal.pop(task, None)
                 case Journal(task, hint) if hint is not None:
                     self.journal[task] = hint
+                case Expire(client, None):
+                    self.expired.pop(client, None)
+                case Expire(client, number) if number is not None:
+                    self.expired[client] = number
                 case Enlist(engine, None):
                     self.enlisted.pop(engine, None)
                 case Enlist(engine, boot) if boot is not None:

@@ -295,3 +295,19 @@ def test_an_addressed_task_that_may_run_again_does_so_in_the_next_life_also_afte
     second.submit(0, engines=[0], boots=["b0"], retries=1)
     assert second.results() == {}, "it had begun, so it cannot be told that nothing was run"
     assert second.tasks("b1") == [(0, 2)]
+
+
+def test_what_was_dropped_while_its_client_was_away_is_not_run_again_by_a_later_life() -> None:
+    first = Controller(result_ttl=5.0)
+    first.engine("b0")
+    first.client()
+    first.submit(0)
+    first.left("ann")
+    first.result(0)
+    first.wait(6.0)
+    second = Controller(first)
+    second.engine("b0")
+    second.client(unresolved=[0])
+    second.submit(0)
+    assert second.tasks("b0") == []
+    assert second.failure(0).kind == "ResultExpired"

@@ -61,3 +61,16 @@ def test_what_an_engine_began(tmp_path):
     assert (TaskId("c", SLOTS + 9), 1) in known
     assert (TaskId("c", 0), 1) not in known
     begun.close()
+
+
+def test_clients_are_there_in_the_next_life(tmp_path):
+    path = tmp_path / "journal"
+    journal = JournalFile(path)
+    journal.write_client("ann", 7)
+    journal.write_client("bob", 3)
+    journal.write_client("ann", 2**40)
+    journal.write_client("bob", None)
+    journal.close()
+    again = JournalFile(path)
+    assert (again.clients, again.engines, again.tasks) == ({"ann": 2**40}, {}, {})
+    again.close()

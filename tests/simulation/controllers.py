@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core import wire
 from ipkernel_ext.core.controller import ControllerCore
-from ipkernel_ext.core.effects import Drop, Effect, Enlist, Journal, Log, Send, Stop, Watch
+from ipkernel_ext.core.effects import Drop, Effect, Enlist, Expire, Journal, Log, Send, Stop, Watch
 from ipkernel_ext.core.messages import Hint, TaskId
 from tests.simulation.actor import Actor
 from tests.simulation.network import Connection
@@ -27,6 +27,7 @@ class Disk:
         self.epoch = 0
         self.journal: dict[TaskId, Hint] = {}
         self.enlisted: dict[int, str] = {}
+        self.expired: dict[str, int] = {}
 
     def do(self, effect: Effect) -> None:
         """Write down."""
@@ -40,6 +41,11 @@ class Disk:
                 self.enlisted.pop(effect.engine, None)
             else:
                 self.enlisted[effect.engine] = effect.boot
+        elif isinstance(effect, Expire):
+            if effect.number is None:
+                self.expired.pop(effect.client, None)
+            else:
+                self.expired[effect.client] = effect.number
 
 
 class SimController(Actor):
@@ -62,6 +68,7 @@ class SimController(Actor):
             begun=world.begun_of,
             journal=dict(disk.journal),
             enlisted=dict(disk.enlisted),
+            expired=dict(disk.expired),
             **world.options,
         )
         self._set_timer()
@@ -145,7 +152,7 @@ class SimController(Actor):
                 self.world.trace(self.name, f"{peer} < {_short(message)}")
                 self.world.note_loss(message)
                 out.setdefault(str(peer), []).append((message, frames))
-            case Journal() | Enlist():
+            case Journal() | Enlist() | Expire():
                 self.disk.do(effect)
             case Watch(boot, pid):
                 self.watched[boot] = pid
