@@ -134,7 +134,7 @@ def test_cells_may_await(kernel):
     kernel("import asyncio, time")
     assert kernel("await rc.apply(pow, 2, 3, block=False)") == "[8, 8]"
     cell = "first = rc.submit(time.sleep, 60)\ntry:\n    await asyncio.wait_for(first, 0.1)\nexcept TimeoutError:\n    "
-    kernel(cell + "late = True\nlate")
-    assert kernel("late, first.cancelled()") == "(True, True)"
+    kernel(cell + "late = True")
+    assert kernel("late, first.wait(20), first.cancelled()") == "(True, True, True)"
     kernel("rc.close()")
     assert kernel.error is None
