@@ -64,6 +64,8 @@ def _statements(frame: types.FrameType, name: str, fromlist: tuple[str, ...]) ->
             wanted = instruction.argval
         elif instruction.opname.startswith("STORE_"):
             stored = instruction.argval
+            if isinstance(stored, tuple):  # Python joins it with the instruction that follows
+                stored = stored[0]
             if fromlist:
                 yield f"from {name} import {wanted} as {stored}"
             elif wanted or stored != name.partition(".")[0]:

@@ -39,6 +39,18 @@ def test_the_same_names_are_bound_here_and_there(rc, indent):
         assert ok == "a/b"
 
 
+def test_names_that_are_used_at_once(rc):
+    with rc.sync_imports():
+        import json
+
+        first = json
+        from json import dumps, loads
+
+        pair = (dumps, loads)
+    assert first.dumps is pair[0]
+    assert rc[0].keys() == ["dumps", "json", "loads"]
+
+
 def test_star_and_some_targets(rc):
     exec("with rc.sync_imports(targets=1):\n    from math import *", {"rc": rc})
     assert "tau" in rc[1]
