@@ -210,6 +210,7 @@ def what_comes_after_a_failure_runs(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Dependencies, "ended", lambda self, id, error: ended(self, id, ""))
 
 
+@pytest.mark.timeout(300)  # some are rare
 @pytest.mark.parametrize("name", BUGS)
 def test_the_simulation_finds(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     BUGS[name](monkeypatch)
