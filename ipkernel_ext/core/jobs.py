@@ -156,17 +156,20 @@ class Jobs:
             and not any(block.ids.start < ids.stop and ids.start < block.ids.stop for block in self._all())
         )
 
-    def leave(self, engine: Engine) -> None:
-        """An engine is gone; its id is kept for its job while others of that are here."""
+    def leave(self, engine: Engine) -> str | None:
+        """An engine is gone; the seat under which its id is kept for its job, while others of that are here.
+
+        It is for the caller to enlist, in one go: between two steps the controller may be killed.
+        """
         rank = engine.record.rank
         block = next((b for b in self._all() if rank is not None and b.here.get(rank) == engine.boot), None)
         if block is None or rank is None:
-            return
+            return None
         del block.here[rank]
-        if not block.here:
-            self._drop(block)
-        elif self._is_unused(engine.id):
-            self._out.add(Enlist(engine.id, block.seat(engine.id)))
+        if block.here:
+            return block.seat(engine.id)
+        self._drop(block)
+        return None
 
     def _drop(self, block: Block) -> None:
         for key in [key for key, other in self._blocks.items() if other is block]:

@@ -212,8 +212,7 @@ class Lives:
         if restarting is not None:
             roster.vacant[engine.boot] = Vacancy(engine.id, restarting)
         else:
-            self._out.add(Enlist(engine.id, None))
-        self._jobs.leave(engine)
+            self._out.add(Enlist(engine.id, self._jobs.leave(engine)))
         self._out.log(f"engine {engine.id} is lost: {how(exit)}", logging.WARNING)
         self._recovery.engine_is_dead(engine)
         self._dispatch.abandon(engine, exit, now)
