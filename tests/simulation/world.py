@@ -64,6 +64,7 @@ class World:
         self.ended: set[TaskId] = set()  # tasks whose user code ended without an error
         self.given_back: set[TaskId] = set()
         self.given_up: set[TaskId | str] = set()  # tasks and boots that some controller called lost
+        self.called_off: set[TaskId] = set()  # tasks that some controller called cancelled
         self.faulty = True
         self.lines: deque[str] = deque(maxlen=9000)
         self._hash = hashlib.blake2b(digest_size=8)
@@ -339,6 +340,8 @@ class World:
             self.given_up.add(message.boot)
         elif isinstance(message, m.Result) and message.failure and message.failure.kind == "EngineLost":
             self.given_up.add(message.task)
+        elif isinstance(message, m.Result) and message.failure and message.failure.kind == "TaskCancelled":
+            self.called_off.add(message.task)
 
     def _asked(self, id: TaskId) -> Asked:
         return next(client for client in self.clients if client.name == id.client).asked[id.number]
@@ -388,11 +391,12 @@ class World:
     def _may_fail(self, task: TaskId, id: TaskId) -> bool:
         """Whether a task cannot run that was to come after another one.
 
-        What another client has collected is not known to the controller any more; and it may call
-        one lost whose result its client has, and waits only for the output.
+        What another client has collected is not known to the controller any more; and it may call one
+        lost (or cancelled, if it was) whose result its client has, and waits only for the output.
         """
         result = self._asked(id).result
-        return result is None or result.failure is not None or id.client != task.client or id in self.given_up
+        unknown = id.client != task.client or id in self.given_up or id in self.called_off
+        return result is None or result.failure is not None or unknown
 
     def _somebody_cleared(self) -> bool:
         return any(client._request for client in self.clients)
