@@ -6,6 +6,7 @@ Nothing is decided here but what to say to a person at a terminal.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import json
 import logging
@@ -290,7 +291,7 @@ def _several_engines(options: argparse.Namespace) -> int:
 
 
 def _start(options: argparse.Namespace, config: Config) -> int:
-    from ipkernel_ext.launcher import Cluster
+    from ipkernel_ext.launcher import Cluster, stop_profile
 
     profile = options.profile or "default"
     given = settings.settings_of(config)
@@ -314,7 +315,8 @@ def _start(options: argparse.Namespace, config: Config) -> int:
         return 0
     except BaseException:
         if options.daemonize:
-            _stop(options, config)
+            with contextlib.suppress(ParallelError):
+                stop_profile(profile)
         raise
     finally:
         if not options.daemonize:

@@ -14,7 +14,9 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
+import weakref
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -26,6 +28,7 @@ from ipkernel_ext.config.place import Place, is_running
 from ipkernel_ext.config.resolved import Settings
 from ipkernel_ext.errors import AlreadyRunning, EngineStartError, NotConnected
 from ipkernel_ext.nursery import open_files, register
+from ipkernel_ext.nursery.children import tail
 from ipkernel_ext.nursery.orders import Orders
 from ipkernel_ext.nursery.orders import write as write_orders
 from ipkernel_ext.remote import RemoteController
@@ -43,7 +46,10 @@ def private_settings(profile: str | None, options: Mapping[str, Any]) -> Setting
     return settings.settings_of(config)
 
 
+START = 60.0  # seconds a controller has to listen
+LISTENS = 5.0  # seconds it has at least, however short the time that engines are given
 STOP = 15.0  # seconds a cluster has to end
+PATH = 64 * 1024  # bytes, at most, of PYTHONPATH; what an engine sees is in its orders
 
 
 class Cluster:
@@ -80,15 +86,16 @@ class Cluster:
         self.n = self.settings.cluster.engines if n is None else n
         self.place = Place.private() if profile is None else Place.of_profile(profile)
         self._owned = owned
-        self._cwd = os.path.abspath(cwd or os.getcwd())
+        self._cwd = _directory(cwd)
         self._env = dict(os.environ if env is None else {**os.environ, **env})
         self._pythonpath = self._env.get("PYTHONPATH")
         self._path = list(sys.path) if own_path else None
         if own_path:
-            self._env["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)
+            home = str(Path(__file__).parent.parent)
+            self._env["PYTHONPATH"] = os.pathsep.join([home, *(path or os.getcwd() for path in sys.path)])[:PATH]
         self._agent: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
+    def start(self, timeout: float = START) -> None:  # seconds
         """Start the controller and the engines; returns when the controller listens.
 
         Raises
@@ -103,12 +110,17 @@ class Cluster:
         if running is not None:
             raise AlreadyRunning(
                 f"a cluster of profile {self.place.profile!r} runs already (pid {running.pid}); "
-                "`ipcluster stop` ends it",
+                f"`ipcluster stop{profiles.option(self.place.profile)}` ends it",
                 running.pid,
             )
         self.place.make()
         self.place.clear_logs()
-        self._agent = _start_agent(self.place, self._orders(), self._cwd, self._env)
+        try:
+            self._agent = _start_agent(self.place, self._orders(), self._cwd, self._env, timeout)
+        except EngineStartError:
+            if self.place.profile is None and self.place.controller_pid() is None:
+                self.place.sweep()
+            raise
 
     def _orders(self) -> Orders:
         place, given = self.place, self.settings
@@ -154,7 +166,23 @@ class Cluster:
         try:
             rc.wait_for_engines(self.n, timeout)
         except TimeoutError as error:
-            raise EngineStartError(f"{error}; logs are in {self.place.logs}") from None
+            said = [tail(str(self.place.logs / name), 5) for name in ("zygote.log", "engine-0.log")]
+            lines = "".join(f"\n{text}" for text in said if text)
+            raise EngineStartError(f"{error}{lines}") from None
+
+    def tell_end(self, rc: RemoteController) -> None:
+        """Let a client know when the agent ends, however it does: nobody starts a private controller again."""
+        agent = self._agent
+        assert agent is not None
+        give_up = weakref.WeakMethod(rc.give_up)
+
+        def watch() -> None:
+            agent.wait()
+            told = give_up()
+            if told is not None:
+                told("its agent has ended")
+
+        threading.Thread(target=watch, name="ipkernel_ext launcher", daemon=True).start()
 
     def poll(self) -> bool:
         """Whether it still runs."""
@@ -173,11 +201,15 @@ class Cluster:
             self.stop()
 
 
-def _start_agent(place: Place, orders: Orders, cwd: str, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def _start_agent(
+    place: Place, orders: Orders, cwd: str, env: Mapping[str, str], timeout: float = START
+) -> subprocess.Popen[bytes]:
     """Start an agent; returns when its controller listens.
 
     Raises
     ------
+    AlreadyRunning
+        Another agent is at work there.
     EngineStartError
         It does not start; carries the end of the log. Nothing is left.
     """
@@ -193,25 +225,52 @@ def _start_agent(place: Place, orders: Orders, cwd: str, env: Mapping[str, str])
             start_new_session=True,
         )
     assert agent.stdin is not None and agent.stdout is not None
-    agent.stdin.write(write_orders(orders))
-    agent.stdin.flush()
+    _lives[agent.pid] = os.dup(agent.stdin.fileno())
+    with agent.stdin:
+        agent.stdin.write(write_orders(orders))
     with agent.stdout:
-        line = agent.stdout.readline()
+        came, _, _ = select.select([agent.stdout], [], [], timeout)
+        line = agent.stdout.readline() if came else b""
     said = problems.read_text()[-2000:] if problems.exists() else ""
-    answer = json.loads(line) if line.strip() else {"error": said or "the agent ended without a word"}
+    otherwise = said or ("the agent ended without a word" if came else f"nothing came of it within {timeout:g} s")
+    answer = json.loads(line) if line.strip() else {"error": otherwise}
     if "error" in answer:
         _end(agent)
+    if "pid" in answer:
+        raise AlreadyRunning(
+            f"{answer['error']}; `ipcluster stop{profiles.option(place.profile)}` ends it", int(answer["pid"])
+        )
+    if "error" in answer:
         raise EngineStartError(f"the cluster does not start: {answer['error']}")
     if not orders["owned"]:
-        agent.stdin.close()
+        _let_go(agent)
         agent.returncode = 0  # it goes on without us
     return agent
 
 
+_lives: dict[int, int] = {}
+"""By the pid of each agent that this process owns: the descriptor whose end it takes for this process's end."""
+
+
+def _let_go(agent: subprocess.Popen[bytes]) -> None:
+    life = _lives.pop(agent.pid, None)
+    if life is not None:
+        os.close(life)
+
+
+def _own_nothing() -> None:
+    """A fork of this process does not keep clusters alive when this one is gone."""
+    for life in _lives.values():
+        os.close(life)
+    _lives.clear()
+
+
+os.register_at_fork(after_in_child=_own_nothing)
+
+
 def _end(agent: subprocess.Popen[bytes]) -> None:
     """End an agent, and so all that it has started."""
-    if agent.stdin is not None and not agent.stdin.closed:
-        agent.stdin.close()
+    _let_go(agent)
     if agent.poll() is None:
         agent.send_signal(signal.SIGTERM)
     try:
@@ -221,13 +280,30 @@ def _end(agent: subprocess.Popen[bytes]) -> None:
         agent.wait()
 
 
+def _directory(cwd: str | Path | None) -> str:
+    """Where engines are to begin.
+
+    Raises
+    ------
+    ValueError
+        It is no directory.
+    """
+    try:
+        path = os.path.abspath(cwd if cwd is not None else os.getcwd())
+    except FileNotFoundError:
+        raise ValueError("the working directory has been removed; change to another one first") from None
+    if not os.path.isdir(path):
+        raise ValueError(f"engines cannot begin in {path}: that is no directory")
+    return path
+
+
 def find(place: Place) -> connection.Connection | None:
     """The cluster that runs at this place, or None. What a dead one left is no cluster."""
     try:
         found = connection.read(place.connection("client"))
     except NotConnected:
         return None
-    return found if is_running(found.pid) else None
+    return found if process_of(place) is not None else None
 
 
 def adopt(place: Place) -> bool:
@@ -243,7 +319,15 @@ def adopt(place: Place) -> bool:
     left = register.read(place.register)
     if left is None or left.agent.runs() or not left.living():
         return False
-    _start_agent(place, {**left.orders, "adopt": True}, left.orders["setup"]["cwd"], os.environ)
+    cwd = left.orders["setup"]["cwd"]
+    try:
+        _start_agent(place, {**left.orders, "adopt": True}, cwd if os.path.isdir(cwd) else "/", os.environ)
+    except AlreadyRunning:
+        return False  # another command was faster
+    except EngineStartError:
+        if place.register.exists():
+            raise
+        return False  # it was stopped meanwhile
     return True
 
 
@@ -279,8 +363,7 @@ def stop_profile(profile: str | None) -> bool:
 
 def process_of(place: Place) -> int | None:
     """The process whose end is the cluster's: its agent, or a controller started by hand. None: none runs."""
-    running = find(place)
-    return None if running is None else place.agent_pid() or running.pid
+    return place.agent_pid() or place.controller_pid()
 
 
 def launch(
@@ -326,13 +409,14 @@ def launch(
     if start_method is not None:
         config["start_method"] = start_method
     cluster = Cluster(n, cwd=cwd, env=env, settings=private_settings(profile, config))
-    cluster.start()
+    cluster.start(max(timeout, LISTENS))
     try:
         rc = cluster.connect()
     except BaseException:
         cluster.stop()
         raise
     rc.cluster.launched = cluster
+    cluster.tell_end(rc)
     try:
         cluster.wait_ready(rc, timeout)
     except BaseException:

@@ -72,8 +72,10 @@ def _unquoted(text: str) -> str:
 
 def _unknown(name: str, known: Mapping[str, Option]) -> str:
     near = difflib.get_close_matches(name, known, 1)
-    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known))}"
-    return f"unknown option {name}: {hint} Code that begins with a dash goes after --"
+    if not known:
+        return f"unknown option {name}: this magic has none"
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known))}."
+    return f"unknown option {name}: {hint} What is no option but begins with a dash goes after --"
 
 
 def names_as(text: str, what: str) -> list[tuple[str, str]]:

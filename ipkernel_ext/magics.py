@@ -387,8 +387,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
 
         %result [n]          n as in `history`; negative ones count from the end
         """
-        _, rest = split(line, _OPTIONS["result"])
-        name = rest.strip()
+        name = line.strip()
         which = int(name) if re.fullmatch(r"-?\d+", name) else name or None
         try:
             result = self.rc.get_result(which)

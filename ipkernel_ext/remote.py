@@ -712,7 +712,7 @@ class RemoteController(Engines):
     Parameters
     ----------
     url : str, optional
-        Address of a controller; the keys for ``tcp://HOST:PORT`` come from the connection file.
+        A connection file, or address of a controller; the keys for ``tcp://HOST:PORT`` come from the connection file.
     profile : str
         IPython profile whose cluster to connect to.
     connection_file : path, optional
@@ -876,6 +876,10 @@ class RemoteController(Engines):
             raise NotConnected("the controller did not confirm that it ends")
         if self.cluster.launched is not None:
             self.cluster.launched.wait()
+
+    def give_up(self, reason: str) -> None:
+        """The cluster has ended without a word: whoever waits for its results is told so."""
+        self._link.channel.give_up(reason)
 
     def close(self) -> None:
         """Leave. The cluster and what was sent go on, except on the client that ``launch`` gave: there it ends."""
@@ -1175,4 +1179,9 @@ def _trouble(link: _Link) -> str:
 def _locator(url: str | None, profile: str | None, connection_file: str | Path | None) -> Callable[[], Address]:
     from ipkernel_ext.config import connection
 
+    scheme, separator, _ = (url or "").partition("://")
+    if url is not None and not separator:
+        return functools.partial(connection.locate, "client", profile, url)
+    if separator and scheme not in ("tcp", "ipc"):
+        raise ValueError(f"{url!r} cannot be connected to: write tcp://HOST:PORT, or name a connection file")
     return functools.partial(connection.locate, "client", profile, connection_file, url)

@@ -225,6 +225,11 @@ class MemoryChannel:
         """Never: results arrive inside the calls."""
         return False
 
+    def give_up(self, reason: str) -> None:
+        """Nothing more will come."""
+        self.ended = f"the cluster has ended: {reason}"
+        self.do(self.core.end(self.ended))
+
     def close(self) -> None:
         """Leave."""
         if self.ended is None:

@@ -15,7 +15,7 @@ import msgspec
 
 from ipkernel_ext.config import private, profiles
 from ipkernel_ext.config.keys import Keys
-from ipkernel_ext.config.place import Place, is_running
+from ipkernel_ext.config.place import Place
 from ipkernel_ext.errors import NotConnected
 
 
@@ -145,7 +145,8 @@ def _reachable(path: Path, found: Connection) -> Address:
 
 def _is_stale(found: Connection, local: str) -> bool:
     """Whether the controller is dead and there is nobody to start it again."""
-    if is_running(found.pid) or Place(Path(found.directory), None).agent_pid() is not None:
+    place = Place(Path(found.directory), None)
+    if place.controller_pid() is not None or place.agent_pid() is not None:
         return False
     return not _listens(local)
 

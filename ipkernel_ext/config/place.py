@@ -16,7 +16,7 @@ import tempfile
 import uuid
 from pathlib import Path
 
-from ipkernel_ext.config.profiles import profile_dir
+from ipkernel_ext.config.profiles import option, profile_dir
 from ipkernel_ext.errors import AlreadyRunning, NotConnected
 
 LOGS = "agent.log", "controller.log", "zygote.log"
@@ -88,11 +88,11 @@ class Place:
 
     def agent_pid(self) -> int | None:
         """Process id of the agent, if it runs."""
-        try:
-            pid = int(self.agent.read_text())
-        except (OSError, ValueError):
-            return None
-        return pid if is_running(pid) else None
+        return _holder(self.agent)
+
+    def controller_pid(self) -> int | None:
+        """Process id of the controller, if it runs."""
+        return _holder(self.directory / "lock")
 
     def clear_logs(self) -> None:
         """Remove the logs of an earlier cluster."""
@@ -136,7 +136,8 @@ class Place:
                 pid = int(holder) if holder.isdigit() else 0  # it may be about to write its own
                 what = f"profile {self.profile!r}" if self.profile else str(self.directory)
                 raise AlreadyRunning(
-                    f"a controller of {what} runs already (pid {pid}); `ipcluster stop` ends it", pid
+                    f"a controller of {what} runs already (pid {pid}); `ipcluster stop{option(self.profile)}` ends it",
+                    pid,
                 ) from None
             except BaseException:
                 os.close(file)
@@ -162,6 +163,25 @@ def is_running(pid: int) -> bool:
     except (ProcessLookupError, PermissionError):
         return False
     return True
+
+
+def _holder(path: Path) -> int | None:
+    """The process that holds a file locked, which has written its id into it; None where none does.
+
+    A number alone says little: the system may have given it to another process since.
+    """
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        held = os.read(file, 20)
+        return int(held) if held.isdigit() else None
+    finally:
+        os.close(file)
+    return None
 
 
 def runtime_root() -> Path:

@@ -25,7 +25,7 @@ class BegunFile:
         self._path = path
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            os.ftruncate(file, SLOTS * _SLOT.size)
+            os.posix_fallocate(file, 0, SLOTS * _SLOT.size)  # a full disk is an error here, and not a signal later
             self._map = mmap.mmap(file, 0)
         finally:
             os.close(file)

@@ -7,6 +7,7 @@ were given with the submission, from the I/O thread; receivers must be quick and
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import logging
 import os
@@ -15,6 +16,7 @@ import sys
 import threading
 import time
 import uuid
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
@@ -43,6 +45,16 @@ def _note_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_note_fork)
+
+
+_channels: weakref.WeakSet[ClientChannel] = weakref.WeakSet()
+
+
+@atexit.register
+def _leave_all() -> None:
+    """At the end of a script, what was sent leaves before the process does."""
+    for channel in list(_channels):
+        channel.close()
 
 
 class Receiver(Protocol):
@@ -90,6 +102,9 @@ class Channel(Protocol):
 
     def receiving(self) -> bool:
         """Whether the calling thread is the one in which results arrive."""
+
+    def give_up(self, reason: str) -> None:
+        """Nothing more will come."""
 
     def close(self) -> None:
         """Leave."""
@@ -160,6 +175,7 @@ class ClientChannel:
         self._welcomed = False  # at least once
         self._thread = threading.Thread(target=self._loop, name="ipkernel_ext client", daemon=True)
         self._thread.start()
+        _channels.add(self)
 
     # ------------------------------------------------------------ any thread
 
@@ -217,6 +233,19 @@ class ClientChannel:
     def receiving(self) -> bool:
         """Whether the calling thread is the one in which results arrive."""
         return threading.current_thread() is self._thread
+
+    def give_up(self, reason: str) -> None:
+        """Nothing more will come: whoever waits is told so."""
+
+        def command() -> list[Effect]:
+            if self._ended is None:
+                self._ended = reason
+                effects = self._core.end(f"the cluster has ended: {reason}")
+                self._publish()
+                return effects
+            return []
+
+        self._enqueue(command)
 
     def close(self) -> None:
         """Say goodbye and end the I/O thread; what was sent goes on at the engines."""

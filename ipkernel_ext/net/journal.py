@@ -42,7 +42,7 @@ class JournalFile:
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         if os.fstat(self._file).st_size < _SIZE:
-            os.ftruncate(self._file, _SIZE * (1 + _GROWTH))
+            os.posix_fallocate(self._file, 0, _SIZE * (1 + _GROWTH))
         self._map = mmap.mmap(self._file, 0)
         magic, self.epoch = _HEADER.unpack_from(self._map, 0)
         if magic != _MAGIC:
@@ -135,7 +135,7 @@ class JournalFile:
         if not self._free:
             size = len(self._map)
             new = size + max(_GROWTH * _SIZE, size)
-            os.ftruncate(self._file, new)
+            os.posix_fallocate(self._file, 0, new)
             self._map.resize(new)
             self._free.extend(range(new - _SIZE, size - _SIZE, -_SIZE))
         return self._free.pop()

@@ -92,7 +92,10 @@ def bind(socket: zmq.Socket[bytes], ip: str, port: int, earlier: int = 0) -> int
     Parameters
     ----------
     port : int
-        0 is any free one, ``earlier`` if it is still free.
+        0 is any free one.
+    earlier : int
+        That of the controller's earlier life, 0 without one. A life that goes on takes another port where its own
+        was taken meanwhile: whoever reads the connection files finds it.
 
     Raises
     ------
@@ -100,12 +103,13 @@ def bind(socket: zmq.Socket[bytes], ip: str, port: int, earlier: int = 0) -> int
         The port is in use, or the address is not this host's.
     """
     socket.ipv6 = ":" in ip
-    for wanted in [port] if port else [earlier, 0] if earlier else [0]:
+    candidates = [port or earlier, 0] if earlier else [port]
+    for wanted in candidates:
         url = addresses.url(ip, wanted)
         try:
             socket.bind(url)
         except zmq.ZMQError as error:
-            if error.errno == errno.EADDRINUSE and not port:
+            if error.errno == errno.EADDRINUSE and wanted != candidates[-1]:
                 continue
             raise ParallelError(_why_not(error, url, ip, port)) from None
         return int(socket.get_string(zmq.LAST_ENDPOINT).rpartition(":")[2])

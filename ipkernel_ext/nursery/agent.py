@@ -95,7 +95,8 @@ class Agent:
         self._known = False  # the controller has welcomed us
         self._unsent: list[Any] = []
         self._exits: deque[m.EngineExited] = deque(maxlen=256)  # the controller may not have heard of
-        self._generation = 0  # of the connection
+        # of the connection; higher than any of an agent that this one succeeds
+        self._generation = int(time.monotonic() * 1000)
         self._wake = Wake()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._poller = zmq.Poller()
@@ -114,6 +115,8 @@ class Agent:
                 self._engines[engine.boot] = Engine(child, engine.number)
             else:
                 self._after_end(engine.boot, engine.number, Exit(), None, engine.log)
+        for number in earlier.waiting:
+            self._start_engine(number)
         if earlier.controller is not None:
             self._controller = self._adopted(earlier.controller, str(self.place.logs / "controller.log"))
         if self._controller is None:
@@ -131,8 +134,9 @@ class Agent:
         return child
 
     def _on_started(self) -> None:
-        """The controller listens."""
-        self.tell_started(None)
+        """The controller listens. A successor says that it is there once the controller knows it."""
+        if self._earlier is None:
+            self.tell_started(None)
         self._reconnect()
 
     def run(self) -> str:
@@ -221,8 +225,13 @@ class Agent:
         self._starting = None
         if controller.listens():
             self._on_started()
+            return
+        exit = controller.child.wait(GRACE) or Exit(detail="it does not listen")
+        self._controller = None
+        controller.child.close()
+        if self._started is None:
+            self._on_controller_exit(exit)  # it had listened before: one more death
         else:
-            controller.child.wait(GRACE)
             text = f"the controller does not start; its log {controller.child.log} ends with\n{controller.child.tail()}"
             self._log.error("%s", text)
             self._stop = self._stop or text
@@ -399,7 +408,13 @@ class Agent:
         of = register.Process.of
         engines = [register.Engine(of(e.child.pid), boot, e.number, e.child.log) for boot, e in self._engines.items()]
         controller = None if self._controller is None else of(self._controller.pid)
-        register.Register(self._id, of(os.getpid()), self._orders, controller, engines).write(self.place.register)
+        waiting = [orders["number"] for orders in self._waiting]
+        try:
+            register.Register(self._id, of(os.getpid()), self._orders, controller, engines, waiting).write(
+                self.place.register
+            )
+        except OSError as error:
+            self._log.warning("the register cannot be written: %s", error)
 
     def _may_restart(self, line: str) -> bool:
         """Whether this line of engines (or of controllers) has not died too often of late."""
@@ -455,6 +470,7 @@ class Agent:
         match message:
             case m.WelcomeAgent():
                 self._known = True
+                self.tell_started(None)
             case m.EndEngine():
                 engine = self._engines.get(message.boot)
                 if engine is not None:
@@ -545,7 +561,8 @@ def main(orders: Orders, controller: Controller | None, forker: Forker | None) -
         os.dup2(null, 0)
         os.close(null)
     if not _take_place(place):
-        _tell({"error": "an agent is at work there already"})
+        pid = place.agent_pid() or 0
+        _tell({"error": f"a cluster runs there already (agent pid {pid})", "pid": pid})
         return
 
     def started(trouble: str | None) -> None:

@@ -56,17 +56,25 @@ class Child:
         try:
             info = os.waitid(os.P_PIDFD, self._descriptor, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:  # an earlier agent's, or reaped before
-            return Exit() if self._wait_readable(0) else None
+            if not self._wait_readable(0):
+                return None
+            if not self._ended:
+                self._end_group()
+            self._ended = True
+            return Exit()
         if info is None:
             return None
-        try:
-            os.killpg(self.pid, signal.SIGKILL)  # before it is reaped: until then nobody else has this number
-        except (ProcessLookupError, PermissionError):
-            pass
+        self._end_group()  # before it is reaped: until then nobody else has this number
         os.waitid(os.P_PIDFD, self._descriptor, os.WEXITED)
         self._ended = True
         self._keep_words()
         return Exit(exit_code=info.si_status) if info.si_code == os.CLD_EXITED else Exit(signal=info.si_status)
+
+    def _end_group(self) -> None:
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            pass
 
     def _keep_words(self) -> None:
         """What it had still to say when it crashed goes to its log."""
@@ -80,9 +88,12 @@ class Child:
             text = b""
         os.close(words)
         if text:
-            log = open_log(self.log)
-            os.write(log, text)
-            os.close(log)
+            try:
+                log = open_log(self.log)
+                os.write(log, text)
+                os.close(log)
+            except OSError:
+                pass  # the disk is full
 
     def signal(self, number: int) -> None:
         """Send it a signal, if it still runs."""
@@ -98,9 +109,9 @@ class Child:
         if life is not None:
             os.close(life)
 
-    def wait(self, timeout: float) -> bool:  # seconds
-        """Wait for its end. False when the time ran out."""
-        return self._wait_readable(timeout) and self.ended() is not None
+    def wait(self, timeout: float) -> Exit | None:  # seconds
+        """Wait for its end. None when the time ran out."""
+        return self.ended() if self._wait_readable(timeout) else None
 
     def _wait_readable(self, timeout: float) -> bool:
         poll = select.poll()

@@ -85,4 +85,7 @@ def set_up(setup: EngineSetup) -> None:
         os.environ.pop("PYTHONPATH", None)
         if setup["pythonpath"] is not None:
             os.environ["PYTHONPATH"] = setup["pythonpath"]
-    os.chdir(setup["cwd"])
+    try:
+        os.chdir(setup["cwd"])
+    except OSError:
+        os.chdir("/")  # somebody has removed it

@@ -48,6 +48,7 @@ class Register(msgspec.Struct, frozen=True):
     orders: Orders
     controller: Process | None
     engines: list[Engine]
+    waiting: list[int]  # numbers of engines that are still to be started
 
     def write(self, path: Path) -> None:
         """Replace the file at once."""

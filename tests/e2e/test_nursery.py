@@ -314,5 +314,5 @@ def test_an_adopting_agent_finds_another_at_work(daemonized):
         text=True,
         timeout=20,
     )
-    assert "at work" in json.loads(done.stdout)["error"]
+    assert "runs there already" in json.loads(done.stdout)["error"]
     assert daemonized.execute("1")
