@@ -98,6 +98,11 @@ class Jobs:
         block = next((block for block in self._all() if id in block.ids and block.here), None)
         return None if block is None else block.seat(id)
 
+    def place_of(self, record: EngineRecord) -> int:
+        """The id that follows from the ranks of its job that are here; -1 where none are."""
+        block = self._find(record)
+        return -1 if block is None or not block.here or record.rank is None else block.base + record.rank
+
     # ------------------------------------------------------------ ranks come and go
 
     def id_for(self, record: EngineRecord) -> int:
@@ -119,11 +124,14 @@ class Jobs:
         assert record.size is not None
         block = Block(_key(record), base, record.size)
         self._blocks[block.key] = block
+        self._enlist(block)
+        return block
+
+    def _enlist(self, block: Block) -> None:
         self._roster.next_id = max(self._roster.next_id, block.ids.stop)
         for id in reversed(block.ids):  # the last one first: it tells how many there are
             if self._is_unused(id):
                 self._out.add(Enlist(id, block.seat(id)))
-        return block
 
     def join(self, engine: Engine) -> None:
         """An engine has its id; if that is its rank's, it is one of the job."""
@@ -138,7 +146,8 @@ class Jobs:
         if block is None or block.base != base:
             return
         block.size = record.size
-        self._roster.next_id = max(self._roster.next_id, block.ids.stop)
+        if not block.here:
+            self._enlist(block)  # the earlier life may have been killed while it did
         block.here[record.rank] = engine.boot
         block.hosts.add(record.host)
         self._blocks[_key(record)] = block

@@ -141,7 +141,7 @@ class Lives:
         death = roster.dead.get(record.replaces or "")
         if death is not None:
             wanted.append(death.id)
-        wanted.append(record.id)
+        wanted += [self._jobs.place_of(record), record.id]
         for id in wanted:
             if self._jobs.is_free(id, record.rank):
                 return id

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.dispatch import Dispatch
-from ipkernel_ext.core.effects import Enlist, Journal
+from ipkernel_ext.core.effects import Enlist, Expire, Journal
 from ipkernel_ext.core.functions import FunctionStore
 from ipkernel_ext.core.jobs import Jobs
 from ipkernel_ext.core.ledger import CANCELLED, LOST, Ledger
@@ -314,9 +314,9 @@ class Recovery:
         if self.journal_until is not None and now >= self.journal_until:
             self.journal_until = None
             for client, journal in self._journal.items():
+                self._expired(client, max(journal))
                 for number in journal:
                     self._out.add(Journal(TaskId(client, number), None))
-                self._expired(client, max(journal))
             self._journal.clear()
         if self.orphans_until is not None and now >= self.orphans_until:
             self._expire_orphans(now)
@@ -340,6 +340,7 @@ class Recovery:
             self._roster.depart(client, number)
         else:
             known.expired = max(known.expired, number)
+        self._out.add(Expire(client, self._roster.departed[client] if known is None else known.expired))
 
     def check(self) -> None:
         """Assert that orphans are known on both sides, and are orphans."""
