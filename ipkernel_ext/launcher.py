@@ -28,7 +28,7 @@ from ipkernel_ext.config.place import Place, is_running
 from ipkernel_ext.config.resolved import Settings
 from ipkernel_ext.errors import AlreadyRunning, EngineStartError, NotConnected
 from ipkernel_ext.nursery import open_files, register
-from ipkernel_ext.nursery.children import tail
+from ipkernel_ext.nursery.children import open_log, tail
 from ipkernel_ext.nursery.orders import Orders
 from ipkernel_ext.nursery.orders import write as write_orders
 from ipkernel_ext.remote import RemoteController
@@ -214,7 +214,8 @@ def _start_agent(
         It does not start; carries the end of the log. Nothing is left.
     """
     problems = place.logs / "agent.err"
-    with problems.open("wb") as stderr:
+    problems.unlink(missing_ok=True)
+    with open(open_log(str(problems)), "wb") as stderr:
         agent = subprocess.Popen(
             [sys.executable, "-m", "ipkernel_ext.nursery"],
             stdin=subprocess.PIPE,

@@ -33,7 +33,7 @@ from ipkernel_ext.core.messages import Exit
 from ipkernel_ext.net.edge import Edge
 from ipkernel_ext.net.sockets import Wake, until
 from ipkernel_ext.nursery import open_files, register
-from ipkernel_ext.nursery.children import Child, tail
+from ipkernel_ext.nursery.children import Child, open_log, tail
 from ipkernel_ext.nursery.orders import EngineOrders, Orders
 from ipkernel_ext.nursery.starters import CannotFork, Controller, Forker, Spawner
 
@@ -552,9 +552,8 @@ def main(orders: Orders, controller: Controller | None, forker: Forker | None) -
     """The agent's life."""
     open_files.allow()
     place = Place(Path(orders["directory"]), orders["profile"])
-    logging.basicConfig(
-        filename=place.logs / "agent.log", format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO
-    )
+    own = os.fdopen(open_log(str(place.logs / "agent.log")), "a", buffering=1)
+    logging.basicConfig(stream=own, format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     log = logging.getLogger("ipkernel_ext.agent")
     if not orders["owned"]:
         null = os.open(os.devnull, os.O_RDONLY)
