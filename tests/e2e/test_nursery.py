@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import psutil
@@ -316,3 +317,17 @@ def test_an_adopting_agent_finds_another_at_work(daemonized):
     )
     assert "runs there already" in json.loads(done.stdout)["error"]
     assert daemonized.execute("1")
+
+
+@pytest.mark.slow
+def test_a_log_that_has_grown_too_long_is_cut_to_its_end(cluster):
+    cluster.execute("1")
+    log = cluster.engines[0].log
+    with open(log, "a") as file:
+        file.write("long\n" * 2_000_000 + "the end\n")
+    until = time.monotonic() + 30
+    while os.path.getsize(log) > 2**20:
+        assert time.monotonic() < until
+        time.sleep(0.1)  # the agent looks now and then
+    assert cluster.cluster.logs(0).endswith("the end\n")
+    assert cluster.execute("1")
