@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import stat
@@ -197,6 +198,7 @@ def test_by_profile_and_by_file(tmp_path: Path) -> None:
     place = Place.of_profile("mpi")
     place.make()
     found = example(url=f"ipc://{place.socket}", directory=str(place.directory), pid=os.getpid())
+    lock = place.lock()
     try:
         path = place.connection("client")
         connection.write(path, found)
@@ -205,6 +207,7 @@ def test_by_profile_and_by_file(tmp_path: Path) -> None:
         assert connection.locate("client", None, path) == address
         assert connection.locate("client", None, str(path)) == address
     finally:
+        os.close(lock)
         place.sweep()
 
 
@@ -230,7 +233,9 @@ def test_the_unix_socket_is_taken_where_it_can_be_reached(tmp_path: Path) -> Non
     url = f"ipc://{tmp_path}/s"
     there = example(url=url, directory=str(tmp_path), pid=os.getpid(), tcp=["tcp://192.0.2.1:5555"])
     connection.write(path, there)
+    lock = Place(tmp_path, None).lock()
     assert connection.locate("client", None, path).urls == (url,)
+    os.close(lock)
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(f"{tmp_path}/s")
         listening.listen()
@@ -249,7 +254,11 @@ def test_what_a_killed_cluster_left_is_said_to_be_so(tmp_path: Path) -> None:
         connection.locate("client", None, path)
     agent = Place(tmp_path, None).agent
     agent.write_text(str(os.getpid()))
-    assert connection.locate("client", None, path).urls == (left.url,), "its agent starts it again"
+    with pytest.raises(NotConnected, match="was killed"):
+        connection.locate("client", None, path)
+    with agent.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert connection.locate("client", None, path).urls == (left.url,), "its agent starts it again"
     connection.write(path, msgspec.structs.replace(left, directory="/gone"))
     with pytest.raises(NotConnected, match="/gone"):
         connection.locate("client", None, path)

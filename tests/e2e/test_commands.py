@@ -62,6 +62,7 @@ def test_engines_by_hand_also_before_the_controller(command):
         assert pids == {early.pid, late.pid}
         late.send_signal(signal.SIGINT)
         assert late.wait(10) == 0
+        assert rc._link.channel.wait_roster(lambda roster: len(roster.ids) == 1, 10)
         with pytest.raises(TimeoutError):
             rc.wait_for_engines(2, 0)
         early.kill()
