@@ -22,7 +22,7 @@ from typing import Any
 from traitlets.config import Config, Configurable
 
 from ipkernel_ext import __version__
-from ipkernel_ext.config import command_line, connection, files, profiles, settings, templates
+from ipkernel_ext.config import command_line, connection, files, logs, profiles, settings, templates
 from ipkernel_ext.config.place import Place
 from ipkernel_ext.errors import NotConnected, ParallelError
 from ipkernel_ext.nursery.owner import take_owner
@@ -203,7 +203,7 @@ def _look_for_profile(options: argparse.Namespace) -> None:
 
 
 def _log(name: str) -> logging.Logger:
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+    logging.basicConfig(format=logs.FORMAT, level=logging.INFO)
     return logging.getLogger(f"ipkernel_ext.{name}")
 
 

@@ -11,6 +11,9 @@ import select
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+FORMAT = "%(asctime)s %(levelname)s %(message)s"
+"""Of a line, whoever writes it."""
+
 BLOCK = 2**20  # bytes read at a time
 LOOK = 0.5  # seconds between two looks at files that are followed
 REMEMBERED = 1024  # bytes by which a follower knows its place again in a file that was shortened

@@ -553,7 +553,7 @@ def main(orders: Orders, controller: Controller | None, forker: Forker | None) -
     open_files.allow()
     place = Place(Path(orders["directory"]), orders["profile"])
     own = os.fdopen(open_log(str(place.logs / "agent.log")), "a", buffering=1)
-    logging.basicConfig(stream=own, format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+    logging.basicConfig(stream=own, format=logs.FORMAT, level=logging.INFO)
     log = logging.getLogger("ipkernel_ext.agent")
     if not orders["owned"]:
         null = os.open(os.devnull, os.O_RDONLY)

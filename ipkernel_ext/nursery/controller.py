@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from ipkernel_ext.config import connection, keys
+from ipkernel_ext.config import connection, keys, logs
 from ipkernel_ext.config.place import Place
 from ipkernel_ext.config.resolved import ControllerSettings
 from ipkernel_ext.errors import ParallelError
@@ -109,7 +109,7 @@ def main() -> None:
     """Entry of a controller that an agent started. Writes one byte to descriptor ``LINK`` when it listens."""
     orders: ControllerOrders = first_line()
     owner = take_owner() if orders["owned"] else None
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+    logging.basicConfig(format=logs.FORMAT, level=logging.INFO)
 
     def listening(_: str, __: Sequence[str]) -> None:
         os.write(LINK, b"!")

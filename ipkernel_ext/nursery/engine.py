@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from msgspec import structs
 
-from ipkernel_ext.config import connection
+from ipkernel_ext.config import connection, logs
 from ipkernel_ext.config.resolved import EngineSettings
 from ipkernel_ext.core.messages import EngineRecord
 from ipkernel_ext.execution.descriptors import Descriptors
@@ -32,8 +32,6 @@ from ipkernel_ext.nursery import mpi
 from ipkernel_ext.nursery.children import LINK
 from ipkernel_ext.nursery.orders import EngineOrders, EngineSetup, first_line, set_up
 from ipkernel_ext.nursery.owner import take_owner
-
-FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 
 class Parts(NamedTuple):
@@ -126,7 +124,7 @@ def serve(
 def _log(descriptor: int, level: int) -> logging.Logger:
     """Our log. The root logger is left to user code: its records go to ``sys.stderr``, and so to the client."""
     handler = logging.StreamHandler(os.fdopen(descriptor, "w", 1, errors="backslashreplace", closefd=False))
-    handler.setFormatter(logging.Formatter(FORMAT))
+    handler.setFormatter(logging.Formatter(logs.FORMAT))
     ours = logging.getLogger("ipkernel_ext")
     ours.addHandler(handler)
     ours.setLevel(level)
