@@ -23,7 +23,7 @@ from typing import NamedTuple
 import psutil
 
 from ipkernel_ext.config import profiles
-from ipkernel_ext.config.place import Place, runtime_root
+from ipkernel_ext.config.place import Place, is_held, runtime_root
 from ipkernel_ext.nursery import register
 
 YOUNG = 60.0  # seconds for which a directory without lock and agent may belong to a cluster that is being started
@@ -134,7 +134,7 @@ def _process(process: Process) -> psutil.Process | None:
 def is_running(directory: Path, processes: Sequence[Process]) -> bool:
     """Whether a controller holds the lock of a runtime directory, its agent lives, or it can have a new one."""
     agents = {p.pid for p in processes if p.program == "agent"}
-    return _is_locked(directory) or agent_of(directory) in agents or _can_be_adopted(directory)
+    return is_held(directory / "lock") or agent_of(directory) in agents or _can_be_adopted(directory)
 
 
 def _can_be_adopted(directory: Path) -> bool:
@@ -266,21 +266,6 @@ def _lock(directory: Path) -> int | None:
         os.close(file)
         return None
     return file
-
-
-def _is_locked(directory: Path) -> bool:
-    """A shared lock, for a moment, disturbs nobody but a controller that asks in this very moment."""
-    try:
-        file = os.open(directory / "lock", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(file)
-    return False
 
 
 def _is_being_made(directory: Path, now: float) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.client import ClientCore, Submission
 from ipkernel_ext.core.effects import Send
@@ -11,16 +9,6 @@ from ipkernel_ext.core.messages import Failure, TaskId
 from tests.core.cluster import CODE, Controller, ann
 
 BOOM = Failure("user", "ZeroDivisionError", "division by zero")
-
-
-@pytest.fixture
-def two() -> Controller:
-    """Two engines, one client."""
-    controller = Controller()
-    controller.engine("b0")
-    controller.engine("b1")
-    controller.client()
-    return controller
 
 
 # ---------------------------------------------------------------- where

@@ -22,16 +22,6 @@ def one() -> Controller:
     return controller
 
 
-@pytest.fixture
-def two() -> Controller:
-    """Two engines, one client."""
-    controller = Controller()
-    controller.engine("b0")
-    controller.engine("b1")
-    controller.client()
-    return controller
-
-
 # ---------------------------------------------------------------- hellos and roles
 
 

@@ -84,16 +84,6 @@ def test_an_overrun_engine_says_so_at_its_next_hello(core: EngineCore) -> None:
 # ---------------------------------------------------------------- the controller
 
 
-@pytest.fixture
-def two() -> Controller:
-    """Two engines, one client."""
-    controller = Controller()
-    controller.engine("b0")
-    controller.engine("b1")
-    controller.client()
-    return controller
-
-
 def states(records: list[Any]) -> list[str]:
     """Of engines that joined or changed."""
     return [record.engine.state for record in records]
