@@ -136,7 +136,13 @@ class ClientCore:
         self._acknowledge.clear()
         self._acknowledge_at = None
         unresolved = list(self._pending)
-        hello = m.HelloClient(self.client, m.PROTOCOL, self._python, self._host, self._pid, unresolved, self.generation)
+        waited_for = {
+            id.number for p in self._pending.values() for id in p.submission.after if id.client == self.client
+        }
+        failed = [(number, self._failed[number]) for number in sorted(waited_for) if number in self._failed]
+        hello = m.HelloClient(
+            self.client, m.PROTOCOL, self._python, self._host, self._pid, unresolved, self.generation, failed
+        )
         return [Send(CONTROLLER, hello), RosterChanged()]
 
     def disconnected(self) -> list[Effect]:
@@ -394,7 +400,8 @@ class ClientCore:
         if not self._acknowledge or not self.connected:
             return []
         numbers, self._acknowledge = self._acknowledge, []
-        return [Send(CONTROLLER, m.Acknowledge(numbers))]
+        failed = [(number, self._failed[number]) for number in numbers if number in self._failed]
+        return [Send(CONTROLLER, m.Acknowledge(numbers, failed))]
 
     def tick(self, now: float) -> list[Effect]:
         """Do what is due."""

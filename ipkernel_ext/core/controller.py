@@ -238,7 +238,8 @@ class ControllerCore:
         client.expected = set(hello.unresolved)
         self._absent.pop(client.id, None)
         roster.peers[peer] = client
-        self._ledger.acknowledge(client, [n for n in client.tasks if n not in client.expected], now)
+        acknowledged = [n for n in client.tasks if n not in client.expected]
+        self._ledger.acknowledge(client, acknowledged, now, dict(hello.failed))
         self._recovery.client_is_here(client, now)
         here = [roster.record(engine) for engine in roster.in_order()]
         self._out.send(peer, m.WelcomeClient(here, self.pid, self.host, roster.awaited()))
@@ -253,7 +254,7 @@ class ControllerCore:
             case m.Submit():
                 self._on_submit(client, message, frames, now)
             case m.Acknowledge():
-                self._ledger.acknowledge(client, message.numbers, now)
+                self._ledger.acknowledge(client, message.numbers, now, dict(message.failed))
             case m.Function():
                 self._dispatch.function(message.digest, frames, now)
             case m.Cancel():

@@ -6,7 +6,7 @@ Knows nothing of where tasks run (``dispatch``) nor of earlier lives of the cont
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from ipkernel_ext.core import failures
 from ipkernel_ext.core import messages as m
@@ -159,9 +159,10 @@ class Ledger:
     def fail_lost(self, task: Task, engine: int, exit: m.Exit, started: bool | None) -> None:
         """Its engine is dead.
 
-        Written down, if it was ever handed out, or a later life of the controller would run it again.
+        Written down, if it was ever handed out, or a later life of the controller would run it again; so is
+        one for a given engine, which that life would give to the engine's successor, behind later ones.
         """
-        if task.attempts:
+        if task.attempts or task.engine is not None:
             self._write(task, engine, LOST)
         self.fail(task, failures.lost(task.id, engine, exit, self._ever(task, started)))
 
@@ -184,12 +185,22 @@ class Ledger:
         result = m.Result(task.id, task.attempt, engine, failure=task.failure)
         self._roster.tell_owner(task.id.client, result)
 
-    def acknowledge(self, client: Client, numbers: Iterable[int], now: float) -> None:
-        """The client has these results, or does not want them."""
+    def acknowledge(
+        self, client: Client, numbers: Iterable[int], now: float, failed: Mapping[int, str] | None = None
+    ) -> None:
+        """The client has these results, or does not want them.
+
+        Parameters
+        ----------
+        failed
+            What went wrong, of those that failed. A result of an earlier life of the controller may have come
+            to the client alone, and those that are to come after that task wait here.
+        """
         for number in numbers:
             task = client.tasks.get(number)
             if task is None:
                 continue
+            error = failed.get(number, "") if failed else ""
             if task.state is State.DONE:
                 holder = task.holder
                 self.end(task)
@@ -197,16 +208,17 @@ class Ledger:
                     self.forget(holder, task.id, task.attempt, now)
             elif task.state is State.SENT or task.state is State.HELD:
                 task.cancelled = True  # whatever it still does is nobody's
+                self.later.ended(task.id, error)
             else:
-                self.end(task)
+                self.end(task, error)
 
-    def end(self, task: Task) -> None:
-        """Nothing of it needs to be known any more."""
+    def end(self, task: Task, error: str = "its client has left") -> None:
+        """Nothing of it needs to be known any more; ``error`` is for those to come after it, unless they know."""
         self._leave(task)
         if task.holder is not None:
             task.holder.done.pop(task.id, None)
         if task.state is not State.DONE and task.state is not State.ENDED:
-            self.later.ended(task.id, "its client has left")
+            self.later.ended(task.id, error)
         task.state = State.ENDED
         self.tasks.pop(task.id, None)
         if task.written:

@@ -37,6 +37,9 @@ Size = Annotated[int, Meta(ge=1, le=65536)]
 Seconds = Annotated[float, Meta(ge=0)]
 """A time that something may take."""
 
+Failed = list[tuple[Number, str]]
+"""Tasks whose results were failures, and what went wrong."""
+
 
 class TaskId(NamedTuple):
     """(client, number): unique without asking anybody."""
@@ -194,7 +197,8 @@ class Exit(Struct, frozen=True, array_like=True):
 class HelloClient(Record, frozen=True):
     """First on each connection. ``unresolved``: every other task of this client is acknowledged.
 
-    ``generation`` counts the client's connections: the hello of an earlier one may come late.
+    ``generation`` counts the client's connections: the hello of an earlier one may come late. ``failed``: of
+    the others, those that failed and that unresolved ones are to come after.
     """
 
     client: Name
@@ -204,6 +208,7 @@ class HelloClient(Record, frozen=True):
     pid: int
     unresolved: list[Number]
     generation: int = 0
+    failed: Failed = []
 
 
 class Function(Record, frozen=True):
@@ -250,6 +255,7 @@ class Acknowledge(Record, frozen=True):
     """Results arrived; nobody needs to keep them."""
 
     numbers: list[int]
+    failed: Failed = []  # of these
 
 
 class Ask(Record, frozen=True):

@@ -96,7 +96,7 @@ class Recovery:
         if hint.boot == CANCELLED:
             self._ledger.fail_cancelled(task, None if task.attempts else False)
         elif hint.boot == LOST:
-            self._ledger.fail_lost(task, hint.engine, Exit(detail=UNKNOWN), None)
+            self._ledger.fail_lost(task, hint.engine, Exit(detail=UNKNOWN), None if task.attempts else False)
         elif not hint.boot or hint.boot in self._roster.boots:
             self._ledger.unassigned(task)
             self._dispatch.place(task, now)  # nobody has it: that engine said hello, and would have said so

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.client import ClientCore, Submission
 from ipkernel_ext.core.effects import Send
@@ -118,6 +120,36 @@ def test_a_cancelled_or_lost_task_fails_those_after_it(two: Controller) -> None:
     two.begun["b0"] = {(ann(0), 1)}
     two.ended("b0")
     assert "EngineLost" in two.failure(3).message
+
+
+@pytest.mark.parametrize("failed", [[], [(0, "ZeroDivisionError: x")]])
+def test_a_result_that_only_its_client_has_counts_for_those_after_it(
+    two: Controller, failed: list[tuple[int, str]]
+) -> None:
+    """It came from an earlier life of the controller; this one has handed the task out again, or has it queued."""
+    two.submit(0)
+    two.submit(1, engines=[1], after=[ann(0)])
+    two.receive("ann", m.Acknowledge([0], failed))
+    if failed:
+        assert two.failure(1).message.endswith("failed: ZeroDivisionError: x")
+    else:
+        assert two.tasks("b1") == [(1, 1)]
+
+
+@pytest.mark.parametrize("failed", [[], [(0, "ZeroDivisionError: x")]])
+def test_a_hello_says_how_those_ended_that_others_come_after(failed: list[tuple[int, str]]) -> None:
+    controller = Controller()
+    controller.engine("b0", tasks=False)
+    controller.client()
+    controller.submit(0)
+    controller.submit(1, after=[ann(0)])
+    hello = m.HelloClient("ann", m.PROTOCOL, "3", "host", 1, [1], 1, failed)
+    controller.receive("ann again", hello)
+    if failed:
+        assert controller.failure(1, "ann again").kind == "DependencyFailed"
+    else:
+        controller.engine("b0", generation=2)
+        assert controller.tasks("b0") == [(1, 1)]
 
 
 def test_clear_queue_takes_away_what_waits_for_others(two: Controller) -> None:

@@ -143,6 +143,22 @@ def test_a_cleared_task_stays_so_though_its_client_never_heard() -> None:
     assert controller.journal == {}
 
 
+def test_a_task_that_was_lost_before_it_was_handed_out_stays_so_though_its_client_never_heard() -> None:
+    before = Controller()
+    before.engine("b0", tasks=False)
+    before.client()
+    before.submit(0, engines=[0])
+    before.ended("b0")
+    assert before.failure(0).kind == "EngineLost"
+    controller = Controller(before)
+    controller.engine("b1", id=0)
+    controller.client(unresolved=[0])
+    controller.submit(0, engines=[0])
+    assert controller.tasks("b1") == []
+    assert controller.failure(0).kind == "EngineLost"
+    assert controller.failure(0).started is False
+
+
 def test_a_lost_task_stays_so_though_its_client_never_heard(after: Controller) -> None:
     after.wait(11.0)
     assert after.failure(0).kind == "EngineLost"

@@ -16,7 +16,21 @@ from tests.simulation.__main__ import live, tell
 SEEDS = int(os.environ.get("SEEDS", "200"))
 START = int(os.environ.get("START", "0"))
 BUNCH = 20
-FAILED_ONCE = (101202, 111080, 800435, 810069, 820937, 822071, 830240, 1003345, 1008513, 1011848, 1013094)
+FAILED_ONCE = (
+    101202,
+    111080,
+    800435,
+    810069,
+    820937,
+    822071,
+    830240,
+    833849,
+    1003345,
+    1008513,
+    1011848,
+    1013094,
+    1014807,
+)
 """Worlds that showed a bug, which is mended."""
 
 

@@ -427,16 +427,15 @@ class World:
 
         Except one that an engine gave back because somebody cleared its queue, if the controller was
         killed in that moment: its next life hands the task out again, behind later ones. And except one
-        that had begun before and may begin again: while its controller, restarted, does not know yet how
-        its engine ended, another engine may have that id.
+        that was handed out before and may be handed out again: while its controller, restarted, does not
+        know yet how its engine ended, another engine may have that id.
         """
         last: dict[tuple[str, str], Start] = {}
-        begun: set[TaskId] = set()
         for start in sorted((s for starts in self.starts.values() for s in starts), key=lambda s: s.time):
-            if self._asked(start.task).engine is None or self._asked(start.task).submission.after:
+            submission = self._asked(start.task).submission
+            if self._asked(start.task).engine is None or submission.after:
                 continue
-            again = start.task in begun
-            begun.add(start.task)
+            again = start.attempt > 1 and submission.retries > 0
             if (start.task in self.given_back or again) and self.disk.epoch > 1:
                 continue
             key = (start.boot, start.task.client)
