@@ -17,7 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from ipkernel_ext import imports, payload, sequences, targets
+from ipkernel_ext import imports, payload, sequences, targets, versions
+from ipkernel_ext.advice import advise
 from ipkernel_ext.asynchronous import Connecting
 from ipkernel_ext.chunks import Columns, Pace, Rows
 from ipkernel_ext.conditions import Conditions, MapOptions, conditions, natural
@@ -43,6 +44,7 @@ from ipkernel_ext.results import (
     decoded,
 )
 from ipkernel_ext.targets import Spec
+from ipkernel_ext.versions import Versions
 
 if TYPE_CHECKING:
     from ipkernel_ext.config.connection import Address
@@ -973,6 +975,9 @@ class _Link:
         self.restart_timeout = 30.0  # seconds
         self.history = History()
         self._boots: dict[int, str] = {}
+        self._compared: Roster | None = None  # the latest whose engines' versions were looked at
+        self._alike: set[tuple[str, Versions]] = set()  # by host
+        self._different: set[str] = set()  # hosts that the user knows of
         self._paces: dict[str, Pace] = {}
         self._seed: int | None = None
         self._seeded = 0  # balanced calls since then
@@ -982,6 +987,7 @@ class _Link:
         """Who is there. Waits for a controller that is away."""
         roster = self.channel.roster
         if roster.connected:
+            self._compare(roster)
             return roster
         self.channel.wait_roster(lambda r: r.connected or r.ended is not None or r.hopeless, self.timeout)
         roster = self.channel.roster
@@ -993,7 +999,25 @@ class _Link:
             why = roster.why or f"{roster.address} does not answer; `ipcluster list` shows what runs"
             kind = type(roster.why) if isinstance(roster.why, NotConnected) else NotConnected
             raise kind(f"no controller after {self.timeout:g} s: {why}")
+        self._compare(roster)
         return roster
+
+    def _compare(self, roster: Roster) -> None:
+        """Warn, once for each host, of engines whose versions are too different from this client's."""
+        if roster is self._compared:
+            return
+        self._compared = roster
+        for engine in roster.engines.values():
+            theirs = Versions(engine.python, engine.cloudpickle, engine.numpy)
+            if engine.host in self._different or (engine.host, theirs) in self._alike:
+                continue
+            mine = versions.here(search=engine.host != socket.gethostname())
+            found = list(versions.differences(mine, theirs))
+            if found:
+                self._different.add(engine.host)
+                advise("\n".join([f"engine {engine.id} of host {engine.host} is not like this client:", *found]))
+            else:
+                self._alike.add((engine.host, theirs))
 
     def need(self, ids: Sequence[int]) -> None:
         """Raise NoEngines where there are none to address."""

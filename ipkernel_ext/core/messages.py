@@ -147,6 +147,8 @@ class EngineRecord(Struct, frozen=True, array_like=True):
     size: Size | None = None  # of the MPI job
     job: str = ""  # its name, the same for all ranks and for no other job; "" where MPI gives none
     parent: int = 0  # pid of what started the ranks of this host; stands in for a name
+    cloudpickle: str = ""  # its version, as that of Python above
+    numpy: str = ""  # likewise; "" where there is none
 
 
 class Hint(Struct, frozen=True, array_like=True):

@@ -32,6 +32,7 @@ from ipkernel_ext.errors import (
     RemoteExit,
     ResultExpired,
     TaskTimeout,
+    VersionMismatch,
 )
 from ipkernel_ext.execution.functions import FunctionCache
 from ipkernel_ext.execution.interrupt import Interrupter
@@ -298,13 +299,13 @@ class Runner:
     def _load(self, frames: Sequence[Frame]) -> Any:
         try:
             return self._functions.load(frames)
-        except PayloadError as error:
+        except (PayloadError, VersionMismatch) as error:
             raise _Stop(error, ours=True) from None
 
     def _function(self, digest: str, frames: Sequence[Frame]) -> Callable[..., Any]:
         try:
             return self._functions.function(digest, frames)
-        except PayloadError as error:
+        except (PayloadError, VersionMismatch) as error:
             raise _Stop(error, ours=True) from None
 
     def _resolve(self, argument: Any) -> Any:
