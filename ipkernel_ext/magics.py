@@ -22,6 +22,7 @@ from ipkernel_ext.config.place import Place
 from ipkernel_ext.display import Screen, called_from, describe, engines_table
 from ipkernel_ext.errors import AlreadyRunning, CompositeError, NotConnected, ParallelError, TaskTimeout
 from ipkernel_ext.execution.inventory import variables
+from ipkernel_ext.interruption import guarded
 from ipkernel_ext.launcher import Cluster, find, stop_profile
 from ipkernel_ext.magic_options import Option, function_and_data, names_as, split
 from ipkernel_ext.remote import RemoteController
@@ -287,16 +288,25 @@ class ParallelMagics(Magics, settings.ParallelMagics):
             raise UsageError(f"--{after[0]} needs the result, so it does not go with --noblock")
         limit = _seconds(found["timeout"]) if "timeout" in found else None
         self._before(found, spec)
-        result = self.rc.execute(code, targets=spec, block=False)
-        if "out" in found:
-            self._assign(found["out"], result)
+
+        def send() -> AsyncResult:
+            result: AsyncResult = self.rc.execute(code, targets=spec, block=False)
+            if "out" in found:
+                self._assign(found["out"], result)
+            return result
+
         if not waits:
+            result = send()
             return None if "out" in found else result
         screen = Screen(group_by=group_by, fold="no-fold" not in found, late=self.rc.late_output)
-        if limit is None:
-            self._wait(result, screen.follow)
-        else:
-            self._wait(result, lambda result: self._follow_within(screen, result, limit))
+
+        def show(result: AsyncResult) -> None:
+            if limit is None:
+                screen.follow(result)
+            else:
+                self._follow_within(screen, result, limit)
+
+        result = self._wait(send, show)
         result.get()
         self._after(found, spec, code)
         return None
@@ -315,18 +325,22 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         if "local" in found:
             self._ip.run_cell(code)
 
-    def _wait(self, result: AsyncResult, show: Callable[[AsyncResult], None]) -> None:
-        """Show a result until it is done. Ctrl-C cancels it; a second one gives the prompt back at once."""
-        try:
+    def _wait(self, send: Callable[[], AsyncResult], show: Callable[[AsyncResult], None]) -> AsyncResult:
+        """Send, and show the result until it is done. Ctrl-C cancels it; a second one gives the prompt back at once."""
+
+        def shown(result: AsyncResult) -> AsyncResult:
             show(result)
-        except KeyboardInterrupt:
+            return result
+
+        def stop(result: AsyncResult) -> None:
             if result.cancel():
                 try:
                     if not result.wait(CANCEL):
                         print(f"cancelled; {result.progress} of {len(result)} have ended, the others do not obey yet")
                 except KeyboardInterrupt:
-                    pass  # the first one is raised below
-            raise
+                    pass  # the first one goes on
+
+        return guarded(send, shown, stop)
 
     def _follow_within(self, screen: Screen, result: AsyncResult, limit: float) -> None:
         """Show a result; interrupt it when it runs for too long.
@@ -393,7 +407,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
             result = self.rc.get_result(which)
         except LookupError as error:
             raise UsageError(str(error)) from None
-        self._wait(result, _until_done)
+        self._wait(lambda: result, _until_done)
         screen = Screen()
         for log in result.logs().values():
             for output in log:
@@ -484,8 +498,10 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         items = self._evaluated(data)
         if not isinstance(items, Iterable):
             raise UsageError(f"{data} is a {type(items).__name__}, not a sequence of items")
-        result = self.rc.map(function, items, targets=self._spec(found), block=False)
-        self._wait(result, AsyncResult.wait_interactive)
+        spec = self._spec(found)
+        result = self._wait(
+            lambda: self.rc.map(function, items, targets=spec, block=False), AsyncResult.wait_interactive
+        )
         values = result.get()
         if "out" in found:
             self._assign(found["out"], values)

@@ -29,6 +29,7 @@ from ipkernel_ext.core.wire import Frame
 from ipkernel_ext.errors import NoEngines, NotConnected
 from ipkernel_ext.executor import EngineExecutor, PickledCall
 from ipkernel_ext.history import Call, History
+from ipkernel_ext.interruption import guarded
 from ipkernel_ext.mapping import Flight, SendChunk, feed, send_all, stream
 from ipkernel_ext.net.client_channel import Channel, ClientChannel, Receiver, Roster
 from ipkernel_ext.results import (
@@ -143,13 +144,16 @@ class Engines:
         def decode(piece: Piece) -> ExecuteResult:
             return ExecuteResult(piece, self._fetch)
 
-        result = self._link.send(kind, chosen, work, (), decode=decode)
-        self._link.history.add(call, work.filename or work.code, result)
-        return self._give(result, block)
+        def send() -> AsyncResult:
+            result = self._link.send(kind, chosen, work, (), decode=decode)
+            self._link.history.add(call, work.filename or work.code, result)
+            return result
+
+        return self._give(send, block)
 
     def _fetch(self, engine: int, execution: int) -> Any:
         chosen = targets.Chosen([engine], True)
-        return _wait(self._link.send(SingleResult, chosen, m.Value(execution), ()))
+        return guarded(lambda: self._link.send(SingleResult, chosen, m.Value(execution), ()), AsyncResult.get)
 
     def apply(
         self,
@@ -194,9 +198,13 @@ class Engines:
         digest, function = payload.dumps_function(f)
         kind = SingleResult if chosen.single else ListResult
         frames = self._kept(payload.dumps_call(args, kwargs), block)
-        result = self._link.send(kind, chosen, m.Apply(digest), frames, function, subject)
-        self._link.history.add("apply", _name_of(f), result)
-        return self._give(result, block)
+
+        def send() -> AsyncResult:
+            result = self._link.send(kind, chosen, m.Apply(digest), frames, function, subject)
+            self._link.history.add("apply", _name_of(f), result)
+            return result
+
+        return self._give(send, block)
 
     def reset(self, *, targets: Spec | None = None, block: bool | None = None) -> Any:
         """Empty the targets' namespaces."""
@@ -235,7 +243,9 @@ class Engines:
 
     def __contains__(self, name: str) -> bool:
         chosen = self._choose(None)
-        every = _wait(self._link.send(ListResult, chosen._replace(single=False), m.Keys(), ()))
+        every = guarded(
+            lambda: self._link.send(ListResult, chosen._replace(single=False), m.Keys(), ()), AsyncResult.get
+        )
         return all(name in keys for keys in every)
 
     def __setitem__(self, name: str, value: Any) -> None:
@@ -268,7 +278,7 @@ class Engines:
         pieces = sequences.cut(sequence, len(chosen.ids))
         frames = [self._kept(payload.dumps({name: piece}, name=name), block) for piece in pieces]
         kind = SingleResult if chosen.single else ListResult
-        return self._give(self._link.send_each(kind, chosen, m.Push([name]), frames), block)
+        return self._give(lambda: self._link.send_each(kind, chosen, m.Push([name]), frames), block)
 
     def gather(self, name: str, *, targets: Spec | None = None, block: bool | None = None) -> Any:
         """The targets' pieces of a name, joined: arrays, DataFrames (rows), Arrow tables, strings, lists, tuples."""
@@ -278,7 +288,8 @@ class Engines:
         def join(values: list[Any]) -> Any:
             return sequences.join([value[0] for value in values])
 
-        return self._give(self._link.send(functools.partial(JoinedResult, join), chosen, m.Pull([name]), ()), block)
+        make = functools.partial(JoinedResult, join)
+        return self._give(lambda: self._link.send(make, chosen, m.Pull([name]), ()), block)
 
     def sync_imports(self, *, targets: Spec | None = None) -> SyncImports:
         """``with rc.sync_imports(): import numpy as np`` imports here and on the targets, under the same names.
@@ -334,7 +345,7 @@ class Engines:
         digest, function = payload.dumps_function(f)
         frames = payload.own(payload.dumps_call(args, kwargs))
         work = m.Apply(digest, self._link.next_seed())
-        return self._give(self._link.balance(SingleResult, work, frames, among, function, subject), block)
+        return self._give(lambda: self._link.balance(SingleResult, work, frames, among, function, subject), block)
 
     def map(
         self,
@@ -387,36 +398,36 @@ class Engines:
         columns = Columns(iterables)
         link = self._link
         now = link.workers(among)
-        result, send = link.map(options, among, len(columns), ordered)
-        link.history.add("map", _name_of(f), result)
-        if not self._blocks(block):
-            send_all(result, columns, options.size, now, send)
+        send_chunk = link.sender(options, among)
+
+        def make() -> MapResult:
+            result = link.map(options, len(columns), ordered)
+            link.history.add("map", _name_of(f), result)
+            return result
+
+        def send() -> MapResult:
+            result = make()
+            send_all(result, columns, options.size, now, send_chunk)
             return result
 
         def engines() -> int:
             return link.workers(among)
 
+        def fed(result: MapResult, bar: Any = None) -> Any:
+            show = (lambda done: None) if bar is None else (lambda done: bar.update(done - bar.n))
+            feed(result, columns, options.size, engines, send_chunk, show)
+            if bar is not None:
+                result.show_progress(bar)
+            return result.get()
+
+        if not self._blocks(block):
+            return guarded(send, _itself)
         if not progress:
-            return _wait(result, lambda: self._feed(result, columns, options.size, engines, send))
+            return guarded(make, fed)
         from tqdm.auto import tqdm
 
         with tqdm(total=len(columns)) as bar:
-            return _wait(result, lambda: self._feed(result, columns, options.size, engines, send, bar))
-
-    @staticmethod
-    def _feed(
-        result: MapResult,
-        columns: Columns,
-        size: int | None,
-        engines: Callable[[], int],
-        send: SendChunk,
-        bar: Any = None,
-    ) -> Any:
-        show = (lambda done: None) if bar is None else (lambda done: bar.update(done - bar.n))
-        feed(result, columns, size, engines, send, show)
-        if bar is not None:
-            result.show_progress(bar)
-        return result.get()
+            return guarded(make, lambda result: fed(result, bar))
 
     def imap(
         self,
@@ -634,11 +645,11 @@ class Engines:
     ) -> Any:
         chosen = self._choose(spec)
         kind = SingleResult if chosen.single else ListResult
-        result = self._link.send(kind, chosen, work, self._kept(frames, block), **options)
-        return self._give(result, block)
+        kept = self._kept(frames, block)
+        return self._give(lambda: self._link.send(kind, chosen, work, kept, **options), block)
 
-    def _give(self, result: AsyncResult, block: bool | None) -> Any:
-        return _wait(result) if self._blocks(block) else result
+    def _give(self, send: Callable[[], AsyncResult], block: bool | None) -> Any:
+        return guarded(send, AsyncResult.get if self._blocks(block) else _itself)
 
     def _blocks(self, block: bool | None) -> bool:
         return self.block if block is None else block
@@ -842,7 +853,8 @@ class RemoteController(Engines):
         """
         until = None if timeout is None else time.monotonic() + timeout
         for result in [results] if isinstance(results, AsyncResult) else list(results):
-            if not _wait(result, lambda: result.wait(None if until is None else max(0.0, until - time.monotonic()))):  # noqa: B023
+            left = None if until is None else max(0.0, until - time.monotonic())
+            if not guarded(lambda: result, lambda result: result.wait(left)):  # noqa: B023
                 raise TimeoutError(f"not done after {timeout:g} s: {result}")
 
     def late_output(self) -> list[m.Stream | m.Display]:
@@ -1096,14 +1108,11 @@ class _Link:
         self.channel.submit(submission, result)
         return result
 
-    def map(
-        self, options: MapOptions, among: Sequence[int] | None, items: int, ordered: bool
-    ) -> tuple[MapResult, SendChunk]:
-        """The result of a map, and what sends its chunks."""
+    def map(self, options: MapOptions, items: int, ordered: bool) -> MapResult:
+        """The result of a map, of which nothing has been sent yet."""
         first = self.channel.next_numbers(max(1, items))[0]
         pace = self.pace(options.digest)
-        result = MapResult(self.channel, self._hosts(), items, first, ordered, options.return_exceptions, pace)
-        return result, self.sender(options, among)
+        return MapResult(self.channel, self._hosts(), items, first, ordered, options.return_exceptions, pace)
 
     def sender(self, options: MapOptions, among: Sequence[int] | None) -> SendChunk:
         """What sends the chunks of a map."""
@@ -1174,14 +1183,8 @@ class CodeResults(ListResult):
         return ResultList(values)
 
 
-def _wait(result: AsyncResult, how: Callable[[], Any] | None = None) -> Any:
-    """The value of a blocking call. Ctrl-C cancels the call's own tasks."""
-    try:
-        return (how or result.get)()
-    except KeyboardInterrupt:
-        if not result.done():
-            result.cancel()
-        raise
+def _itself(result: AsyncResult) -> AsyncResult:
+    return result
 
 
 def _name_of(f: Callable[..., Any]) -> str:

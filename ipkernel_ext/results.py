@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from ipkernel_ext import errors, payload, targets, tracebacks
+from ipkernel_ext import errors, interruption, payload, targets, tracebacks
 from ipkernel_ext.chunks import Pace
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.messages import TaskId
@@ -223,6 +223,7 @@ class AsyncResult(Future):  # type: ignore[type-arg]
         self._news = self._condition  # of Future: one condition fewer for each of many small tasks
         self._answer: tuple[bool, Any] | None = None
         self.when_collected: Callable[[], Any] = lambda: None
+        interruption.note(self)
         if not self._open:
             self._finish()
 
@@ -363,7 +364,7 @@ class AsyncResult(Future):  # type: ignore[type-arg]
         bool
             False when there was nothing left to cancel.
         """
-        open = [number for number, piece in zip(self._numbers, self._pieces, strict=True) if piece.result is None]
+        open = [number for number, piece in zip(self._numbers, self._pieces, strict=False) if piece.result is None]
         if open:
             self._channel.cancel(open)
         return bool(open)
@@ -597,11 +598,11 @@ class MapResult(AsyncResult):
         """One more chunk, of so many bytes; its number."""
         with self._news:
             number = self._first + len(self._chunks)
-            self._chunks.append(number)
             self._pieces.append(Piece())
             self._seen.append(0)
             self._sizes.append(items)
             self._bytes.append(size)
+            self._chunks.append(number)  # last: Ctrl-C may come after each line, and what it cancels is looked up here
             self._open += 1
         return number
 

@@ -44,7 +44,7 @@ def test_this_process_knows_its_own():
 
 
 def test_byte_code_of_another_python_is_not_rebuilt(monkeypatch):
-    digest, function = payload.dumps_function(lambda x: x)
+    _, function = payload.dumps_function(lambda x: x)
     value = payload.dumps({"f": lambda x: x, "a": 1})
     kind = payload.dumps(type("A", (), {"f": lambda self: 1}))
     monkeypatch.setattr(payload, "_MAKER", "Python 3.99 with cloudpickle 3")

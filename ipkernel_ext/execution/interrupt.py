@@ -3,7 +3,8 @@
 SIGINT is the only way to stop Python code from outside, and it lands wherever the main thread is.
 So an interrupt names the task it is for, and the handler raises KeyboardInterrupt only while the
 main thread is *armed* for that very task; at most once per arming. One that comes before the task
-is armed takes effect when it is.
+is armed takes effect when it is. And a signal that comes just as user code enters a system call does
+not end that call, so it is sent again until it has been seen.
 """
 
 from __future__ import annotations
@@ -61,6 +62,19 @@ class Interrupter:
     def interrupt(self, task: Hashable) -> None:
         """Interrupt this task, if it is the one that runs. From any thread."""
         self._wanted = task
+        self._signal()
+
+    def insist(self) -> bool:
+        """Send the signal again, if the interrupt has had no effect so far. Whether it was sent.
+
+        A handler that user code has put in the place of ours has got the first one, and gets no other.
+        """
+        if self._wanted is None or self._wanted is _SPENT or signal.getsignal(signal.SIGINT) != self._handle:
+            return False
+        self._signal()
+        return True
+
+    def _signal(self) -> None:
         if self._main is not None:
             signal.pthread_kill(self._main, signal.SIGINT)
 

@@ -39,6 +39,7 @@ FLUSH_AFTER = 0.02  # seconds for which output of running code is collected befo
 FLUSH_IDLE = 0.1  # seconds between looks at what is written while no task runs
 LINGER = 200  # milliseconds for which the last result may still be on its way out
 OWNER_ENDED = "its owner has ended"
+INSIST_AFTER = 0.02, 1.0  # seconds after which an interrupt without effect is sent again, at first and at most
 GRACE = 3.0  # seconds that user code has to end after it was told to
 
 _decoder = wire.Decoder(m.ToEngine)
@@ -92,6 +93,9 @@ class EngineServer:
         self._address: Address | None = None  # where it did
         self.failed = False  # it ends because it cannot work with the controller
         self._flush_at: float | None = None
+        self._interrupting: tuple[m.TaskId, int] | None = None
+        self._insist_at: float | None = None
+        self._insist_after = 0.0
         self._pending = False  # output waits to be sent
         self._stopping: str | None = None
         self._waiting_said = False
@@ -254,6 +258,8 @@ class EngineServer:
                 self._listen(poller)
             if due is not None and now >= due:
                 self._tick()
+            if self._insist_at is not None and now >= self._insist_at:
+                self._insist(now)
         self._end()
 
     def _listen(self, poller: zmq.Poller) -> None:
@@ -270,7 +276,7 @@ class EngineServer:
                 self._flush_at = now + FLUSH_IDLE
 
     def _deadline(self) -> float | None:
-        deadlines = (self._edge.retry_at, self._flush_at, self._core.next_deadline())
+        deadlines = (self._edge.retry_at, self._flush_at, self._insist_at, self._core.next_deadline())
         return min((d for d in deadlines if d is not None), default=None)
 
     def _reconnect(self) -> None:
@@ -326,7 +332,10 @@ class EngineServer:
                 case Send(_, message, frames):
                     entries.append((message, frames))
                 case RaiseInterrupt(task, attempt):
-                    self._interrupter.interrupt((task, attempt))
+                    self._interrupting = (task, attempt)
+                    self._interrupter.interrupt(self._interrupting)
+                    self._insist_after = INSIST_AFTER[0]
+                    self._insist_at = time.monotonic() + self._insist_after
                 case Claimable():
                     self._main_wake.set()
                 case Reconnect():
@@ -337,6 +346,15 @@ class EngineServer:
                     raise AssertionError(f"not an effect on the control thread: {effect}")
         if entries:
             self._edge.send(self._core.epoch, entries)
+
+    def _insist(self, now: float) -> None:
+        """Interrupt again what has not seen its interrupt yet."""
+        self._insist_at = None
+        with self._lock:
+            runs = self._core.running == self._interrupting
+            if runs and self._interrupter.insist():
+                self._insist_after = min(2 * self._insist_after, INSIST_AFTER[1])
+                self._insist_at = now + self._insist_after
 
     def _send_waiting(self) -> None:
         entries = []

@@ -25,6 +25,11 @@ def other():
     pytest.skip(f"no environment beside this one has another Python than {mine}; tools/test-all makes some")
 
 
+def _ids(rc):
+    rc.wait_for_engines(1, 30)
+    return rc.ids
+
+
 def test_what_works_and_what_does_not(command, other):
     python, version = other
     controller = command("ipcontroller")
@@ -33,8 +38,9 @@ def test_what_works_and_what_does_not(command, other):
     command("ipengine", python=python)
     with RemoteController() as rc:
         with pytest.warns(UserWarning, match=rf"Python {version}\.\d+ there.*\n?.*on both sides"):
-            rc.wait_for_engines(1, 30)
-            [ran] = rc.execute("import sys; sys.version_info[:2]")
+            ids = _ids(rc)
+        assert ids == [0]
+        [ran] = rc.execute("import sys; sys.version_info[:2]")
         assert ".".join(map(str, ran.value)) == version
         rc.push({"a": {"b": [1, 2.5, "c"]}})
         assert rc.pull("a") == [{"b": [1, 2.5, "c"]}]

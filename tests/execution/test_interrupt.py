@@ -56,6 +56,26 @@ def test_from_another_thread(interrupter):
     thread.join()
 
 
+def test_a_signal_without_effect_is_sent_again(interrupter, monkeypatch):
+    interrupter.arm("a")
+    with monkeypatch.context() as lost:
+        lost.setattr(signal, "pthread_kill", lambda *_: None)
+        interrupter.interrupt("a")
+    with pytest.raises(KeyboardInterrupt):
+        interrupter.insist()
+    assert not interrupter.insist()
+
+
+def test_a_handler_of_user_code_gets_one_signal(interrupter):
+    calls = []
+    interrupter.arm("a")
+    signal.signal(signal.SIGINT, lambda *_: calls.append(1))
+    interrupter.interrupt("a")
+    assert not interrupter.insist()
+    assert calls == [1]
+    interrupter.disarm()
+
+
 @pytest.mark.parametrize("handler", [signal.SIG_IGN, signal.SIG_DFL, lambda *_: None])
 def test_a_handler_of_user_code_does_not_outlive_its_task(interrupter, handler):
     signal.signal(signal.SIGINT, handler)

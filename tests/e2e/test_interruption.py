@@ -1,0 +1,79 @@
+"""Ctrl-C at each moment of a call before it waits, and while it waits."""
+
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import ipkernel_ext
+from ipkernel_ext import launch
+
+PACKAGE = str(Path(ipkernel_ext.__file__).parent)
+SETTLED = 30.0  # seconds an engine may need, on a busy machine, to obey and to answer
+
+CALLS = {
+    "apply": lambda rc: rc.apply(time.sleep, 600, targets=0),
+    "execute": lambda rc: rc.execute("import time; time.sleep(600)"),
+    "map": lambda rc: rc.map(time.sleep, [600, 600, 600]),
+    "scatter": lambda rc: (rc.scatter("x", range(4)), rc.apply(time.sleep, 600)),
+}
+
+
+@pytest.fixture(scope="module")
+def rc():
+    with launch(n=1) as rc:
+        yield rc
+
+
+class CtrlC:
+    """Raises KeyboardInterrupt at the n-th moment at which the interpreter looks for signals in the package's code.
+
+    That is where a function begins, and where a call of built-in code has ended.
+    """
+
+    def __init__(self, n):
+        self.left = n
+        self.where = ""
+
+    def __call__(self, frame, event, argument):
+        if event in ("call", "c_return") and frame.f_code.co_filename.startswith(PACKAGE):
+            self.left -= 1
+            if self.left == 0:
+                sys.setprofile(None)
+                self.where = f"{frame.f_code.co_name}, line {frame.f_lineno}"
+                raise KeyboardInterrupt
+
+
+def ctrl_c_at_last(number, frame):
+    sys.setprofile(None)
+    raise KeyboardInterrupt
+
+
+def interrupted_at(call, rc, n):
+    """Where the call was when it was interrupted at its n-th moment; "" if it was while it waited."""
+    moments = CtrlC(n)
+    signal.setitimer(signal.ITIMER_REAL, 0.5, 0.5)
+    sys.setprofile(moments)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            call(rc)
+    finally:
+        sys.setprofile(None)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    return moments.where
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_ctrl_c_leaves_nothing_running(rc, name):
+    before = signal.signal(signal.SIGALRM, ctrl_c_at_last)
+    try:
+        n = 1
+        while where := interrupted_at(CALLS[name], rc, n):
+            assert rc.apply(abs, -n, block=False).wait(SETTLED), f"something runs after Ctrl-C in {where}"
+            n += 1
+        assert rc.apply(abs, -n, block=False).wait(SETTLED), "something runs after Ctrl-C while it waited"
+        assert n > 20, "it was interrupted at many moments"
+    finally:
+        signal.signal(signal.SIGALRM, before)
