@@ -85,6 +85,7 @@ _OPTIONS = {
     "autopx": (_TARGETS,),
     "interrupt": (_TARGETS, Option(("--kill",))),
     "pxreset": (_TARGETS,),
+    "pxseed": (_TARGETS,),
     "pxwhos": (_TARGETS,),
     "pxconfig": _CONFIG,
     "result": (),
@@ -552,6 +553,20 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         """Empty the engines' namespaces. %pxreset [-t SPEC]"""
         found, _ = split(line, (_TARGETS,))
         self.rc.reset(targets=self._spec(found), block=True)
+
+    @line_magic
+    @shows_errors
+    def pxseed(self, line: str) -> None:
+        """Have random and numpy.random give the same numbers again, on the engines and in each item of a map.
+
+        %pxseed [-t SPEC] N
+
+        Each engine gets a stream of its own, and so does each item, wherever it runs; the same again for the same N.
+        """
+        found, rest = split(line, _OPTIONS["pxseed"])
+        if not rest.isdecimal():
+            raise UsageError(f"write: %pxseed N, where N is an integer from 0 on, not {rest!r}")
+        self.rc.seed(int(rest), targets=self._spec(found), block=True)
 
     @line_magic
     @shows_errors

@@ -20,7 +20,7 @@ from ipkernel_ext.chunks import AHEAD, AIM, Columns, Pace, Rows, even
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.wire import Frame
 from ipkernel_ext.net.client_channel import Channel
-from ipkernel_ext.results import MapResult, Piece, decoded, error_of, refuse_to_wait
+from ipkernel_ext.results import MapResult, Piece, advise_to_seed, decoded, error_of, refuse_to_wait
 
 WINDOW = 4
 """Chunks of an ``imap`` for each engine that are sent or done, and not yet taken."""
@@ -162,6 +162,7 @@ class Flight:
         assert piece.result is not None
         error = error_of(piece, self._hosts.get(piece.result.engine, ""))
         if error is None:
+            advise_to_seed(self._channel, piece.result)
             values: list[Any] = decoded(piece)
             return values
         if return_exceptions:

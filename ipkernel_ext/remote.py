@@ -500,7 +500,7 @@ class Engines:
         if max_workers is not None and max_workers < workers:
             among = (self.ids if among is None else among)[:max_workers]
             workers = max_workers
-        return EngineExecutor(functools.partial(self._link.call, among), workers)
+        return EngineExecutor(self._link.channel, functools.partial(self._link.call, among), workers)
 
     def parallelize(self, f: Callable[..., Any]) -> Callable[..., Any]:
         """A function of sequences: ``parallelize(f)(seq)`` gives ``[f(x) for x in seq]``, balanced."""

@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from ipkernel_ext import errors, interruption, payload, targets, tracebacks
+from ipkernel_ext.advice import advise
 from ipkernel_ext.chunks import Pace
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.messages import TaskId
@@ -162,6 +163,19 @@ def _rebuild(failure: m.Failure, frames: Sequence[Frame], engine: int) -> Except
     kind = getattr(errors, failure.kind, errors.ParallelError)
     rebuilt: Exception = kind(failure.message)
     return rebuilt
+
+
+def advise_to_seed(channel: Channel, result: m.Result) -> None:
+    """Warn, once, that the value of a balanced task would be another one the next time."""
+    if result.unseeded and UNSEEDED not in channel.advised:
+        channel.advised.add(UNSEEDED)
+        advise(UNSEEDED)
+
+
+UNSEEDED = (
+    "this uses random numbers of random or numpy.random, which nobody has seeded: "
+    "the next run gives other results. map(…, seed=n), or rc.seed(n) once before, makes them the same again"
+)
 
 
 def refuse_to_wait(channel: Channel) -> None:
@@ -340,6 +354,8 @@ class AsyncResult(Future):  # type: ignore[type-arg]
         error = error_of(piece, self._hosts.get(result.engine, ""))
         if error is not None:
             raise error
+        if self._engine_ids is None:
+            advise_to_seed(self._channel, result)
         return self._decode(piece)
 
     # ------------------------------------------------------------ state

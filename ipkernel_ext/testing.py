@@ -150,7 +150,14 @@ class _Engine:
         self._do(self.core.output(self._output.take()))
         self._do(
             self.core.finish(
-                pieces, count, outcome.frames, outcome.failure, outcome.execution, outcome.has_value, outcome.seconds
+                pieces,
+                count,
+                outcome.frames,
+                outcome.failure,
+                outcome.execution,
+                outcome.has_value,
+                outcome.seconds,
+                outcome.unseeded,
             )
         )
         return True
@@ -177,6 +184,7 @@ class MemoryChannel:
         self._cluster = cluster
         self._decode = wire.Decoder(m.ToClient).decode
         self.on_stray: Callable[[m.Stream | m.Display], None] = lambda output: None
+        self.advised: set[str] = set()
         self._numbers = 0
         self._requests = itertools.count(1)
         self._receivers: dict[int, Receiver] = {}

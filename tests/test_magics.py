@@ -284,6 +284,20 @@ def test_pxwhos_marks_what_differs(session):
     assert "only" in session("%pxwhos -t 0")
 
 
+def test_pxseed_gives_the_same_numbers_again(session):
+    session("import random")
+    for name in ("first", "again"):
+        session("%pxseed 7")
+        session("%px import random; number = random.random()")
+        session("%pull number")
+        session("items = %map (lambda _: random.random()) range(6)")
+        session(f"{name} = [*number, *items]")
+    session("first == again, len(set(first))")
+    assert session.value == "(True, 9)"
+    session("%pxseed soon")
+    assert "an integer from 0 on" in session.err
+
+
 def test_pxconfig_is_for_all_that_follows(session):
     assert session("%pxconfig") == "targets all, block\n"
     assert session("%pxconfig -t 1 --noblock") == "targets 1, noblock\n"

@@ -355,6 +355,7 @@ class Result(Record, frozen=True):
     execution: int | None = None  # number of the cell on its engine
     has_value: bool = False  # the cell ended in an expression; its value is kept in Out
     seconds: float = 0.0  # in user code
+    unseeded: bool = False  # its function drew random numbers, and nothing was there to seed them
 
 
 class Stream(Record, frozen=True):

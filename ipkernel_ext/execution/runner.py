@@ -34,6 +34,7 @@ from ipkernel_ext.errors import (
     TaskTimeout,
     VersionMismatch,
 )
+from ipkernel_ext.execution.draws import Draws
 from ipkernel_ext.execution.functions import FunctionCache
 from ipkernel_ext.execution.interrupt import Interrupter
 from ipkernel_ext.execution.output import CaptureStream, OutputBuffer
@@ -60,6 +61,8 @@ class Outcome(msgspec.Struct):
         The cell ended in a value, which is kept in ``Out``.
     seconds : float
         In user code, including what its objects do when they are rebuilt and pickled.
+    unseeded : bool
+        The function has drawn from the global random generators, and no seed was given.
     """
 
     failure: Failure | None = None
@@ -67,6 +70,7 @@ class Outcome(msgspec.Struct):
     execution: int | None = None
     has_value: bool = False
     seconds: float = 0.0
+    unseeded: bool = False
 
 
 class _Stop(Exception):
@@ -106,6 +110,7 @@ class Runner:
         self._shell = shell
         self._interrupter = interrupter
         self._functions = FunctionCache(shell.user_ns)
+        self._draws = Draws()
         self._stdout = CaptureStream(output, "stdout")
         self._stderr = CaptureStream(output, "stderr")
         self._builtins = dict(vars(builtins))
@@ -172,9 +177,9 @@ class Runner:
             case m.Execute():
                 self._execute(work, outcome)
             case m.Apply():
-                outcome.frames = self._apply(work, frames, function)
+                outcome.frames = self._apply(work, frames, function, outcome)
             case m.Map():
-                outcome.frames = self._map(work, frames, function)
+                outcome.frames = self._map(work, frames, function, outcome)
             case m.Push():
                 self._push(work.names, self._load(frames))
             case m.Pull():
@@ -203,26 +208,31 @@ class Runner:
         if error is not None:
             raise _Stop(error, trace=shell.problem_text)
 
-    def _apply(self, work: m.Apply, frames: Sequence[Frame], function: Sequence[Frame]) -> list[Frame]:
+    def _apply(
+        self, work: m.Apply, frames: Sequence[Frame], function: Sequence[Frame], outcome: Outcome
+    ) -> list[Frame]:
         args, kwargs = self._load(frames)
         f = self._function(work.function, function)
         args = [self._resolve(arg) for arg in args]
         if kwargs:
             kwargs = {name: self._resolve(arg) for name, arg in kwargs.items()}
+        look = self._draws.look(work.function) if work.seed is None else None
         with nullcontext() if work.seed is None else Streams(work.seed) as streams:
             if streams is not None:
                 streams.begin(0)
             value = f(*args, **kwargs)
+        outcome.unseeded = look is not None and look(f)
         del args, kwargs
         result = _dump(value, "result")
         del value
         return payload.own(result)
 
-    def _map(self, work: m.Map, frames: Sequence[Frame], function: Sequence[Frame]) -> list[Frame]:
+    def _map(self, work: m.Map, frames: Sequence[Frame], function: Sequence[Frame], outcome: Outcome) -> list[Frame]:
         columns = self._load(frames)
         f = self._function(work.function, function)
         values: list[Any] = []
         call = f if self._timer is None else partial(self._timed, f, self._timer, work.return_exceptions)
+        look = self._draws.look(work.function) if work.seed is None else None
         with nullcontext() if work.seed is None else Streams(work.seed) as streams:
             for index, item in enumerate(zip(*columns, strict=False), work.start):
                 try:
@@ -235,6 +245,7 @@ class Runner:
                     if not work.return_exceptions:
                         raise _Stop(error, index) from None
                     values.append(_portable(error))
+        outcome.unseeded = look is not None and look(f)
         del columns
         result = _dump(values, "results")
         del values

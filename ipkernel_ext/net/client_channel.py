@@ -73,6 +73,8 @@ class Channel(Protocol):
     client: str
     on_stray: Callable[[m.Stream | m.Display], None]
     """Gets output that belongs to no task of ours that is under way; must be quick and must not raise."""
+    advised: set[str]
+    """What the user was told, and needs to be told once only."""
 
     def next_numbers(self, count: int) -> range:
         """Task numbers nobody else has."""
@@ -148,6 +150,7 @@ class ClientChannel:
     def __init__(self, locate: Locate) -> None:
         self.client = uuid.uuid4().hex[:12]
         self.on_stray: Callable[[m.Stream | m.Display], None] = lambda output: None
+        self.advised: set[str] = set()
         self._locate = locate
         self._forks = _forks
         self._core = ClientCore(

@@ -196,6 +196,7 @@ class EngineServer:
                 outcome.execution,
                 outcome.has_value,
                 outcome.seconds,
+                outcome.unseeded,
             )
         self._do_main(effects)
 
