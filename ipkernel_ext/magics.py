@@ -15,6 +15,7 @@ from typing import Any
 
 from IPython.core.error import TryNext, UsageError
 from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
+from traitlets import observe
 
 from ipkernel_ext import completion, targets
 from ipkernel_ext.config import files, settings, templates
@@ -103,11 +104,11 @@ class ParallelMagics(Magics, settings.ParallelMagics):
     """The magics of one IPython session."""
 
     showed_tracebacks: Magic | None = None  # the shell's own way
+    _client: RemoteController | None = None
+    _given = False  # the client is the user's own
 
     def __init__(self, shell: Any) -> None:
         super().__init__(shell=shell)
-        self._client: RemoteController | None = None
-        self._given = False  # the client is the user's own
         self._cluster: Cluster | None = None
         self._auto_targets = "all"
         settings.check(self.config)
@@ -125,11 +126,11 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         if self._client is not None and self._client.ended is None:
             return self._client
         if self._given and self._cluster is not None and self._cluster.poll():
-            self._client, self._given = self._cluster.connect(), False
+            self._client, self._given = self._limited(self._cluster.connect()), False
             return self._client
         self._drop()
         try:
-            self._client = RemoteController(profile=self.profile)
+            self._client = self._connect(profile=self.profile)
         except NotConnected:
             if not self.autostart or find(Place.of_profile(self.profile)) is not None:
                 raise
@@ -146,11 +147,11 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         try:
             cluster.start()
         except AlreadyRunning:
-            self._client = RemoteController(profile=profile)
+            self._client = self._connect(profile=profile)
             print(f"a cluster of profile {profile!r} runs already: connected to its {len(self._client)} engines")
             return
         try:
-            client = cluster.connect()
+            client = self._limited(cluster.connect())
             cluster.wait_ready(client, given.cluster.start_timeout)
         except BaseException:
             cluster.stop()
@@ -159,6 +160,19 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         self._cluster = None if keep else cluster
         until = "until `%cluster stop`" if keep else "until this session ends"
         print(f"started {cluster.n} engines on this machine, {until}")
+
+    def _connect(self, *args: Any, **options: Any) -> RemoteController:
+        return self._limited(RemoteController(*args, **options))
+
+    def _limited(self, client: RemoteController) -> RemoteController:
+        if self.max_result:
+            client.max_result = self.max_result
+        return client
+
+    @observe("max_result")
+    def _set_max_result(self, change: Any) -> None:
+        if self._client is not None and not self._given:
+            self._limited(self._client)
 
     def use(self, client: RemoteController) -> None:
         """Have the magics use a client of the user's, which they do not close.
@@ -208,11 +222,11 @@ class ParallelMagics(Magics, settings.ParallelMagics):
             self._drop()
             self.profile = profile
             if rest and "://" in rest:
-                self._client = RemoteController(rest)
+                self._client = self._connect(rest)
             elif rest:
-                self._client = RemoteController(connection_file=Path(rest).expanduser())
+                self._client = self._connect(connection_file=Path(rest).expanduser())
             else:
-                self._client = RemoteController(profile=profile)
+                self._client = self._connect(profile=profile)
             return self._client
         elif action == "status":
             client = RemoteController(profile=profile) if self._client is None else self._client

@@ -15,13 +15,14 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ipkernel_ext import imports, payload, sequences, targets, versions
 from ipkernel_ext.advice import advise
 from ipkernel_ext.asynchronous import Connecting
 from ipkernel_ext.chunks import Columns, Pace, Rows
 from ipkernel_ext.conditions import Conditions, MapOptions, conditions, natural
+from ipkernel_ext.config import memory
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.client import Submission
 from ipkernel_ext.core.messages import EngineRecord
@@ -55,6 +56,8 @@ After = AsyncResult | str | Iterable[AsyncResult | str] | None
 """What a call is to come after: results, and ids of tasks."""
 
 NO_CONDITIONS = Conditions()
+
+R = TypeVar("R", bound=AsyncResult)
 
 PACES = 256  # functions of which it is remembered how long their items take
 
@@ -787,6 +790,19 @@ class RemoteController(Engines):
         self._link.timeout = seconds
 
     @property
+    def max_result(self) -> int:
+        """Bytes that a call's value may have; 0: any number. By default half of what was available at the beginning.
+
+        An engine does not send a larger one, and the call raises ``ResultTooLarge``. The value stays on the
+        engine: under its own name if it has one, else as ``_refused``.
+        """
+        return self._link.max_result
+
+    @max_result.setter
+    def max_result(self, count: int) -> None:
+        self._link.max_result = natural("max_result", count)
+
+    @property
     def ended(self) -> str | None:
         """Why this client is of no more use: it was closed, or its cluster has ended; None while it is."""
         return self._link.channel.ended
@@ -985,6 +1001,7 @@ class _Link:
         self.channel = channel
         self.timeout = timeout
         self.restart_timeout = 30.0  # seconds
+        self.max_result = memory.available() // 2
         self.history = History()
         self._boots: dict[int, str] = {}
         self._compared: Roster | None = None  # the latest whose engines' versions were looked at
@@ -1070,13 +1087,13 @@ class _Link:
         """Send the same work to each of the engines."""
         self.need(chosen.ids)
         numbers = self.channel.next_numbers(len(chosen.ids))
-        result = make(self.channel, numbers, chosen.ids, self._hosts(), **options)
+        result = self._limited(make(self.channel, numbers, chosen.ids, self._hosts(), **options))
         boots = self._lives(chosen.ids)
         retries, after, unmet, timeout = subject
         submission = Submission(
             numbers, work, frames, chosen.ids, boots, retries, function, None, after, unmet, timeout
         )
-        self.channel.submit(submission, result)
+        self._submit(submission, result)
         return result
 
     def send_each(
@@ -1084,10 +1101,10 @@ class _Link:
     ) -> AsyncResult:
         """Send each engine work with frames of its own."""
         numbers = self.channel.next_numbers(len(chosen.ids))
-        result = make(self.channel, numbers, chosen.ids, self._hosts())
+        result = self._limited(make(self.channel, numbers, chosen.ids, self._hosts()))
         boots = self._lives(chosen.ids)
         for number, engine, boot, frames in zip(numbers, chosen.ids, boots, each, strict=True):
-            self.channel.submit(Submission([number], work, frames, [engine], [boot]), result)
+            self._submit(Submission([number], work, frames, [engine], [boot]), result)
         return result
 
     def balance(
@@ -1103,16 +1120,18 @@ class _Link:
         retries, after, unmet, timeout = subject
         self.workers(among)
         numbers = self.channel.next_numbers(1)
-        result = make(self.channel, numbers, None, self._hosts())
+        result = self._limited(make(self.channel, numbers, None, self._hosts()))
         submission = Submission(numbers, work, frames, None, None, retries, function, among, after, unmet, timeout)
-        self.channel.submit(submission, result)
+        self._submit(submission, result)
         return result
 
     def map(self, options: MapOptions, items: int, ordered: bool) -> MapResult:
         """The result of a map, of which nothing has been sent yet."""
         first = self.channel.next_numbers(max(1, items))[0]
         pace = self.pace(options.digest)
-        return MapResult(self.channel, self._hosts(), items, first, ordered, options.return_exceptions, pace)
+        return self._limited(
+            MapResult(self.channel, self._hosts(), items, first, ordered, options.return_exceptions, pace)
+        )
 
     def sender(self, options: MapOptions, among: Sequence[int] | None) -> SendChunk:
         """What sends the chunks of a map."""
@@ -1125,7 +1144,7 @@ class _Link:
             submission = Submission(
                 (number,), work, frames, None, None, retries, function, among, after, unmet, timeout
             )
-            self.channel.submit(submission, receiver)
+            self._submit(submission, receiver)
 
         return send
 
@@ -1133,7 +1152,15 @@ class _Link:
         """Send a call to whichever engine is free."""
         numbers = self.channel.next_numbers(1)
         work = m.Apply(call.digest, self.next_seed())
-        self.channel.submit(Submission(numbers, work, call.frames, function=call.function, among=among), receiver)
+        self._submit(Submission(numbers, work, call.frames, function=call.function, among=among), receiver)
+
+    def _submit(self, submission: Submission, receiver: Receiver) -> None:
+        submission.max_result = self.max_result
+        self.channel.submit(submission, receiver)
+
+    def _limited(self, result: R) -> R:
+        result.max_result = self.max_result
+        return result
 
     def workers(self, among: Sequence[int] | None) -> int:
         """How many engines there are for balanced work. NoEngines where it is kept to none."""

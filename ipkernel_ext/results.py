@@ -25,6 +25,7 @@ from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.messages import TaskId
 from ipkernel_ext.core.wire import Frame
 from ipkernel_ext.net.client_channel import Channel
+from ipkernel_ext.units import bytes_text
 
 Output = m.Stream | m.Display
 KINDS = 8  # distinct errors that the message of a CompositeError tells
@@ -208,6 +209,8 @@ class AsyncResult(Future):  # type: ignore[type-arg]
     ----------
     when_collected
         Called, once, when somebody has asked for the value and it is there.
+    max_result : int
+        Bytes that all its tasks' values may have together; 0: any number. What comes beyond them is dropped.
     """
 
     _more = 0  # 1: tasks may be added
@@ -237,6 +240,8 @@ class AsyncResult(Future):  # type: ignore[type-arg]
         self._news = self._condition  # of Future: one condition fewer for each of many small tasks
         self._answer: tuple[bool, Any] | None = None
         self.when_collected: Callable[[], Any] = lambda: None
+        self.max_result = 0
+        self._size = 0  # bytes
         interruption.note(self)
         if not self._open:
             self._finish()
@@ -247,6 +252,10 @@ class AsyncResult(Future):  # type: ignore[type-arg]
         """One of the tasks ended."""
         index = result.task.number - self._first
         piece = self._pieces[index]
+        if self.max_result:
+            self._size += sum(map(len, frames))
+            if self._size > self.max_result:
+                result, frames = _dropped(result, self.max_result), ()
         piece.frames = frames
         with self._news:
             piece.result = result
@@ -525,6 +534,19 @@ class AsyncResult(Future):  # type: ignore[type-arg]
     def __repr__(self) -> str:
         state = "done" if self.done() else f"{self.progress} of {len(self._pieces)} done"
         return f"<{type(self).__name__}: {state}>"
+
+
+def _dropped(result: m.Result, limit: int) -> m.Result:
+    """Of a result, what is left when its value would be too much."""
+    if result.failure is not None:
+        return result
+    text = (
+        f"the results of this call have more than {bytes_text(limit)} together, which is all that this client takes: "
+        f"the one on engine {result.engine} was dropped. Ask fewer engines at a time, take a map's values one by one "
+        "with imap, or set rc.max_result higher"
+    )
+    name = errors.ResultTooLarge.__name__
+    return msgspec.structs.replace(result, failure=m.Failure(name, name, text))
 
 
 class SingleResult(AsyncResult):

@@ -145,7 +145,8 @@ class _Engine:
         task = claim.task
         self._output.begin(task.id, task.attempt)
         with self._shell.being_global():
-            outcome = self._runner.run(task.work, claim.frames, claim.function, (task.id, task.attempt))
+            name = (task.id, task.attempt)
+            outcome = self._runner.run(task.work, claim.frames, claim.function, name, None, task.max_result)
         pieces, count = self._output.end()
         self._do(self.core.output(self._output.take()))
         self._do(

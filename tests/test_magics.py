@@ -284,6 +284,17 @@ def test_pxwhos_marks_what_differs(session):
     assert "only" in session("%pxwhos -t 0")
 
 
+def test_values_that_are_too_large_are_refused(session):
+    session("%px x = b'x' * 20_000")
+    session("%config ParallelMagics.max_result = 10_000")
+    session("%pull -t 0 x as large")
+    assert session.error == "ResultTooLarge"
+    session("%config ParallelMagics.max_result = 100_000")
+    session("%pull -t 0 x as large")
+    session("len(large)")
+    assert session.value == "20000"
+
+
 def test_pxseed_gives_the_same_numbers_again(session):
     session("import random")
     for name in ("first", "again"):

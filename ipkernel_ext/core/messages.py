@@ -37,6 +37,9 @@ Size = Annotated[int, Meta(ge=1, le=65536)]
 Seconds = Annotated[float, Meta(ge=0)]
 """A time that something may take."""
 
+Bytes = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+"""A size."""
+
 Failed = list[tuple[Number, str]]
 """Tasks whose results were failures, and what went wrong."""
 
@@ -232,6 +235,7 @@ class Submit(Record, frozen=True):
     after: list[TaskId] = []  # these must have ended without an error before
     unmet: Failure | None = None  # one of them has not: these end so, unless they were handed out before
     timeout: Seconds = 0.0  # from the start of each item on its engine; 0: none
+    max_result: Bytes = 0  # what the client takes of each; 0: all
 
 
 class Cancel(Record, frozen=True):
@@ -482,6 +486,7 @@ class Task(Record, frozen=True):
     work: Work
     ahead: bool = False
     timeout: float = 0.0  # seconds for each item; 0: none
+    max_result: int = 0  # bytes that its client takes; 0: all
 
 
 class Recall(Record, frozen=True):

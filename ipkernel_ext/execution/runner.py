@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import nullcontext
 from functools import partial
-from typing import Any, Protocol, assert_never
+from typing import Any, NoReturn, Protocol, assert_never
 
 import msgspec
 
@@ -31,6 +31,7 @@ from ipkernel_ext.errors import (
     RemoteError,
     RemoteExit,
     ResultExpired,
+    ResultTooLarge,
     TaskTimeout,
     VersionMismatch,
 )
@@ -41,9 +42,13 @@ from ipkernel_ext.execution.output import CaptureStream, OutputBuffer
 from ipkernel_ext.execution.seeding import Streams
 from ipkernel_ext.execution.shell import EngineShell
 from ipkernel_ext.execution.traces import MESSAGE, format_traceback, message_of, name_of, shortened
+from ipkernel_ext.units import bytes_text
 
 LARGEST = 16 * 2**20
 """Bytes of an exception that is sent as itself; a larger one arrives as ``RemoteError``."""
+
+REFUSED = "_refused"
+"""Name of the latest value that was too large to be sent."""
 
 _ANYTHING = BaseException  # under a name that user code cannot delete
 
@@ -116,6 +121,7 @@ class Runner:
         self._builtins = dict(vars(builtins))
         self._task: Hashable = None
         self._timer: Timer | None = None
+        self._max_result = 0
 
     def run(
         self,
@@ -124,6 +130,7 @@ class Runner:
         function: Sequence[Frame] | None,
         task: Hashable = None,
         timer: Timer | None = None,
+        max_result: int = 0,
     ) -> Outcome:
         """Do the work of a task.
 
@@ -135,12 +142,14 @@ class Runner:
             By what name it can be interrupted.
         timer
             Where the time of each item is limited.
+        max_result : int
+            Bytes that the value may have; 0: any number.
         """
         outcome = Outcome()
         before = sys.stdout, sys.stderr
         sys.stdout, sys.stderr = self._stdout, self._stderr
         begun = time.perf_counter()
-        self._task, self._timer = task, timer
+        self._task, self._timer, self._max_result = task, timer, max_result
         raised = self._guarded(task, self._do, work, frames, function or (), outcome)
         outcome.seconds = time.perf_counter() - begun
         self._mend_builtins()
@@ -224,6 +233,8 @@ class Runner:
         outcome.unseeded = look is not None and look(f)
         del args, kwargs
         result = _dump(value, "result")
+        if self._too_large(result):
+            self._refuse(result, value)
         del value
         return payload.own(result)
 
@@ -248,6 +259,8 @@ class Runner:
         outcome.unseeded = look is not None and look(f)
         del columns
         result = _dump(values, "results")
+        if self._too_large(result):
+            self._refuse(result, values)
         del values
         return payload.own(result)
 
@@ -282,6 +295,8 @@ class Runner:
             for name, value in zip(names, values, strict=True):
                 _dump(value, name)
             raise _Stop(error, ours=True) from None
+        if self._too_large(result):
+            raise self._too_large_to_send(result, f"the value of {' and '.join(names)}", "it stays there")
         del values
         return payload.own(result)
 
@@ -303,7 +318,10 @@ class Runner:
                 ResultExpired(f"Out[{execution}] of engine {self._engine()} is no longer kept; it keeps the last few"),
                 ours=True,
             )
-        return payload.own(_dump(kept[execution], f"Out[{execution}]"))
+        result = _dump(kept[execution], f"Out[{execution}]")
+        if self._too_large(result):
+            raise self._too_large_to_send(result, f"Out[{execution}]", "it stays there")
+        return payload.own(result)
 
     # ------------------------------------------------------------ parts of them
 
@@ -332,6 +350,22 @@ class Runner:
                 near = difflib.get_close_matches(name, self._shell.keys(), 3)
                 hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
                 raise _Stop(NameNotFound(f"there is no variable {name!r} on engine {self._engine()}{hint}"), ours=True)
+
+    def _too_large(self, result: Sequence[Frame]) -> bool:
+        return bool(self._max_result) and sum(map(len, result)) > self._max_result
+
+    def _refuse(self, result: Sequence[Frame], value: Any) -> NoReturn:
+        """Keep a value that is not sent, which nobody else has."""
+        self._shell.user_ns[REFUSED] = value
+        raise self._too_large_to_send(result, "the result", f"it is kept there as {REFUSED}, until the next such one")
+
+    def _too_large_to_send(self, result: Sequence[Frame], what: str, where: str) -> _Stop:
+        text = (
+            f"{what} on engine {self._engine()} has {bytes_text(sum(map(len, result)))}, more than this client takes "
+            f"({bytes_text(self._max_result)}): {where}. Compute on with it there, pull a part of it, "
+            "or set rc.max_result higher and pull it"
+        )
+        return _Stop(ResultTooLarge(text), ours=True)
 
     def _engine(self) -> int:
         return self._shell.output.engine_id()
