@@ -19,7 +19,7 @@ from ipkernel_ext import payload
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.wire import Frame
 from ipkernel_ext.net.client_channel import Channel, Receiver
-from ipkernel_ext.results import NotOpened, Piece, advise_to_seed, decoded, error_of
+from ipkernel_ext.results import ClientFuture, NotOpened, Piece, advise_to_seed, decoded, error_of
 
 PLACES = 2
 """Calls that are sent, for each worker."""
@@ -35,12 +35,11 @@ class PickledCall(NamedTuple):
     frames: Sequence[Frame]
 
 
-class EngineFuture(Future[Any]):
+class EngineFuture(ClientFuture):
     """The future of a call on an engine."""
 
     def __init__(self, channel: Channel) -> None:
-        super().__init__()
-        self._channel = channel
+        super().__init__(channel)
         self._piece = Piece()
         self._opened: tuple[bool, Any] | None = None
 

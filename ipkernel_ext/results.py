@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import re
 import threading
 import time
@@ -179,16 +180,28 @@ UNSEEDED = (
 )
 
 
-def refuse_to_wait(channel: Channel) -> None:
-    """Raise where waiting for a result would be waiting for oneself."""
-    if channel.receiving():
-        raise RuntimeError(
-            "a callback of a result must not wait for another one: it runs where results arrive; "
-            "use block=False and a callback of that result"
-        )
+class ClientFuture(Future):  # type: ignore[type-arg]
+    """A future whose callbacks may make calls of its client and wait for them; they run one after the other.
+
+    Parameters
+    ----------
+    channel
+        The client's.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        super().__init__()
+        self._channel = channel
+
+    def add_done_callback(self, fn: Callable[[Any], object]) -> None:
+        """Call ``fn`` with this future when it is done; at once, and here, if it is."""
+        if getattr(fn, "__module__", "") == "asyncio.futures":  # wakes a loop, and is to wait for nobody
+            super().add_done_callback(fn)
+        else:
+            super().add_done_callback(functools.partial(self._channel.call_back, fn))
 
 
-class AsyncResult(Future):  # type: ignore[type-arg]
+class AsyncResult(ClientFuture):
     """The result of a call that may still run. It is a ``concurrent.futures.Future``.
 
     ``get()`` gives what the blocking call gives. Over several engines, or a map, it can be
@@ -223,9 +236,8 @@ class AsyncResult(Future):  # type: ignore[type-arg]
         hosts: dict[int, str] | None = None,
         decode: Decode = decoded,
     ) -> None:
-        super().__init__()
+        super().__init__(channel)
         self.set_running_or_notify_cancel()
-        self._channel = channel
         self._numbers = numbers
         self._engine_ids = None if engine_ids is None else list(engine_ids)
         self._hosts = hosts or {}
@@ -293,8 +305,6 @@ class AsyncResult(Future):  # type: ignore[type-arg]
 
     def wait(self, timeout: float | None = None) -> bool:  # seconds
         """Wait until all is done. False when the time ran out."""
-        if not self.done():
-            refuse_to_wait(self._channel)
         with self._news:
             return self._news.wait_for(super().done, timeout)
 
@@ -656,7 +666,6 @@ class MapResult(AsyncResult):
 
     def wait_for_room(self, chunks: int) -> None:
         """Wait until fewer chunks than these are under way, or an item has failed."""
-        refuse_to_wait(self._channel)
         with self._news:
             self._news.wait_for(lambda: self.failing or self._open - self._more < chunks)
 
