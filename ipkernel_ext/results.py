@@ -41,7 +41,7 @@ class RemoteTraceback(Exception):
     """Carries an engine's traceback as text, as the cause of the exception it belongs to."""
 
     def __str__(self) -> str:
-        return f"\n{self.args[0]}"
+        return f"\n{self.args[0]}".rstrip()
 
 
 class NotOpened(Exception):
@@ -332,7 +332,7 @@ class AsyncResult(ClientFuture):
         if good:
             return answer
         try:
-            raise answer
+            raise answer.with_traceback(None)  # else each time adds to it
         finally:
             del answer
 
@@ -578,7 +578,7 @@ class ListResult(AsyncResult):
             try:
                 values.append(self._value(index))
             except Exception as error:
-                failed.append(error)
+                failed.append(error.with_traceback(None))
         if failed:
             raise composite(failed, len(self._pieces))
         return self._join(values)
@@ -731,6 +731,8 @@ class MapResult(AsyncResult):
 def composite(failed: Sequence[Exception], engines: int) -> errors.CompositeError:
     """The error of a call on several engines. Its message counts the distinct errors, and names their engines."""
     groups = alike(failed)
+    for same in groups.values():
+        _share_tracebacks(same)
     kinds = [
         f"{len(same)} × {text}" + (f" on {targets.label(ids)}" if (ids := engines_of(same)) else "")
         for text, same in list(groups.items())[:KINDS]
@@ -738,6 +740,19 @@ def composite(failed: Sequence[Exception], engines: int) -> errors.CompositeErro
     if len(groups) > KINDS:
         kinds.append(f"and {len(groups) - KINDS} errors more")
     return errors.CompositeError(f"{len(failed)} of {engines} engines failed: {'; '.join(kinds)}", list(failed))
+
+
+def _share_tracebacks(failed: Sequence[Exception]) -> None:
+    """Let errors whose tracebacks say the same have one and the same: Python shows a cause once, whoever has it."""
+    known: dict[str, BaseException] = {}
+    for error in failed:
+        story = error.__cause__
+        if isinstance(story, RemoteTraceback):
+            error.__cause__ = known.setdefault(_WHERE.sub("", str(story.args[0])), story)
+
+
+_WHERE = re.compile(r" on engine \d+|<ipython-input-\d+-\w+>")
+"""What errors of the same code on several engines differ in."""
 
 
 def engines_of(failed: Sequence[Exception]) -> list[int]:
@@ -749,8 +764,8 @@ def alike(failed: Sequence[Exception]) -> dict[str, list[Exception]]:
     """Errors by what they say, where they differ only in the engine and the number of its cell."""
     groups: dict[str, list[Exception]] = {}
     for error in failed:
-        text = said(error)
-        text = re.sub(r" on engine \d+", "", re.sub(r"<ipython-input-\d+-\w+>", "<cell>", text))
+        text = re.sub(r"<ipython-input-\d+-\w+>", "<cell>", said(error))
+        text = re.sub(r" on engine \d+", "", text)
         groups.setdefault(text, []).append(error)
     return groups
 
