@@ -538,6 +538,17 @@ class AsyncResult(ClientFuture):
                 self._news.wait_for(lambda: self._pieces[index].result is not None)  # noqa: B023 - called at once
             yield from self._values(index)
 
+    def __getitem__(self, which: int | slice) -> Any:
+        """The value of the n-th engine, or item, once it is there; of a slice a list."""
+        if isinstance(which, slice):
+            return [self[n] for n in range(*which.indices(len(self)))]
+        return self._item(range(len(self))[which])
+
+    def _item(self, position: int) -> Any:
+        with self._news:
+            self._news.wait_for(lambda: self._pieces[position].result is not None)
+        return self._value(position)
+
     def _values(self, index: int) -> Sequence[Any]:
         return [self._value(index)]
 
@@ -565,12 +576,20 @@ class SingleResult(AsyncResult):
     def _assemble(self) -> Any:
         return self._value(0)
 
+    def _item(self, position: int) -> Any:
+        return self.get()
+
     def _per_piece(self, read: Callable[[Piece], str]) -> Any:
         return read(self._pieces[0])
 
 
 class ListResult(AsyncResult):
     """Of a call on several engines: a list in engine order, or a ``CompositeError``."""
+
+    def _item(self, position: int) -> Any:
+        if self._answer is not None and self._answer[0]:
+            return self._answer[1][position]
+        return super()._item(position)
 
     def _assemble(self) -> Any:
         values, failed = [], []
@@ -593,6 +612,9 @@ class JoinedResult(ListResult):
     def __init__(self, join: Callable[[list[Any]], Any], *args: Any, **kwargs: Any) -> None:
         self._joiner = join
         super().__init__(*args, **kwargs)
+
+    def _item(self, position: int) -> Any:
+        return self.get()[position]
 
     def _join(self, values: list[Any]) -> Any:
         return self._joiner(values)
@@ -720,6 +742,9 @@ class MapResult(AsyncResult):
     def __len__(self) -> int:
         return self._items
 
+    def _item(self, position: int) -> Any:
+        return self.get()[position]
+
     def __iter__(self) -> Iterator[Any]:
         if self._ordered:
             yield from super().__iter__()
@@ -748,11 +773,7 @@ def _share_tracebacks(failed: Sequence[Exception]) -> None:
     for error in failed:
         story = error.__cause__
         if isinstance(story, RemoteTraceback):
-            error.__cause__ = known.setdefault(_WHERE.sub("", str(story.args[0])), story)
-
-
-_WHERE = re.compile(r" on engine \d+|<ipython-input-\d+-\w+>")
-"""What errors of the same code on several engines differ in."""
+            error.__cause__ = known.setdefault(_anywhere(str(story.args[0]), error), story)
 
 
 def engines_of(failed: Sequence[Exception]) -> list[int]:
@@ -764,10 +785,19 @@ def alike(failed: Sequence[Exception]) -> dict[str, list[Exception]]:
     """Errors by what they say, where they differ only in the engine and the number of its cell."""
     groups: dict[str, list[Exception]] = {}
     for error in failed:
-        text = re.sub(r"<ipython-input-\d+-\w+>", "<cell>", said(error))
-        text = re.sub(r" on engine \d+", "", text)
-        groups.setdefault(text, []).append(error)
+        groups.setdefault(_anywhere(said(error), error), []).append(error)
     return groups
+
+
+def impersonal(text: str, error: Exception) -> str:
+    """What is said of an error, without the number of its engine."""
+    engine = rf"engine {getattr(error, 'engine_id', None)}\b"
+    return re.sub(rf"\b{engine}", "the engine", re.sub(f" on {engine}", "", text))
+
+
+def _anywhere(text: str, error: Exception) -> str:
+    """The same on all engines on which the same went wrong."""
+    return re.sub(r"<ipython-input-\d+-\w+>", "<cell>", impersonal(text, error))
 
 
 def said(error: BaseException, *, short: bool = True) -> str:
