@@ -18,6 +18,7 @@ from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class
 from traitlets import observe
 
 from ipkernel_ext import completion, targets
+from ipkernel_ext.callers import wants_value
 from ipkernel_ext.config import files, settings, templates
 from ipkernel_ext.config.place import Place
 from ipkernel_ext.display import Screen, called_from, describe, engines_table
@@ -262,10 +263,11 @@ class ParallelMagics(Magics, settings.ParallelMagics):
     @no_var_expand
     @line_cell_magic
     @shows_errors
-    def px(self, line: str, cell: str | None = None) -> AsyncResult | None:
+    def px(self, line: str, cell: str | None = None) -> Any:
         """Run code on the engines.
 
         %px CODE
+        w = %px CODE               the values of its last expression, a list in engine order; one for one engine
         %%px [options], and the code in the cell
 
         Output streams while it runs; each line begins with its engine. The value of the last
@@ -321,10 +323,11 @@ class ParallelMagics(Magics, settings.ParallelMagics):
             else:
                 self._follow_within(screen, result, limit)
 
-        result = self._wait(send, show)
-        result.get()
+        ran = self._wait(send, show).get()
         self._after(found, spec, code)
-        return None
+        if cell is not None or not wants_value(sys._getframe()):
+            return None
+        return ran.values if isinstance(ran, ResultList) else ran.value
 
     def _before(self, found: dict[str, str], spec: targets.Spec) -> None:
         if "push" in found:

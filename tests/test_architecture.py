@@ -54,6 +54,7 @@ MAY_IMPORT = {
     "executor": {"net", "results", "payload", "core", "errors"},
     "mapping": {"chunks", "net", "results", "payload", "core", "errors"},
     "imports": set(),
+    "callers": set(),
     "remote": {
         "advice",
         "asynchronous",

@@ -71,6 +71,23 @@ def test_values_and_output_are_labelled(session):
     assert out == "[1] one\n[1] two\n"
 
 
+def test_values_may_be_assigned_and_are_shown_once_at_the_prompt(session):
+    out = session("w = %px 6 * 7")
+    assert out.count("42") == 3
+    session("w, get_ipython().run_line_magic('px', '-t 1 6 * 7')")
+    assert session.value == "([42, 42, 42], 42)"
+    assert session("%px 6 * 7").count("42") == 3
+    assert session.value == "None"
+    session("w = %px x = 1")
+    session("w")
+    assert session.value == "[None, None, None]"
+    session("%px -o kept 6 * 7")
+    session("kept[2].engine_id, kept[-1].value")
+    assert session.value == "(2, 42)"
+    session("w = %px 1/0")
+    assert session.error == "CompositeError"
+
+
 def test_output_grouped_by_engine(session):
     out = session("%px --group-by engine print(1); print(2)")
     engines = [line.split()[0] for line in out.splitlines() if line.startswith("[")]
