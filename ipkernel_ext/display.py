@@ -16,7 +16,7 @@ import IPython
 from ipkernel_ext import blocks, targets, tracebacks
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.errors import CompositeError
-from ipkernel_ext.results import AsyncResult, RemoteTraceback, alike, engines_of, said
+from ipkernel_ext.results import AsyncResult, RemoteTraceback, alike, engines_of, impersonal, said
 
 STATUS_AFTER = 2.0  # seconds, after which a status line says what is still running
 STREAM_AFTER = 2.0  # seconds, after which nothing is folded any more
@@ -229,11 +229,14 @@ def describe(error: Exception, colours: str = "nocolor") -> list[str]:
         if isinstance(cause, RemoteTraceback) and i < TRACEBACKS:
             story = str(cause.args[0]).rstrip()
             notes = getattr(same[0], "__notes__", []) if len(same) == 1 else []
+            story = impersonal(story, same[0]) if len(same) > 1 else story
             lines += [f"{head}:"] if head else []
             lines += tracebacks.coloured(story, colours).split("\n")
             lines += [note for note in notes if note not in story]
         else:
-            lines += ": ".join([*([head] if head else []), said(same[0], short=i >= TRACEBACKS)]).split("\n")
+            text = said(same[0], short=i >= TRACEBACKS)
+            text = impersonal(text, same[0]) if len(same) > 1 else text
+            lines += ": ".join([*([head] if head else []), text]).split("\n")
     if len(groups) > TOLD:
         lines.append(f"… and {len(groups) - TOLD} errors more")
     return lines

@@ -15,8 +15,10 @@ from typing import Any
 
 from IPython.core.error import TryNext, UsageError
 from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
+from traitlets import observe
 
 from ipkernel_ext import completion, targets
+from ipkernel_ext.callers import wants_value
 from ipkernel_ext.config import files, settings, templates
 from ipkernel_ext.config.place import Place
 from ipkernel_ext.display import Screen, called_from, describe, engines_table
@@ -85,6 +87,7 @@ _OPTIONS = {
     "autopx": (_TARGETS,),
     "interrupt": (_TARGETS, Option(("--kill",))),
     "pxreset": (_TARGETS,),
+    "pxseed": (_TARGETS,),
     "pxwhos": (_TARGETS,),
     "pxconfig": _CONFIG,
     "result": (),
@@ -102,11 +105,11 @@ class ParallelMagics(Magics, settings.ParallelMagics):
     """The magics of one IPython session."""
 
     showed_tracebacks: Magic | None = None  # the shell's own way
+    _client: RemoteController | None = None
+    _given = False  # the client is the user's own
 
     def __init__(self, shell: Any) -> None:
         super().__init__(shell=shell)
-        self._client: RemoteController | None = None
-        self._given = False  # the client is the user's own
         self._cluster: Cluster | None = None
         self._auto_targets = "all"
         settings.check(self.config)
@@ -124,11 +127,11 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         if self._client is not None and self._client.ended is None:
             return self._client
         if self._given and self._cluster is not None and self._cluster.poll():
-            self._client, self._given = self._cluster.connect(), False
+            self._client, self._given = self._limited(self._cluster.connect()), False
             return self._client
         self._drop()
         try:
-            self._client = RemoteController(profile=self.profile)
+            self._client = self._connect(profile=self.profile)
         except NotConnected:
             if not self.autostart or find(Place.of_profile(self.profile)) is not None:
                 raise
@@ -145,11 +148,11 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         try:
             cluster.start()
         except AlreadyRunning:
-            self._client = RemoteController(profile=profile)
+            self._client = self._connect(profile=profile)
             print(f"a cluster of profile {profile!r} runs already: connected to its {len(self._client)} engines")
             return
         try:
-            client = cluster.connect()
+            client = self._limited(cluster.connect())
             cluster.wait_ready(client, given.cluster.start_timeout)
         except BaseException:
             cluster.stop()
@@ -158,6 +161,19 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         self._cluster = None if keep else cluster
         until = "until `%cluster stop`" if keep else "until this session ends"
         print(f"started {cluster.n} engines on this machine, {until}")
+
+    def _connect(self, *args: Any, **options: Any) -> RemoteController:
+        return self._limited(RemoteController(*args, **options))
+
+    def _limited(self, client: RemoteController) -> RemoteController:
+        if self.max_result:
+            client.max_result = self.max_result
+        return client
+
+    @observe("max_result")
+    def _set_max_result(self, change: Any) -> None:
+        if self._client is not None and not self._given:
+            self._limited(self._client)
 
     def use(self, client: RemoteController) -> None:
         """Have the magics use a client of the user's, which they do not close.
@@ -207,11 +223,11 @@ class ParallelMagics(Magics, settings.ParallelMagics):
             self._drop()
             self.profile = profile
             if rest and "://" in rest:
-                self._client = RemoteController(rest)
+                self._client = self._connect(rest)
             elif rest:
-                self._client = RemoteController(connection_file=Path(rest).expanduser())
+                self._client = self._connect(connection_file=Path(rest).expanduser())
             else:
-                self._client = RemoteController(profile=profile)
+                self._client = self._connect(profile=profile)
             return self._client
         elif action == "status":
             client = RemoteController(profile=profile) if self._client is None else self._client
@@ -247,10 +263,11 @@ class ParallelMagics(Magics, settings.ParallelMagics):
     @no_var_expand
     @line_cell_magic
     @shows_errors
-    def px(self, line: str, cell: str | None = None) -> AsyncResult | None:
+    def px(self, line: str, cell: str | None = None) -> Any:
         """Run code on the engines.
 
         %px CODE
+        w = %px CODE               the values of its last expression, a list in engine order; one for one engine
         %%px [options], and the code in the cell
 
         Output streams while it runs; each line begins with its engine. The value of the last
@@ -306,10 +323,11 @@ class ParallelMagics(Magics, settings.ParallelMagics):
             else:
                 self._follow_within(screen, result, limit)
 
-        result = self._wait(send, show)
-        result.get()
+        ran = self._wait(send, show).get()
         self._after(found, spec, code)
-        return None
+        if cell is not None or not wants_value(sys._getframe()):
+            return None
+        return ran.values if isinstance(ran, ResultList) else ran.value
 
     def _before(self, found: dict[str, str], spec: targets.Spec) -> None:
         if "push" in found:
@@ -552,6 +570,20 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         """Empty the engines' namespaces. %pxreset [-t SPEC]"""
         found, _ = split(line, (_TARGETS,))
         self.rc.reset(targets=self._spec(found), block=True)
+
+    @line_magic
+    @shows_errors
+    def pxseed(self, line: str) -> None:
+        """Have random and numpy.random give the same numbers again, on the engines and in each item of a map.
+
+        %pxseed [-t SPEC] N
+
+        Each engine gets a stream of its own, and so does each item, wherever it runs; the same again for the same N.
+        """
+        found, rest = split(line, _OPTIONS["pxseed"])
+        if not rest.isdecimal():
+            raise UsageError(f"write: %pxseed N, where N is an integer from 0 on, not {rest!r}")
+        self.rc.seed(int(rest), targets=self._spec(found), block=True)
 
     @line_magic
     @shows_errors

@@ -15,12 +15,14 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from ipkernel_ext import imports, payload, sequences, targets
+from ipkernel_ext import imports, payload, sequences, targets, versions
+from ipkernel_ext.advice import advise
 from ipkernel_ext.asynchronous import Connecting
 from ipkernel_ext.chunks import Columns, Pace, Rows
 from ipkernel_ext.conditions import Conditions, MapOptions, conditions, natural, task_id
+from ipkernel_ext.config import memory
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.client import Submission
 from ipkernel_ext.core.messages import EngineRecord
@@ -45,6 +47,7 @@ from ipkernel_ext.results import (
     decoded,
 )
 from ipkernel_ext.targets import Spec
+from ipkernel_ext.versions import Versions
 
 if TYPE_CHECKING:
     from ipkernel_ext.config.connection import Address
@@ -54,6 +57,8 @@ After = AsyncResult | str | Iterable[AsyncResult | str] | None
 """What a call is to come after: results, and ids of tasks."""
 
 NO_CONDITIONS = Conditions()
+
+R = TypeVar("R", bound=AsyncResult)
 
 PACES = 256  # functions of which it is remembered how long their items take
 
@@ -499,7 +504,7 @@ class Engines:
         if max_workers is not None and max_workers < workers:
             among = (self.ids if among is None else among)[:max_workers]
             workers = max_workers
-        return EngineExecutor(functools.partial(self._link.call, among), workers)
+        return EngineExecutor(self._link.channel, functools.partial(self._link.call, among), workers)
 
     def parallelize(self, f: Callable[..., Any]) -> Callable[..., Any]:
         """A function of sequences: ``parallelize(f)(seq)`` gives ``[f(x) for x in seq]``, balanced."""
@@ -805,6 +810,19 @@ class RemoteController(Engines):
         self._link.timeout = seconds
 
     @property
+    def max_result(self) -> int:
+        """Bytes that a call's value may have; 0: any number. By default half of what was available at the beginning.
+
+        An engine does not send a larger one, and the call raises ``ResultTooLarge``. The value stays on the
+        engine: under its own name if it has one, else as ``_refused``.
+        """
+        return self._link.max_result
+
+    @max_result.setter
+    def max_result(self, count: int) -> None:
+        self._link.max_result = natural("max_result", count)
+
+    @property
     def ended(self) -> str | None:
         """Why this client is of no more use: it was closed, or its cluster has ended; None while it is."""
         return self._link.channel.ended
@@ -1003,8 +1021,12 @@ class _Link:
         self.channel = channel
         self.timeout = timeout
         self.restart_timeout = 30.0  # seconds
+        self.max_result = memory.available() // 2
         self.history = History()
         self._boots: dict[int, str] = {}
+        self._compared: Roster | None = None  # the latest whose engines' versions were looked at
+        self._alike: set[tuple[str, Versions]] = set()  # by host
+        self._different: set[str] = set()  # hosts that the user knows of
         self._paces: dict[str, Pace] = {}
         self._seed: int | None = None
         self._seeded = 0  # balanced calls since then
@@ -1014,6 +1036,7 @@ class _Link:
         """Who is there. Waits for a controller that is away."""
         roster = self.channel.roster
         if roster.connected:
+            self._compare(roster)
             return roster
         self.channel.wait_roster(lambda r: r.connected or r.ended is not None or r.hopeless, self.timeout)
         roster = self.channel.roster
@@ -1025,7 +1048,25 @@ class _Link:
             why = roster.why or f"{roster.address} does not answer; `ipcluster list` shows what runs"
             kind = type(roster.why) if isinstance(roster.why, NotConnected) else NotConnected
             raise kind(f"no controller after {self.timeout:g} s: {why}")
+        self._compare(roster)
         return roster
+
+    def _compare(self, roster: Roster) -> None:
+        """Warn, once for each host, of engines whose versions are too different from this client's."""
+        if roster is self._compared:
+            return
+        self._compared = roster
+        for engine in roster.engines.values():
+            theirs = Versions(engine.python, engine.cloudpickle, engine.numpy)
+            if engine.host in self._different or (engine.host, theirs) in self._alike:
+                continue
+            mine = versions.here(search=engine.host != socket.gethostname())
+            found = list(versions.differences(mine, theirs))
+            if found:
+                self._different.add(engine.host)
+                advise("\n".join([f"engine {engine.id} of host {engine.host} is not like this client:", *found]))
+            else:
+                self._alike.add((engine.host, theirs))
 
     def need(self, ids: Sequence[int]) -> None:
         """Raise NoEngines where there are none to address."""
@@ -1066,13 +1107,13 @@ class _Link:
         """Send the same work to each of the engines."""
         self.need(chosen.ids)
         numbers = self.channel.next_numbers(len(chosen.ids))
-        result = make(self.channel, numbers, chosen.ids, self._hosts(), **options)
+        result = self._limited(make(self.channel, numbers, chosen.ids, self._hosts(), **options))
         boots = self._lives(chosen.ids)
         retries, after, unmet, timeout = subject
         submission = Submission(
             numbers, work, frames, chosen.ids, boots, retries, function, None, after, unmet, timeout
         )
-        self.channel.submit(submission, result)
+        self._submit(submission, result)
         return result
 
     def send_each(
@@ -1080,10 +1121,10 @@ class _Link:
     ) -> AsyncResult:
         """Send each engine work with frames of its own."""
         numbers = self.channel.next_numbers(len(chosen.ids))
-        result = make(self.channel, numbers, chosen.ids, self._hosts())
+        result = self._limited(make(self.channel, numbers, chosen.ids, self._hosts()))
         boots = self._lives(chosen.ids)
         for number, engine, boot, frames in zip(numbers, chosen.ids, boots, each, strict=True):
-            self.channel.submit(Submission([number], work, frames, [engine], [boot]), result)
+            self._submit(Submission([number], work, frames, [engine], [boot]), result)
         return result
 
     def balance(
@@ -1099,16 +1140,18 @@ class _Link:
         retries, after, unmet, timeout = subject
         self.workers(among)
         numbers = self.channel.next_numbers(1)
-        result = make(self.channel, numbers, None, self._hosts())
+        result = self._limited(make(self.channel, numbers, None, self._hosts()))
         submission = Submission(numbers, work, frames, None, None, retries, function, among, after, unmet, timeout)
-        self.channel.submit(submission, result)
+        self._submit(submission, result)
         return result
 
     def map(self, options: MapOptions, items: int, ordered: bool) -> MapResult:
         """The result of a map, of which nothing has been sent yet."""
         first = self.channel.next_numbers(max(1, items))[0]
         pace = self.pace(options.digest)
-        return MapResult(self.channel, self._hosts(), items, first, ordered, options.return_exceptions, pace)
+        return self._limited(
+            MapResult(self.channel, self._hosts(), items, first, ordered, options.return_exceptions, pace)
+        )
 
     def sender(self, options: MapOptions, among: Sequence[int] | None) -> SendChunk:
         """What sends the chunks of a map."""
@@ -1121,7 +1164,7 @@ class _Link:
             submission = Submission(
                 (number,), work, frames, None, None, retries, function, among, after, unmet, timeout
             )
-            self.channel.submit(submission, receiver)
+            self._submit(submission, receiver)
 
         return send
 
@@ -1129,7 +1172,15 @@ class _Link:
         """Send a call to whichever engine is free."""
         numbers = self.channel.next_numbers(1)
         work = m.Apply(call.digest, self.next_seed())
-        self.channel.submit(Submission(numbers, work, call.frames, function=call.function, among=among), receiver)
+        self._submit(Submission(numbers, work, call.frames, function=call.function, among=among), receiver)
+
+    def _submit(self, submission: Submission, receiver: Receiver) -> None:
+        submission.max_result = self.max_result
+        self.channel.submit(submission, receiver)
+
+    def _limited(self, result: R) -> R:
+        result.max_result = self.max_result
+        return result
 
     def workers(self, among: Sequence[int] | None) -> int:
         """How many engines there are for balanced work. NoEngines where it is kept to none."""

@@ -171,12 +171,20 @@ class _Engine:
         task = claim.task
         self._output.begin(task.id, task.attempt)
         with self._shell.being_global():
-            outcome = self._runner.run(task.work, claim.frames, claim.function, (task.id, task.attempt))
+            name = (task.id, task.attempt)
+            outcome = self._runner.run(task.work, claim.frames, claim.function, name, None, task.max_result)
         pieces, count = self._output.end()
         self._do(self.core.output(self._output.take()))
         self._do(
             self.core.finish(
-                pieces, count, outcome.frames, outcome.failure, outcome.execution, outcome.has_value, outcome.seconds
+                pieces,
+                count,
+                outcome.frames,
+                outcome.failure,
+                outcome.execution,
+                outcome.has_value,
+                outcome.seconds,
+                outcome.unseeded,
             )
         )
         return True
@@ -203,6 +211,7 @@ class MemoryChannel:
         self._cluster = cluster
         self._decode = wire.Decoder(m.ToClient).decode
         self.on_stray: Callable[[m.Stream | m.Display], None] = lambda output: None
+        self.advised: set[str] = set()
         self._numbers = 0
         self._requests = itertools.count(1)
         self._receivers: dict[int, Receiver] = {}
@@ -247,9 +256,9 @@ class MemoryChannel:
         """Whether the roster is so; nothing changes by waiting here."""
         return enough(self.roster)
 
-    def receiving(self) -> bool:
-        """Never: results arrive inside the calls."""
-        return False
+    def call_back(self, callback: Callable[[Any], object], future: Any) -> None:
+        """Call a user's callback: results arrive inside the calls, and so do they."""
+        callback(future)
 
     def give_up(self, reason: str) -> None:
         """Nothing more will come."""

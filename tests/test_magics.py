@@ -71,6 +71,23 @@ def test_values_and_output_are_labelled(session):
     assert out == "[1] one\n[1] two\n"
 
 
+def test_values_may_be_assigned_and_are_shown_once_at_the_prompt(session):
+    out = session("w = %px 6 * 7")
+    assert out.count("42") == 3
+    session("w, get_ipython().run_line_magic('px', '-t 1 6 * 7')")
+    assert session.value == "([42, 42, 42], 42)"
+    assert session("%px 6 * 7").count("42") == 3
+    assert session.value == "None"
+    session("w = %px x = 1")
+    session("w")
+    assert session.value == "[None, None, None]"
+    session("%px -o kept 6 * 7")
+    session("kept[2].engine_id, kept[-1].value")
+    assert session.value == "(2, 42)"
+    session("w = %px 1/0")
+    assert session.error == "CompositeError"
+
+
 def test_output_grouped_by_engine(session):
     out = session("%px --group-by engine print(1); print(2)")
     engines = [line.split()[0] for line in out.splitlines() if line.startswith("[")]
@@ -282,6 +299,31 @@ def test_pxwhos_marks_what_differs(session):
     assert by_name["≠", "text", "dict"][-1] == "0"
     assert by_name["≠", "text", "str"][-1] == "1-2"
     assert "only" in session("%pxwhos -t 0")
+
+
+def test_values_that_are_too_large_are_refused(session):
+    session("%px x = b'x' * 20_000")
+    session("%config ParallelMagics.max_result = 10_000")
+    session("%pull -t 0 x as large")
+    assert session.error == "ResultTooLarge"
+    session("%config ParallelMagics.max_result = 100_000")
+    session("%pull -t 0 x as large")
+    session("len(large)")
+    assert session.value == "20000"
+
+
+def test_pxseed_gives_the_same_numbers_again(session):
+    session("import random")
+    for name in ("first", "again"):
+        session("%pxseed 7")
+        session("%px import random; number = random.random()")
+        session("%pull number")
+        session("items = %map (lambda _: random.random()) range(6)")
+        session(f"{name} = [*number, *items]")
+    session("first == again, len(set(first))")
+    assert session.value == "(True, 9)"
+    session("%pxseed soon")
+    assert "an integer from 0 on" in session.err
 
 
 def test_pxconfig_is_for_all_that_follows(session):

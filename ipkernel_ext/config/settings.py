@@ -77,6 +77,12 @@ class ParallelMagics(Configurable):
     profile = Unicode("default", help="Profile whose cluster the magics use.").tag(config=True)
     targets = Unicode("all", help="Engines that the magics address.").tag(config=True)
     block = Bool(True, help="Whether %px waits for its code to end.").tag(config=True)
+    max_result = Integer(
+        0,
+        min=0,
+        help="Bytes that a value from the engines may have; a larger one stays there, and the call fails. 0 is half of "
+        "the memory that is available when the session connects.",
+    ).tag(config=True)
 
 
 CLASSES: tuple[type[Configurable], ...] = (ParallelController, ParallelEngine, ParallelCluster, ParallelMagics)

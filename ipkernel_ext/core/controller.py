@@ -354,6 +354,7 @@ class ControllerCore:
                 submit.retries,
                 among,
                 submit.timeout,
+                submit.max_result,
             )
             self._ledger.enter(client, task)
             expired = number <= client.expired  # what its client was told then says nothing any more

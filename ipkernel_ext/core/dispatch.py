@@ -169,7 +169,8 @@ class Dispatch:
             function = self._functions.get(task.function)
             assert function is not None
             self._out.send(engine.tasks, m.Function(task.function), function)
-        message = m.Task(task.id, task.attempt, task.work, task.engine is not None, task.timeout)
+        ahead = task.engine is not None
+        message = m.Task(task.id, task.attempt, task.work, ahead, task.timeout, task.max_result)
         self._out.send(engine.tasks, message, task.frames)
         self._ledger.note_hint(task, now)
         self._ledger.tell_story(now, "handed to", task, engine.boot)

@@ -181,7 +181,8 @@ class EngineServer:
         task = claim.task
         self._output.begin(task.id, task.attempt)
         timer = self._start_timer() if task.timeout else None
-        outcome = self._runner.run(task.work, claim.frames, claim.function, (task.id, task.attempt), timer)
+        name = (task.id, task.attempt)
+        outcome = self._runner.run(task.work, claim.frames, claim.function, name, timer, task.max_result)
         if os.getpid() != self._pid:
             self._output.flush()
             os._exit(0)  # user code forked, and the child came back here
@@ -196,6 +197,7 @@ class EngineServer:
                 outcome.execution,
                 outcome.has_value,
                 outcome.seconds,
+                outcome.unseeded,
             )
         self._do_main(effects)
 

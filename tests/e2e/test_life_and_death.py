@@ -1,7 +1,6 @@
 """Interrupts, deaths and restarts, with real signals."""
 
 import os
-import queue
 import signal
 import subprocess
 import sys
@@ -266,20 +265,6 @@ def test_what_user_code_starts_ends_with_its_engine():
         child = psutil.Process(rc[0]["pid"])
     _, alive = psutil.wait_procs([child], timeout=10)
     assert not alive
-
-
-def test_a_callback_that_waits_is_told_not_to(cluster):
-    answers = queue.SimpleQueue()
-
-    def callback(future):
-        try:
-            answers.put(cluster.execute("1"))
-        except RuntimeError as error:
-            answers.put(error)
-
-    cluster.submit(abs, -1).add_done_callback(callback)
-    assert "callback" in str(answers.get(timeout=10))
-    assert cluster[0].execute("1").value == 1
 
 
 def test_all_engines_may_die_at_once_and_all_come_back():
