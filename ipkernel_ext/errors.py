@@ -99,10 +99,16 @@ class EngineLost(ParallelError):
     engine_id : int
     exit_code, signal : int or None
         How the process ended, where its supervisor could see it.
+    oom : bool
+        The kernel ended it because memory ran out, of its machine or of its cgroup.
     started : bool or None
         Whether user code had begun; None where nobody can know.
     restarted : bool
         True when a new engine already has this id, with an empty namespace.
+    stderr : str
+        The last lines that the engine wrote to standard error as it died.
+    task : str
+        Id of the task that has no result.
     """
 
     def __init__(
@@ -113,6 +119,9 @@ class EngineLost(ParallelError):
         signal: int | None = None,
         started: bool | None = None,
         restarted: bool = False,
+        oom: bool = False,
+        stderr: str = "",
+        task: str = "",
     ) -> None:
         super().__init__(message)
         self.engine_id = engine_id
@@ -120,6 +129,9 @@ class EngineLost(ParallelError):
         self.signal = signal
         self.started = started
         self.restarted = restarted
+        self.oom = oom
+        self.stderr = stderr
+        self.task = task
 
 
 class TaskCancelled(ParallelError, concurrent.futures.CancelledError):

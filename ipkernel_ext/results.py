@@ -127,7 +127,7 @@ def error_of(piece: Piece, host: str = "") -> Exception | None:
     if result is None or result.failure is None:
         return None
     failure = msgspec.structs.replace(result.failure, traceback=tracebacks.with_source(result.failure.traceback))
-    error = _rebuild(failure, piece.frames, result.engine)
+    error = _rebuild(failure, piece.frames, result)
     if failure.traceback:
         story = RemoteTraceback(failure.traceback)
         story.__cause__ = error.__cause__
@@ -147,7 +147,7 @@ def _note(error: Exception, result: m.Result, failure: m.Failure, host: str) -> 
         error.add_note(f"at item {failure.item} of the map")
 
 
-def _rebuild(failure: m.Failure, frames: Sequence[Frame], engine: int) -> Exception:
+def _rebuild(failure: m.Failure, frames: Sequence[Frame], result: m.Result) -> Exception:
     if failure.kind == "user":
         try:
             error = payload.loads(frames)
@@ -158,7 +158,15 @@ def _rebuild(failure: m.Failure, frames: Sequence[Frame], engine: int) -> Except
         return errors.RemoteError(f"{failure.type_name}: {failure.message}", failure.type_name, failure.traceback)
     if failure.kind == "EngineLost":
         return errors.EngineLost(
-            failure.message, engine, failure.exit_code, failure.signal, failure.started, failure.restarted
+            failure.message,
+            max(failure.engine, result.engine),
+            failure.exit_code,
+            failure.signal,
+            failure.started,
+            failure.restarted,
+            failure.oom,
+            failure.words,
+            str(result.task),
         )
     if failure.kind == "RemoteError":
         return errors.RemoteError(failure.message, failure.type_name, failure.traceback)
@@ -725,6 +733,18 @@ class MapResult(AsyncResult):
 
     def _has_failed(self) -> bool:
         return not self._return_exceptions and super()._has_failed()
+
+    def _value(self, index: int) -> Any:
+        """The values of a chunk; of one that is lost with its engine nobody knows which item that was."""
+        try:
+            return super()._value(index)
+        except errors.EngineLost as error:
+            first = sum(self._sizes[:index])
+            last = first + self._sizes[index] - 1
+            error.add_note(
+                f"at item {first} of the map" if first == last else f"among items {first} to {last} of the map"
+            )
+            raise
 
     def _values(self, index: int) -> Sequence[Any]:
         if index not in self._values_of:

@@ -150,7 +150,13 @@ def test_orders_of_a_cluster_are_json(tmp_path):
         ("", ""),
         ("2026-01-01 10:00:00,123 INFO this is engine 3\n", ""),
         ("out of memory\n2026-01-01 10:00:00,123 WARNING gone\n", "out of memory"),
-        ("Fatal Python error: Aborted\n\nCurrent thread:\n  File x\n", "Fatal Python error: Aborted"),
+        ("what()\nFatal Python error: A\n\nStack:\n  File x\n", "what()\nFatal Python error: A\nStack:\n  File x"),
+        (
+            'Fatal Python error: A\n  File x\n  File "/IPython/core/interactiveshell.py"\n y',
+            "Fatal Python error: A\n  File x",
+        ),
+        ("\n".join(map(str, range(30))), "\n".join(map(str, range(10, 30)))),
+        ("long" * 2000, "long" * 1024),
     ],
 )
 def test_last_words(text, words):

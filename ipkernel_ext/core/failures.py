@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from textwrap import indent
 
 from ipkernel_ext.core.messages import Exit, Failure, Result, TaskId
 
@@ -30,16 +31,31 @@ def how(exit: Exit) -> str:
     return f"{text} ({exit.detail})" if exit.detail else text
 
 
-def lost(task: TaskId, engine: int, exit: Exit, started: bool | None) -> Failure:
-    """The engine that had the task, or was to have it, is dead."""
+def lost(task: TaskId, engine: int, exit: Exit, started: bool | None, losses: int = 0) -> Failure:
+    """The engine that had the task, or was to have it, is dead.
+
+    Parameters
+    ----------
+    losses : int
+        How many engines have died with this task begun, where more were allowed to.
+    """
     where = f"engine {engine}" if engine >= 0 else "the engine"
+    text = f"{where} is lost: {how(exit)}; {_BEGAN[started]} (task {task})"
+    if losses > 1:
+        text += f"; {losses} engines have died with it, so it is given up"
+    words = exit.words if started is not False else ""
+    if "\n" in words:
+        text += "\nthe last that the engine wrote to standard error:\n" + indent(words, "  ")
     return Failure(
         "EngineLost",
         "EngineLost",
-        f"{where} is lost: {how(exit)}; {_BEGAN[started]} (task {task})",
+        text,
         exit_code=exit.exit_code,
         signal=exit.signal,
         started=started,
+        oom=exit.oom,
+        words=words,
+        engine=engine,
     )
 
 
@@ -55,6 +71,8 @@ def restarted(engine: int, exit: Exit | None) -> Failure:
         signal=exit.signal if exit else None,
         started=False,
         restarted=True,
+        oom=exit is not None and exit.oom,
+        engine=engine,
     )
 
 

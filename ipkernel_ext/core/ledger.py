@@ -175,7 +175,8 @@ class Ledger:
         """
         if task.attempts or task.engine is not None:
             self._write(task, engine, LOST)
-        self.fail(task, failures.lost(task.id, engine, exit, self._ever(task, started)))
+        losses = task.losses if task.retries else 0
+        self.fail(task, failures.lost(task.id, engine, exit, self._ever(task, started), losses))
 
     def fail_cancelled(self, task: Task, started: bool | None = False) -> None:
         """Somebody wanted it so; ``started`` speaks of its latest attempt.

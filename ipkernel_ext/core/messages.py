@@ -184,6 +184,9 @@ class Failure(Struct, frozen=True, array_like=True):
     signal: int | None = None
     started: bool | None = None
     restarted: bool = False
+    oom: bool = False
+    words: str = ""  # of an engine that died: the last that it wrote to standard error
+    engine: int = -1  # that died
 
 
 class Inventory(Struct, frozen=True, array_like=True):
@@ -200,6 +203,8 @@ class Exit(Struct, frozen=True, array_like=True):
     exit_code: int | None = None
     signal: int | None = None
     detail: str = ""
+    oom: bool = False  # the kernel ended it, because memory ran out
+    words: str = ""  # the last that it wrote to standard error
 
 
 # ---------------------------------------------------------------- client to controller

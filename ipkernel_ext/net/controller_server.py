@@ -180,7 +180,7 @@ class ControllerServer:
             ready = self._poller.poll(until(self._core.next_deadline(), time.monotonic()))
             for source, _ in ready:
                 if source == self._owner:
-                    self._asked_to_stop = "its owner has ended"
+                    self._asked_to_stop = "the agent that watched over it has ended"
                 if isinstance(source, int) and source in self._processes:
                     self._process_ended(source)
             self._wake.clear()

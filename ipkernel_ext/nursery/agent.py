@@ -29,19 +29,27 @@ from ipkernel_ext.config import connection, logs
 from ipkernel_ext.config.place import Place
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core import wire
+from ipkernel_ext.core.failures import how
 from ipkernel_ext.core.messages import Exit
 from ipkernel_ext.net.edge import Edge
 from ipkernel_ext.net.sockets import Wake, until
 from ipkernel_ext.nursery import open_files, register
 from ipkernel_ext.nursery.children import Child, open_log, tail
+from ipkernel_ext.nursery.oom import OomWatch
 from ipkernel_ext.nursery.orders import EngineOrders, Orders
 from ipkernel_ext.nursery.starters import CannotFork, Controller, Forker, Spawner
 
+FATAL = "Fatal Python error"
+_MACHINERY = re.compile(r'File ".*/(IPython/core/interactiveshell|ipkernel_ext/execution/\w+)\.py"')
+"""Of a stack, what follows is not the user's."""
 _LOGGED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z]+ ")
 
 GRACE = 3.0  # seconds that children have to end
 LOOK_AT_LOGS = 10.0  # seconds between two looks at how long they are
 LOG_LIMIT, LOG_KEPT = 8 * 2**20, 2**20  # bytes: a longer log is cut to its end
+OUT_OF_MEMORY = "memory ran out, and the kernel ended it"
+WORDS = 20, 4096  # lines and characters of what an engine said as it died that are told
+BEFORE = 5  # lines that came before a fatal error: what C code said of it
 INTENSITY = 10.0  # seconds in which ``restart_limit`` restarts are allowed
 
 
@@ -97,6 +105,7 @@ class Agent:
         self._exits: deque[m.EngineExited] = deque(maxlen=256)  # the controller may not have heard of
         # of the connection; higher than any of an agent that this one succeeds
         self._generation = int(time.monotonic() * 1000)
+        self._oom = OomWatch()
         self._wake = Wake()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._poller = zmq.Poller()
@@ -114,7 +123,7 @@ class Agent:
             if child is not None:
                 self._engines[engine.boot] = Engine(child, engine.number)
             else:
-                self._after_end(engine.boot, engine.number, Exit(), None, engine.log)
+                self._after_end(engine.boot, engine.number, Exit(), None, "")
         for number in earlier.waiting:
             self._start_engine(number)
         if earlier.controller is not None:
@@ -302,9 +311,11 @@ class Agent:
                 self._engines[boot].child.signal(signal.SIGKILL)
 
     def _shorten_logs(self) -> None:
-        """Cut logs that have grown too long to their end."""
+        """Cut logs that have grown too long to their end; see whether memory ran out for what user code has started."""
         if time.monotonic() < self._look_at_logs:
             return
+        for engine in self._engines.values():
+            self._oom.look(engine.child.pid)
         self._look_at_logs = time.monotonic() + LOOK_AT_LOGS
         for path in logs.cluster_logs(self.place.logs).values():
             try:
@@ -333,17 +344,18 @@ class Agent:
                 self._unsent.append(m.AgentTrouble(f"engine {orders['number']} cannot be started: {error}"))
                 continue
             self._engines[orders["boot"]] = Engine(child, orders["number"], orders["replaces"])
+            self._oom.look(child.pid)
         if started:
             self._write_register()
 
     def _reap(self) -> None:
         """Take note of every child that ended, also of those that were left to us by others' end."""
         for boot, engine in list(self._engines.items()):
-            exit = engine.child.ended()
+            exit = engine.child.ended(self._oom.has_ended)
             if exit is not None:
                 del self._engines[boot]
                 self._forget_child(engine.child)
-                self._after_end(boot, engine.number, exit, engine.replaces, engine.child.log)
+                self._after_end(boot, engine.number, exit, engine.replaces, engine.child.tail(200))
         controller = self._controller
         if controller is not None and self._starting is None:
             exit = controller.ended()
@@ -381,7 +393,8 @@ class Agent:
         else:
             self._log.warning("the zygote does not stay up: engines are spawned from now on")
 
-    def _after_end(self, boot: str, number: int, exit: Exit, replaces: str | None, log: str) -> None:
+    def _after_end(self, boot: str, number: int, exit: Exit, replaces: str | None, said: str) -> None:
+        """An engine ended; ``said``: the last lines of its log that are its own."""
         ordered = boot in self._ending
         failed = exit.exit_code != 0
         again = boot in self._successors or (
@@ -390,15 +403,17 @@ class Agent:
         self._ending.discard(boot)
         self._successors.discard(boot)
         if failed and not ordered:
-            exit = msgspec.structs.replace(exit, detail=_last_words(tail(log, 200)))
-            self._log.warning("engine %d ended: %s", number, exit)
+            words = _last_words(said)
+            exit = msgspec.structs.replace(exit, detail=OUT_OF_MEMORY if exit.oom else _in_short(words), words=words)
+            self._log.warning("engine %d ended: %s", number, how(exit))
         exited = m.EngineExited(boot, exit, again, replaces)
         self._exits.append(exited)
         self._unsent.append(exited)
         if again:
             self._start_engine(number, replaces=boot)
         elif failed and not ordered and not self._engines:
-            self._unsent.append(m.AgentTrouble(f"engines do not stay up; the log {log} ends with\n{tail(log)}"))
+            log = self.place.logs / f"engine-{number}.log"
+            self._unsent.append(m.AgentTrouble(f"engines do not stay up; the log {log} ends with\n{tail(str(log))}"))
         self._write_register()
 
     def _write_register(self) -> None:
@@ -496,10 +511,19 @@ class Agent:
 
 
 def _last_words(text: str) -> str:
-    """What a process that died left in its log: a fatal error of the interpreter, else the last line not of ours."""
-    lines = [line.strip() for line in text.splitlines() if line.strip() and not _LOGGED.match(line)]
-    fatal = [line for line in lines if line.startswith("Fatal Python error")]
-    return (fatal or lines or [""])[-1]
+    """What a process that died left in its log beside our lines: the end, or a fatal error of the interpreter."""
+    lines = [line.rstrip() for line in text.splitlines() if line.strip() and not _LOGGED.match(line)]
+    most, size = WORDS
+    fatal = [number for number, line in enumerate(lines) if line.startswith(FATAL)]
+    if not fatal:
+        return "\n".join(lines[-most:])[-size:]
+    stack = itertools.takewhile(lambda line: not _MACHINERY.search(line), lines[fatal[-1] :])
+    return "\n".join([*lines[: fatal[-1]][-BEFORE:], *itertools.islice(stack, most)])[:size]
+
+
+def _in_short(words: str) -> str:
+    lines = words.splitlines()
+    return next((line for line in lines if line.startswith(FATAL)), lines[-1] if lines else "")
 
 
 def _become_subreaper() -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import socket
@@ -25,6 +26,8 @@ from ipkernel_ext.nursery import open_files
 from ipkernel_ext.nursery.children import LINK
 from ipkernel_ext.nursery.orders import ControllerOrders, first_line
 from ipkernel_ext.nursery.owner import take_owner
+
+PR_SET_DUMPABLE = 4  # of prctl(2)
 
 
 def serve(
@@ -100,6 +103,7 @@ def _listen_tcp(place: Place, settings: ControllerSettings, server: ControllerSe
     """Listen for other hosts if that is wanted, with the keys and at the port of the cluster's earlier life."""
     if not settings.tcp:
         return None
+    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)  # keys go into no core file, whoever writes it
     cluster_keys = keys.load(place.keys) or keys.make()
     port = server.listen_tcp(settings.ip, settings.port, cluster_keys)
     cluster_keys = msgspec.structs.replace(cluster_keys, port=port)

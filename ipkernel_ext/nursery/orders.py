@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import sys
 from typing import Any, TypedDict
 
@@ -78,8 +79,13 @@ def first_line(descriptor: int = 0) -> Any:
 
 
 def set_up(setup: EngineSetup) -> None:
-    """Give this process the module search path, the working directory and the limit that its engines are to have."""
+    """Give this process the module search path, the working directory and the limits that its engines are to have.
+
+    An engine that crashes writes no core file, which takes as long as it is large, while its end is waited for;
+    user code may allow it.
+    """
     open_files.allow(setup["open_files"])
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     if setup["path"] is not None:
         sys.path[:] = setup["path"]
         os.environ.pop("PYTHONPATH", None)

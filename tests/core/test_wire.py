@@ -39,7 +39,7 @@ EXAMPLES: list[Any] = [
     m.Goodbye(),
     m.WelcomeClient([RECORD], 1, "here"),
     m.EngineJoined(RECORD),
-    m.EngineLeft(1, "b0", m.Exit(1, 9, "x")),
+    m.EngineLeft(1, "b0", m.Exit(1, 9, "x", True, "the last\nwords")),
     m.EngineTrouble("x"),
     m.Assigned([1], [m.Hint(0, "b0", 1)]),
     m.Result(ann(1), 1, 0, 2, FAILURE, 4, True, 0.5),

@@ -1,0 +1,123 @@
+"""What is said when an engine's process dies: how it ended, what it said, what it ran."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import uuid
+from pathlib import Path
+
+import pytest
+
+from ipkernel_ext import launch
+from ipkernel_ext.errors import EngineLost
+
+MEMORY = Path("/sys/fs/cgroup/memory")
+
+
+def back(rc):
+    """Wait until all engines are here, and have it said that one was restarted."""
+    rc.wait_for_engines(2, 20)
+    with pytest.raises(EngineLost, match="restarted"):
+        rc[0].execute("1")
+
+
+def test_a_crash_tells_where_it_was_and_no_machinery(cluster):
+    with pytest.raises(EngineLost, match=r"signal 11 \(Fatal Python error: Segmentation fault\)") as raised:
+        cluster[0].execute("def deep():\n    import ctypes\n    ctypes.string_at(0)\ndeep()")
+    lost = raised.value
+    assert (lost.engine_id, lost.signal, lost.started, lost.oom) == (0, signal.SIGSEGV, True, False)
+    assert "in deep" in lost.stderr.splitlines()[-2]
+    assert "in <module>" in lost.stderr.splitlines()[-1]
+    assert "ipkernel_ext" not in lost.stderr
+    assert textwrap.indent(lost.stderr, "  ") in str(lost)
+    assert f"(task {lost.task})" in str(lost)
+
+
+def test_what_an_earlier_life_said_is_not_said_again(cluster):
+    with pytest.raises(EngineLost, match="Segmentation fault"):
+        cluster[0].execute("import ctypes; ctypes.string_at(0)")
+    back(cluster)
+    with pytest.raises(EngineLost, match=r"killed by signal 9; the task had begun") as raised:
+        cluster[0].execute("import os; os.kill(os.getpid(), 9)")
+    assert raised.value.stderr == ""
+
+
+def test_a_balanced_task_names_the_engine_and_a_map_its_items(cluster):
+    def die(x):
+        if x == 5:
+            os._exit(7)
+        return x
+
+    with pytest.raises(EngineLost, match="exited with code 7") as raised:
+        cluster.submit(die, 5).result(20)
+    assert raised.value.engine_id in (0, 1)
+    cluster.wait_for_engines(2, 20)
+    with pytest.raises(EngineLost) as raised:
+        cluster.map(die, range(12), chunksize=4)
+    assert "among items 4 to 7 of the map" in raised.value.__notes__
+    cluster.wait_for_engines(2, 20)
+    with pytest.raises(EngineLost) as raised:
+        cluster.map(die, range(6), chunksize=1)
+    assert "at item 5 of the map" in raised.value.__notes__
+
+
+@pytest.mark.fault(2)
+def test_a_task_that_kills_engines_is_given_up_after_its_retries_and_named(cluster):
+    def die():
+        os._exit(1)
+
+    result = cluster.submit(die, retries=2)
+    with pytest.raises(EngineLost, match="3 engines have died with it, so it is given up") as raised:
+        result.result(30)
+    assert raised.value.task in str(raised.value)
+    assert cluster.submit(abs, -1).result(20) == 1
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_crash_writes_no_core_file_unless_user_code_wants_one(method):
+    with launch(n=1, start_method=method) as rc:
+        limits = rc[0].apply(lambda: __import__("resource").getrlimit(4))
+    assert limits[0] == 0
+    assert limits[1] == __import__("resource").getrlimit(4)[1]
+
+
+@pytest.fixture
+def small_memory():
+    """A cgroup whose processes may use 400 MB together."""
+    if os.getuid() or not (MEMORY / "memory.oom_control").exists():
+        pytest.skip("needs to be root, and cgroups of version 1")
+    directory = MEMORY / f"ipkernel_ext-test-{uuid.uuid4().hex[:8]}"
+    directory.mkdir()
+    (directory / "memory.limit_in_bytes").write_text(str(400 * 2**20))
+    yield directory
+    directory.rmdir()
+
+
+@pytest.mark.fault(11)
+def test_an_engine_that_the_kernel_ended_for_want_of_memory_says_so(small_memory):
+    script = """
+        import os, signal
+        from ipkernel_ext import launch
+        with launch(n=2) as rc:
+            rc.push({"kept": 1})
+            try:
+                rc[0].execute("hog = [bytearray(2**26) for _ in range(100)]")
+            except Exception as error:
+                print(type(error).__name__, error.signal, error.oom, error)
+            print(rc[1]["kept"])
+            rc.wait_for_engines(2, 20)
+            try:
+                rc[1].execute("import os; os.kill(os.getpid(), 9)")
+            except Exception as error:
+                print(type(error).__name__, error.signal, error.oom)
+    """
+    inside = f"import os\nopen({str(small_memory / 'cgroup.procs')!r}, 'w').write(str(os.getpid()))\n"
+    done = subprocess.run(
+        [sys.executable, "-c", inside + textwrap.dedent(script)], capture_output=True, text=True, timeout=50
+    )
+    said, kept, killed = done.stdout.splitlines()
+    assert said.startswith("EngineLost 9 True engine 0 is lost: killed by signal 9 (memory ran out, and the kernel")
+    assert kept == "1"
+    assert killed == "EngineLost 9 False"
