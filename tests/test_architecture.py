@@ -62,7 +62,7 @@ MAY_IMPORT = {
     "doctor": {"clean", "remote", "config", "core", "errors"},
     "launchers": {"config", "errors"},
     "launcher": {"launchers", "nursery", "remote", "config", "errors"},
-    "upkeep": {"clean", "doctor", "launcher", "config", "errors"},
+    "upkeep": {"clean", "doctor", "launcher", "nursery", "config", "errors"},
 }
 """What each part may import of the package, itself apart. Parts at the top are not named."""
 

@@ -32,6 +32,7 @@ from ipkernel_ext.net.sockets import Wake, new_socket, send, until
 from ipkernel_ext.net.zap import Gatekeeper, probe
 
 BATCH = 512  # batches taken in one turn of the loop
+SHUT = 1000  # milliseconds in which a port must be free again
 GRUMBLE = 60.0  # seconds between two log lines about garbage
 
 
@@ -51,6 +52,13 @@ class ControllerServer:
         A descriptor whose end of file means that the cluster is to end.
     options
         Given to ``ControllerCore``: ``recovery_window``, ``engine_grace``, ``result_ttl``.
+
+    Attributes
+    ----------
+    on_rotate
+        Gives the controller other keys; see ``rotate``.
+    tcp : list of str
+        Where it can be reached from other hosts.
     """
 
     def __init__(
@@ -85,11 +93,14 @@ class ControllerServer:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._local = LocalDoor(new_socket(self._context, zmq.ROUTER))
         self._remote: RemoteDoor | None = None
-        self._doors: list[LocalDoor | RemoteDoor] = [self._local]
+        self._doors: list[LocalDoor | RemoteDoor] = []
         self._gatekeeper: Gatekeeper | None = None
-        self.tcp: list[str] = []  # where it can be reached from other hosts
+        self.tcp: list[str] = []
+        self.on_rotate: Callable[[], None] = lambda: None
+        self._rotate = False
         self._wake = Wake()
         self._poller = zmq.Poller()
+        self._add(self._local)
         self._processes: dict[int, str] = {}  # pidfd: boot
         self._pids: dict[str, int] = {}  # boot: pid, as the kernel says
         self._out: dict[Peer, list[wire.Entry]] = {}
@@ -123,18 +134,44 @@ class ControllerServer:
             It cannot, or not safely.
         """
         tcp.require_curve()
-        self._gatekeeper = Gatekeeper(self._context, keys, self._wake.set)
+        if self._gatekeeper is None:
+            self._gatekeeper = Gatekeeper(self._context, keys, self._wake.set)
+        self._gatekeeper.admit(keys)
         socket = tcp.listening_socket(self._context, keys.server)
         self._remote = RemoteDoor(socket, self._on_stranger)
-        self._doors.append(self._remote)
+        self._add(self._remote)
         ip = addresses.resolve(ip)
         bound = tcp.bind(socket, ip, port, keys.port)
         self.tcp = [addresses.url(address, bound) for address in addresses.reached_at(ip)]
         here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(ip, ip)
         probe(addresses.url(here, bound), keys)
-        self._remote.pass_over(2, tcp.HANDSHAKE)
+        self._remote.pass_over(2)
         self._gatekeeper.refused.clear()
         return bound
+
+    def _add(self, door: LocalDoor | RemoteDoor) -> None:
+        self._doors.append(door)
+        self._poller.register(door.socket, zmq.POLLIN)
+        self._poller.register(door.monitor.pair, zmq.POLLIN)
+
+    def leave_tcp(self) -> None:
+        """Be there for nobody over TCP, until ``listen_tcp`` is called again; who was connected so is gone."""
+        door = self._remote
+        if door is None:
+            return
+        self._doors.remove(door)
+        self._poller.unregister(door.socket)
+        self._poller.unregister(door.monitor.pair)
+        for peer in door.shut(SHUT):
+            self._forget(peer)
+            self._do(self._core.left(peer, time.monotonic()))
+        self._remote = None
+        self.tcp = []
+
+    def rotate(self) -> None:
+        """Have ``on_rotate`` called between two turns of the loop; may be called from a signal handler."""
+        self._rotate = True
+        self._wake.set()
 
     def stop(self, reason: str) -> None:
         """End the cluster; may be called from a signal handler or another thread."""
@@ -150,9 +187,6 @@ class ControllerServer:
             Nobody watches over the keys any more.
         """
         self._wake.set_by_signals()
-        for door in self._doors:
-            self._poller.register(door.socket, zmq.POLLIN)
-            self._poller.register(door.monitor.pair, zmq.POLLIN)
         self._poller.register(self._wake.fileno(), zmq.POLLIN)
         if self._owner is not None:
             self._poller.register(self._owner, zmq.POLLIN)
@@ -165,6 +199,9 @@ class ControllerServer:
                     self._process_ended(source)
             self._wake.clear()
             self._check_gatekeeper()
+            if self._rotate:
+                self._rotate = False
+                self.on_rotate()
             for door in self._doors:
                 door.see_events()
                 self._take(door)
@@ -308,7 +345,7 @@ class ControllerServer:
             for peer, entries in out.items():
                 door, id = self._way_to(peer)
                 try:
-                    send(door.socket, [id, *wire.encode(self.epoch, entries)])
+                    send(door.socket, wire.encode(self.epoch, entries), id)
                 except zmq.ZMQError as error:
                     if error.errno not in (zmq.EHOSTUNREACH, zmq.EAGAIN):
                         raise

@@ -16,10 +16,12 @@ import zmq
 
 from ipkernel_ext.core.effects import Peer
 from ipkernel_ext.core.wire import Frame
+from ipkernel_ext.net.pieces import MARK, join
 from ipkernel_ext.net.sockets import Monitor, receive
 
 STRANGERS = (
     zmq.EVENT_ACCEPTED
+    | zmq.EVENT_CLOSED
     | zmq.EVENT_DISCONNECTED
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
@@ -73,7 +75,9 @@ class Door:
         while frame.more:
             frame = self.socket.recv(zmq.DONTWAIT, copy=False)
             parts.append(frame.buffer)
-        return peer, parts if welcome else None
+        if not welcome:
+            return peer, None
+        return peer, join(parts) if parts[0].startswith(MARK) else parts
 
     def _identify(self, id: bytes, frame: zmq.Frame) -> tuple[Peer, bool]:
         raise NotImplementedError
@@ -142,12 +146,24 @@ class RemoteDoor(Door):
         super().__init__(socket, STRANGERS)
         self._on_stranger = on_stranger
         self._addresses: dict[int, str] = {}  # of connections not heard of yet, by descriptor
+        self._ours = 0  # strangers to be passed over
         self._failure = 0  # the event that told of a failed handshake, until its connection's end follows
 
-    def pass_over(self, connections: int, timeout: int) -> None:
-        """Say nothing of this many connections, which were ours; waits for their ends, in milliseconds."""
-        while connections and self.monitor.pair.poll(timeout):
-            connections -= sum(event == zmq.EVENT_DISCONNECTED for event, _ in self.monitor.events())
+    def pass_over(self, connections: int) -> None:
+        """Say nothing of this many strangers, which were ours."""
+        self._ours += connections
+
+    def shut(self, timeout: int) -> list[Peer]:
+        """Listen no more, and end every connection; whose they were.
+
+        The port is free then, unless that takes longer than ``timeout`` milliseconds.
+        """
+        self.socket.unbind(self.socket.get_string(zmq.LAST_ENDPOINT))
+        while self.monitor.pair.poll(timeout):
+            if any(event == zmq.EVENT_CLOSED for event, _ in self.monitor.events()):
+                break
+        self.close(0)
+        return list(self._peers.values())
 
     def _identify(self, id: bytes, frame: zmq.Frame) -> tuple[Peer, bool]:
         try:
@@ -163,11 +179,17 @@ class RemoteDoor(Door):
             address = self._addresses.pop(value, "")
             failure, self._failure = self._failure, 0
             if failure == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-                self._on_stranger("an unknown key", address)
+                self._stranger_left("an unknown key", address)
             elif not self._ended(value):
-                self._on_stranger("no key of this controller", address)
-        else:
+                self._stranger_left("no key of this controller", address)
+        elif event != zmq.EVENT_CLOSED:
             self._failure = event
+
+    def _stranger_left(self, what: str, address: str) -> None:
+        if self._ours:
+            self._ours -= 1
+        else:
+            self._on_stranger(what, address)
 
 
 def _address_of(descriptor: int) -> str:

@@ -270,7 +270,7 @@ def test_a_port_taken_meanwhile_is_replaced_and_the_files_say_so(cluster, comman
 
 # ---------------------------------------------------------------- strangers
 
-GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00CURVE" + bytes(48)
+GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00CURVE" + bytes(47)
 HUGE = b"\x06" + (2**40).to_bytes(8, "big")
 NOISE = [
     b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
