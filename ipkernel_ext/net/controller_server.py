@@ -25,7 +25,7 @@ from ipkernel_ext.core.controller import ControllerCore
 from ipkernel_ext.core.effects import Drop, Effect, Enlist, Expire, Journal, Log, Peer, Send, Stop, Watch
 from ipkernel_ext.errors import ParallelError, ProtocolError
 from ipkernel_ext.net import tcp
-from ipkernel_ext.net.begun import read_begun
+from ipkernel_ext.net.begun import prune, read_begun
 from ipkernel_ext.net.doors import LocalDoor, RemoteDoor, RemotePeer
 from ipkernel_ext.net.journal import JournalFile
 from ipkernel_ext.net.sockets import Wake, new_socket, send, until
@@ -33,6 +33,7 @@ from ipkernel_ext.net.zap import Gatekeeper, probe
 
 BATCH = 512  # batches taken in one turn of the loop
 SHUT = 1000  # milliseconds in which a port must be free again
+PRUNE = 10.0  # seconds between two looks at what engines that are gone have left
 GRUMBLE = 60.0  # seconds between two log lines about garbage
 
 
@@ -91,13 +92,14 @@ class ControllerServer:
         )
         self._decode = wire.Decoder(m.FromPeer).decode
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._local = LocalDoor(new_socket(self._context, zmq.ROUTER))
+        self._local = LocalDoor(new_socket(self._context, zmq.ROUTER), self._on_stranger)
         self._remote: RemoteDoor | None = None
         self._doors: list[LocalDoor | RemoteDoor] = []
         self._gatekeeper: Gatekeeper | None = None
         self.tcp: list[str] = []
         self.on_rotate: Callable[[], None] = lambda: None
         self._rotate = False
+        self._prune_at = 0.0
         self._wake = Wake()
         self._poller = zmq.Poller()
         self._add(self._local)
@@ -234,6 +236,7 @@ class ControllerServer:
         for _ in range(BATCH):
             received = door.receive()
             if received is None:
+                door.settle()
                 self._let_go(door)
                 return
             peer, parts = received
@@ -256,7 +259,7 @@ class ControllerServer:
         self._out.setdefault(peer, []).append((m.Refused(failure), ()))
 
     def _on_stranger(self, what: str, address: str) -> None:
-        """A connection over TCP ended before it had shown a key that we know."""
+        """A connection ended before it had shown a key that we know, or said anything."""
         refused = self._gatekeeper.refused if self._gatekeeper is not None else None
         if what == "an unknown key" and refused:
             address = refused.popleft()
@@ -296,7 +299,11 @@ class ControllerServer:
         boot = self._processes.pop(descriptor)
         self._poller.unregister(descriptor)
         os.close(descriptor)
-        self._do(self._core.process_ended(boot, time.monotonic()))
+        now = time.monotonic()
+        self._do(self._core.process_ended(boot, now))
+        if now >= self._prune_at:
+            self._prune_at = now + PRUNE
+            prune(self._engines)
 
     def _begun(self, boot: str) -> set[tuple[m.TaskId, int]] | None:
         return read_begun(self._engines / boot)
