@@ -8,6 +8,7 @@ taken for one without limits, nor for one with another key.
 from __future__ import annotations
 
 import os
+import resource
 import socket as std_socket
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -27,6 +28,11 @@ WITH_KEYS = (
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 )
+
+
+SPARE = 64
+"""Descriptors that are never given to connections: where none is left, libzmq ends the process at the next
+connection to a unix socket."""
 
 
 class RemotePeer(NamedTuple):
@@ -59,6 +65,7 @@ class Door:
         self.leaving: list[Peer] = []
         self._ids: dict[int, set[bytes]] = {}  # by the descriptor of their connection
         self._peers: dict[bytes, Peer] = {}
+        self._crowd: set[int] = set()  # descriptors of connections that we have ended for want of descriptors
         self._unheard: set[int] = set()  # descriptors of connections that ended; a message may still be here
 
     def receive(self) -> tuple[Peer, Sequence[Frame] | None] | None:
@@ -102,14 +109,23 @@ class Door:
     def settle(self) -> None:
         """All that was sent has been read: who ended without a word was a stranger."""
         while self._unheard:
-            self._on_stranger(self.nothing_said, self._address(self._unheard.pop()))
+            self._report(self._unheard.pop())
+
+    def _report(self, descriptor: int) -> None:
+        what = "nothing but the wish for one more" if descriptor in self._crowd else self.nothing_said
+        self._crowd.discard(descriptor)
+        self._on_stranger(what, self._address(descriptor))
 
     def _on_event(self, event: int, value: int) -> None:
         """The value of these two is the descriptor."""
         if event == zmq.EVENT_ACCEPTED:
             if value in self._unheard:
                 self._unheard.discard(value)
-                self._on_stranger(self.nothing_said, self._address(value))
+                self._report(value)
+            limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+            if limit != resource.RLIM_INFINITY and value >= limit - SPARE:
+                self._crowd.add(value)
+                _hang_up(value)
         elif not self._ended(value):
             self._unheard.add(value)
 
@@ -216,6 +232,15 @@ class RemoteDoor(Door):
             self._ours -= 1
         else:
             self._tell(what, address)
+
+
+def _hang_up(descriptor: int) -> None:
+    """End a connection that another thread owns, which then closes it."""
+    try:
+        with std_socket.socket(fileno=os.dup(descriptor)) as socket:
+            socket.shutdown(std_socket.SHUT_RDWR)
+    except OSError:
+        pass  # it has ended
 
 
 def _address_of(descriptor: int) -> str:

@@ -74,6 +74,7 @@ def until_refused(rc, count):
         assert time.monotonic() < given_up
 
 
+@pytest.mark.fault("any bytes before a key was shown")
 def test_any_bytes_on_the_port_before_a_key_was_shown(watched):
     sent = 0
 
@@ -90,6 +91,7 @@ def test_any_bytes_on_the_port_before_a_key_was_shown(watched):
     assert refused(watched.rc) == sent
 
 
+@pytest.mark.fault("any bytes before a key was shown")
 def test_any_bytes_on_the_unix_socket(watched):
     path = str(watched.place.socket)
     sent = 0
@@ -107,6 +109,7 @@ def test_any_bytes_on_the_unix_socket(watched):
     until_refused(watched.rc, sent)  # what happens to be several messages counts as many
 
 
+@pytest.mark.fault("any messages of somebody who was let in")
 @pytest.mark.parametrize("way", ["unix", "client", "engine"])
 def test_any_batch_of_somebody_who_was_let_in(watched, way):
     """Bytes, changed messages and odd parts; then the same connection still says hello."""

@@ -83,6 +83,7 @@ def working(cluster, command):
 # ---------------------------------------------------------------- what a key is not for
 
 
+@pytest.mark.fault("a key is used for what it is not for")
 def test_an_engines_key_does_nothing_that_clients_do(working, tmp_path):
     trace = tmp_path / "trace"
     work = m.Execute(f"open({str(trace)!r}, 'w').close()")
@@ -108,6 +109,7 @@ def test_an_engines_key_does_nothing_that_clients_do(working, tmp_path):
     assert len(after["clients"]) == len(before["clients"])
 
 
+@pytest.mark.fault("a key is used for what it is not for")
 def test_an_engine_cannot_answer_for_another_or_take_its_place(working):
     rc = working.rc
     (victim,) = rc.engines
@@ -176,6 +178,7 @@ MARK = "a text that nobody else may read"
 LARGE = 10_000  # times
 
 
+@pytest.mark.fault("recorded bytes are sent again")
 def test_who_listens_reads_nothing_and_who_repeats_it_does_nothing(working):
     rc = working.rc
     rc.push({"count": 0})
@@ -201,6 +204,7 @@ def test_who_listens_reads_nothing_and_who_repeats_it_does_nothing(working):
     assert {client["id"] for client in rc.status()["clients"]} <= {client["id"] for client in before["clients"]}
 
 
+@pytest.mark.fault("a message comes twice")
 def test_a_message_that_is_said_twice_takes_effect_once(working):
     rc = working.rc
     rc.push({"count": 0})
@@ -260,6 +264,7 @@ def open_house(monkeypatch):
         yield Path(directory)
 
 
+@pytest.mark.fault("another user of the host tries to get in")
 @as_root
 def test_another_user_reads_no_file_and_reaches_no_socket(open_house, cluster, command):
     cluster.place = Place.of_profile(None)
@@ -296,6 +301,7 @@ def test_another_user_reads_no_file_and_reaches_no_socket(open_house, cluster, c
     assert as_nobody(lambda: os.kill(cluster.controller.pid, 0)) == "PermissionError"
 
 
+@pytest.mark.fault("another user of the host tries to get in")
 @as_root
 def test_another_user_on_the_unix_socket_is_refused_even_where_the_files_let_them(open_house, cluster):
     """The directory's rights are one lock; that the system says who connects is another."""
@@ -318,6 +324,7 @@ def test_another_user_on_the_unix_socket_is_refused_even_where_the_files_let_the
         assert len(status["clients"]) == 1
 
 
+@pytest.mark.fault("a directory of ours was made by somebody else")
 @as_root
 def test_a_place_that_another_user_made_first_is_not_used(open_house, command):
     root = Place.of_profile(None).directory.parent
@@ -334,6 +341,7 @@ def test_a_place_that_another_user_made_first_is_not_used(open_house, command):
 GIGABYTE = 2**30
 
 
+@pytest.mark.fault("a frame that claims to be huge")
 def test_a_gigabyte_before_any_key_is_not_taken(cluster):
     """Neither as one frame, whose length is claimed first, nor as many that are each short enough."""
     cluster.start()
@@ -357,6 +365,7 @@ def test_a_gigabyte_before_any_key_is_not_taken(cluster):
         assert controller.memory_info().rss - memory < 8 * 2**20
 
 
+@pytest.mark.fault("many connections that say nothing")
 def test_half_open_connections_up_to_the_limit_of_files_keep_nobody_out(cluster):
     cluster.start()
     limit = min(resource.getrlimit(resource.RLIMIT_NOFILE)[0], 4096) - 256  # the rest is for this process's own
@@ -415,6 +424,7 @@ def test_no_log_of_ours_shows_a_secret_at_any_level(cluster, caplog):
 # ---------------------------------------------------------------- new keys
 
 
+@pytest.mark.fault("wrong, missing or old keys")
 def test_new_keys_shut_the_old_ones_out_at_once_and_nothing_is_lost(cluster, command):
     cluster.start()
     old_client, engine_file = cluster.copy("client"), cluster.copy("engine")

@@ -15,6 +15,7 @@ from tests.fuzzing.mutation import DECODERS, DIRECTIONS, OF_DIRECTION, Choices, 
 DATA = st.binary(max_size=600)
 
 
+@pytest.mark.fault("any messages of somebody who was let in")
 @settings(max_examples=1000, deadline=None)
 @given(DATA)
 def test_the_decoder(data: bytes) -> None:
@@ -27,6 +28,7 @@ def test_pieces(data: bytes) -> None:
     targets.join(data)
 
 
+@pytest.mark.fault("any messages of somebody who was let in")
 @settings(max_examples=500, deadline=None)
 @given(DATA)
 def test_a_conversation(data: bytes) -> None:

@@ -12,6 +12,7 @@ from tests.soak.soak import Soak
 from tests.soak.worker import Worker, note
 
 
+@pytest.mark.fault("everything at once, at random")
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_everything_is_accounted_for_whatever_dies(tmp_path: Path) -> None:
