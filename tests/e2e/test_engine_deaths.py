@@ -23,6 +23,7 @@ def back(rc):
         rc[0].execute("1")
 
 
+@pytest.mark.fault("engine code crashes the interpreter")
 def test_a_crash_tells_where_it_was_and_no_machinery(cluster):
     with pytest.raises(EngineLost, match=r"signal 11 \(Fatal Python error: Segmentation fault\)") as raised:
         cluster[0].execute("def deep():\n    import ctypes\n    ctypes.string_at(0)\ndeep()")
@@ -63,7 +64,7 @@ def test_a_balanced_task_names_the_engine_and_a_map_its_items(cluster):
     assert "at item 5 of the map" in raised.value.__notes__
 
 
-@pytest.mark.fault(2)
+@pytest.mark.fault("a task ends every engine it runs on")
 def test_a_task_that_kills_engines_is_given_up_after_its_retries_and_named(cluster):
     def die():
         os._exit(1)
@@ -95,7 +96,7 @@ def small_memory():
     directory.rmdir()
 
 
-@pytest.mark.fault(11)
+@pytest.mark.fault("an engine is ended by the kernel because memory ran out")
 def test_an_engine_that_the_kernel_ended_for_want_of_memory_says_so(small_memory):
     script = """
         import os, signal
