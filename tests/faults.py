@@ -38,6 +38,10 @@ FAULTS: dict[str, list[Fault]] = {
             "an engine is ended by the kernel because memory ran out",
             "`EngineLost` with `oom=True`; engines and controller live on",
         ),
+        Fault(
+            "an engine dies before the result of the task before has left it",
+            "that result, where it is small, comes all the same; only what it ran is lost",
+        ),
         Fault("engine code calls exit", "`RemoteExit`; the engine and its variables live on"),
         Fault(
             "engine code runs in an endless loop",

@@ -40,7 +40,7 @@ from ipkernel_ext.core.messages import EngineRecord, Hint, TaskId
 from ipkernel_ext.core.outbox import Outbox
 from ipkernel_ext.core.queues import State, Task
 from ipkernel_ext.core.recovery import Recovery
-from ipkernel_ext.core.roster import Agent, Begun, Client, Engine, Roster
+from ipkernel_ext.core.roster import Agent, Begun, Client, Engine, Finished, Roster
 from ipkernel_ext.core.wire import Frame
 
 _ROLES: dict[type, type] = {
@@ -90,6 +90,8 @@ class ControllerCore:
         Monotonic clock, seconds; as in every method.
     begun
         Looks up what an engine had begun.
+    finished
+        Looks up what a dead engine had finished last.
     journal, enlisted, expired
         What the journal of the controller's earlier life holds: where tasks went, which boot (or rank of
         an MPI job) has which engine id, and up to which number tasks of clients that were away for too
@@ -112,6 +114,7 @@ class ControllerCore:
         host: str,
         now: float,
         begun: Begun,
+        finished: Finished = lambda boot: (),
         journal: dict[TaskId, Hint] | None = None,
         enlisted: dict[int, str] | None = None,
         expired: dict[str, int] | None = None,
@@ -133,7 +136,7 @@ class ControllerCore:
         self._out = out = Outbox()
         until = now + recovery_window if journal or enlisted else 0.0
         boots = {id: name for id, name in (enlisted or {}).items() if not is_seat(name)}
-        self._roster = roster = Roster(out, begun, boots, until)
+        self._roster = roster = Roster(out, begun, finished, boots, until)
         roster.departed.update(expired or {})
         self._jobs = jobs = Jobs(out, roster, enlisted or {})
         self._functions = FunctionStore()

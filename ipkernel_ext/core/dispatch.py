@@ -254,6 +254,7 @@ class Dispatch:
         self._functions.unwant(engine)
         for task in reversed(engine.queue.clear()):
             self.lose(task, engine.id, exit, False, now)
+        self._save(engine, now)
         tasks = list(engine.sent.values())
         begun = self._roster.started(engine.boot, [(task.id, task.attempt) for task in tasks])
         for task, started in zip(reversed(tasks), reversed(begun), strict=True):
@@ -262,6 +263,20 @@ class Dispatch:
             self.lose(task, engine.id, exit, started, now)
         for task in [task for task in engine.done.values() if task.lacking]:
             self._ledger.fail_lost(task, engine.id, exit, True)  # its client waits for the result again
+
+    def _save(self, engine: Engine, now: float) -> None:
+        """What the engine had finished, but could not say any more."""
+        for message, frames in self._roster.finished(engine.boot):
+            if not isinstance(message, m.Result | m.Stream | m.Display) or message.task is None:
+                continue
+            task = self._ledger.tasks.get(message.task)
+            if task is None or task.holder is not engine or task.attempt != message.attempt:
+                continue
+            if isinstance(message, m.Result):
+                if task.state is State.SENT or task.lacking:
+                    self.result(engine, task, message, frames, now)
+            elif task.state is State.SENT:
+                self._roster.tell_of(task.id, message)
 
     # ------------------------------------------------------------ what clients want
 

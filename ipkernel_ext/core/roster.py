@@ -15,12 +15,15 @@ from ipkernel_ext.core.effects import Expire, Mailbox, Peer
 from ipkernel_ext.core.messages import EngineRecord, Exit, TaskId
 from ipkernel_ext.core.outbox import Outbox
 from ipkernel_ext.core.queues import Queue, Task
-from ipkernel_ext.core.wire import Frame
+from ipkernel_ext.core.wire import Entry, Frame
 
 REMEMBERED = 1024  # dead engines and departed clients that are remembered
 
 Begun = Callable[[str], Container[tuple[TaskId, int]] | None]
 """What an engine's record says: the (task, attempt) pairs that had begun; None where unknowable."""
+
+Finished = Callable[[str], Sequence[Entry]]
+"""What an engine's record says: results that it may not have been able to send, each after its output."""
 
 
 class Orphan(NamedTuple):
@@ -131,9 +134,12 @@ class Agent:
 class Roster:
     """The tables."""
 
-    def __init__(self, out: Outbox, begun: Begun, enlisted: dict[int, str], recovery_until: float) -> None:
+    def __init__(
+        self, out: Outbox, begun: Begun, finished: Finished, enlisted: dict[int, str], recovery_until: float
+    ) -> None:
         self._out = out
         self._begun = begun
+        self.finished = finished
         self.peers: dict[Peer, Client | Engine | Agent] = {}
         self.engines: dict[int, Engine] = {}
         self.boots: dict[str, Engine] = {}

@@ -1,7 +1,9 @@
-"""Which tasks an engine began, in a mapped file that outlives it.
+"""What an engine began, and what it finished last, in a mapped file that outlives it.
 
 The engine writes (task, attempt) into a ring before user code runs; after its death the controller
-of the same host reads it, and so knows which of the tasks it had handed out had begun.
+of the same host reads it, and so knows which of the tasks it had handed out had begun. A second ring has
+the latest results, as they were sent, where they are small: user code that ends its process may do so before
+the result of the task before has left it.
 """
 
 from __future__ import annotations
@@ -10,15 +12,27 @@ import fcntl
 import mmap
 import os
 import struct
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
+
+import msgspec
 
 from ipkernel_ext.config.place import is_held
 from ipkernel_ext.core.messages import TaskId
+from ipkernel_ext.core.wire import Frame
 
 _SLOT = struct.Struct("<16sQII")  # client, number, attempt, whether it is valid
 KEPT = 256  # files of engines that are gone
 SLOTS = 256
 """More than an engine ever holds, so that none that matters is overwritten."""
+_RESULT = struct.Struct("<II")  # bytes, checksum
+RESULTS = 64
+LARGEST = 2048 - _RESULT.size  # bytes of a result that is kept
+_BEGUN_SIZE = SLOTS * _SLOT.size
+_SIZE = _BEGUN_SIZE + RESULTS * (_RESULT.size + LARGEST)
+
+_decode = msgspec.msgpack.Decoder(list[bytes]).decode
 
 
 class BegunFile:
@@ -29,17 +43,29 @@ class BegunFile:
         self._file = file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.posix_fallocate(file, 0, SLOTS * _SLOT.size)  # a full disk is an error here, and not a signal later
+            os.posix_fallocate(file, 0, _SIZE)  # a full disk is an error here, and not a signal later
             self._map = mmap.mmap(file, 0)
         except BaseException:
             os.close(file)
             raise
-        self._next = 0
+        self._next = self._next_result = 0
 
     def write(self, task: TaskId, attempt: int) -> None:
         """User code of this attempt begins now."""
         _SLOT.pack_into(self._map, self._next * _SLOT.size, task.client.encode(), task.number, attempt, 1)
         self._next = (self._next + 1) % SLOTS
+
+    def keep(self, parts: Sequence[Frame]) -> None:
+        """A result, which is about to be sent; one that is large is not kept."""
+        if sum(map(len, parts)) > LARGEST:
+            return
+        data = msgspec.msgpack.encode(parts)
+        if len(data) > LARGEST:
+            return
+        begin = _BEGUN_SIZE + self._next_result * (_RESULT.size + LARGEST)
+        self._next_result = (self._next_result + 1) % RESULTS
+        self._map[begin + _RESULT.size : begin + _RESULT.size + len(data)] = data
+        _RESULT.pack_into(self._map, begin, len(data), zlib.crc32(data))
 
     def close(self) -> None:
         """Let go of the file; it stays, for whoever asks after the engine's end."""
@@ -54,10 +80,26 @@ def read_begun(path: Path) -> set[tuple[TaskId, int]] | None:
     except OSError:
         return None
     begun = set()
+    content = content[:_BEGUN_SIZE]
     for client, number, attempt, valid in _SLOT.iter_unpack(content[: len(content) // _SLOT.size * _SLOT.size]):
         if valid:
             begun.add((TaskId(client.rstrip(b"\0").decode(), number), attempt))
     return begun
+
+
+def read_results(path: Path) -> list[list[bytes]]:
+    """The small ones of the results that the engine sent last, or was about to send, each in its parts."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return []
+    results = []
+    for begin in range(_BEGUN_SIZE, len(content) - _RESULT.size, _RESULT.size + LARGEST):
+        size, checksum = _RESULT.unpack_from(content, begin)
+        data = content[begin + _RESULT.size : begin + _RESULT.size + size]
+        if size and zlib.crc32(data) == checksum:  # else the engine was killed as it wrote it
+            results.append(_decode(data))
+    return results
 
 
 def prune(directory: Path) -> None:

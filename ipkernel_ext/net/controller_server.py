@@ -12,6 +12,7 @@ import signal
 import socket as std_socket
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ from ipkernel_ext.core.effects import (
 )
 from ipkernel_ext.errors import ParallelError, ProtocolError
 from ipkernel_ext.net import tcp
-from ipkernel_ext.net.begun import prune, read_begun
+from ipkernel_ext.net.begun import prune, read_begun, read_results
 from ipkernel_ext.net.doors import LocalDoor, RemoteDoor, RemotePeer
 from ipkernel_ext.net.journal import JournalFile
 from ipkernel_ext.net.sockets import Wake, new_socket, send, until
@@ -104,6 +105,7 @@ class ControllerServer:
             host=std_socket.gethostname(),
             now=time.monotonic(),
             begun=self._begun,
+            finished=self._finished,
             journal=journal.tasks,
             enlisted=journal.engines,
             expired=journal.clients,
@@ -217,8 +219,6 @@ class ControllerServer:
             for source, _ in ready:
                 if source == self._owner:
                     self._asked_to_stop = "the agent that watched over it has ended"
-                if isinstance(source, int) and source in self._processes:
-                    self._process_ended(source)
             self._wake.clear()
             self._check_gatekeeper()
             if self._rotate:
@@ -227,6 +227,9 @@ class ControllerServer:
             for door in self._doors:
                 door.see_events()
                 self._take(door)
+            for source, _ in ready:  # after what they had still sent was read
+                if isinstance(source, int) and source in self._processes:
+                    self._process_ended(source)
             now = time.monotonic()
             deadline = self._core.next_deadline()
             if deadline is not None and now >= deadline:
@@ -329,6 +332,13 @@ class ControllerServer:
 
     def _begun(self, boot: str) -> set[tuple[m.TaskId, int]] | None:
         return read_begun(self._engines / boot)
+
+    def _finished(self, boot: str) -> list[wire.Entry]:
+        entries: list[wire.Entry] = []
+        for parts in read_results(self._engines / boot):
+            with suppress(ProtocolError):
+                entries.extend(self._decode(parts)[1])
+        return entries
 
     # ------------------------------------------------------------ out
 

@@ -227,7 +227,10 @@ class EngineServer:
                 case _:
                     raise AssertionError(f"not an effect on the main thread: {effect}")
         if entries and self._tasks is not None:
-            send(self._tasks, wire.encode(self._core.epoch, entries))
+            parts = wire.encode(self._core.epoch, entries)
+            if self._begun is not None and isinstance(entries[-1][0], m.Result):
+                self._begun.keep(parts)
+            send(self._tasks, parts)
 
     # ------------------------------------------------------------ control thread
 

@@ -9,7 +9,7 @@ from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.controller import ControllerCore
 from ipkernel_ext.core.effects import Deliver, Discard, Effect, Enlist, Expire, Journal, Mailbox, Send
 from ipkernel_ext.core.messages import Hint, TaskId
-from ipkernel_ext.core.wire import Frame
+from ipkernel_ext.core.wire import Entry, Frame
 from ipkernel_ext.net.store import ResultStore
 
 CODE = m.Execute("1")
@@ -24,6 +24,7 @@ class Controller:
         self.enlisted: dict[int, str] = before.enlisted if before else {}
         self.expired: dict[str, int] = before.expired if before else {}
         self.begun: dict[str, set[tuple[TaskId, int]]] = before.begun if before else {}
+        self.finished: dict[str, list[Entry]] = before.finished if before else {}
         self.store = before.store if before else ResultStore(None, 2**20, 1e9)
         self.now: float = before.now if before else 0.0
         self.sent: list[tuple[Any, Any]] = []  # (peer, message) of the last stimulus
@@ -34,6 +35,7 @@ class Controller:
             host="here",
             now=self.now,
             begun=self.begun.get,
+            finished=lambda boot: self.finished.get(boot, ()),
             journal=dict(self.journal),
             enlisted=dict(self.enlisted),
             expired=dict(self.expired),

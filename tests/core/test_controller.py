@@ -366,6 +366,33 @@ def test_where_nobody_knows_it_is_lost_too(two: Controller) -> None:
     assert two.failure(0).started is None
 
 
+def test_what_an_engine_had_finished_is_no_loss_though_it_could_not_say_so(two: Controller) -> None:
+    for number in range(2):
+        two.submit(number, engines=[0])
+    two.begun["b0"] = {(ann(0), 1), (ann(1), 1)}
+    output = m.Stream(ann(0), 0, 0, "stdout", "said", attempt=1)
+    value = m.Result(ann(0), 1, 0, outputs=1)
+    two.finished["b0"] = [
+        (m.Result(ann(9), 1, 0), ()),
+        (m.Result(ann(1), 7, 0), ()),
+        (m.HelloTasks("b0", 1), ()),
+        (output, ()),
+        (value, (b"value",)),
+    ]
+    two.ended("b0")
+    assert [message for _, message in two.sent if isinstance(message, m.Stream | m.Result)][:2] == [output, value]
+    assert two.failure(1).kind == "EngineLost"
+    two.core.check()
+
+
+def test_what_has_arrived_is_not_said_again_after_its_engines_death(two: Controller) -> None:
+    two.submit(0, engines=[0])
+    two.result(0)
+    two.finished["b0"] = [(m.Result(ann(0), 1, 0), (b"value",))]
+    two.ended("b0")
+    assert not [message for _, message in two.sent if isinstance(message, m.Result)]
+
+
 def test_retries_are_used_up_by_engines_that_die_with_the_task_begun(two: Controller) -> None:
     two.submit(0, retries=1)
     two.begun["b0"] = {(ann(0), 1)}

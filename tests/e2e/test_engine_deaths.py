@@ -122,3 +122,17 @@ def test_an_engine_that_the_kernel_ended_for_want_of_memory_says_so(small_memory
     assert said.startswith("EngineLost 9 True engine 0 is lost: killed by signal 9 (memory ran out, and the kernel")
     assert kept == "1"
     assert killed == "EngineLost 9 False"
+
+
+@pytest.mark.fault("an engine dies before the result of the task before has left it")
+def test_a_task_that_ends_its_engine_does_not_take_the_result_before_along():
+    with launch(n=1, restart_limit=100) as rc:
+        for _ in range(10):
+            before = [rc[0].apply(lambda x: x, n, block=False) for n in range(20)]
+            after = rc[0].apply(lambda: os._exit(3), block=False)
+            assert [result.get(20) for result in before] == list(range(20))
+            with pytest.raises(EngineLost, match="exited with code 3"):
+                after.get(20)
+            rc.wait_for_engines(1, 20)
+            with pytest.raises(EngineLost, match="restarted"):
+                rc[0].apply(int)

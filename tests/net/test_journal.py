@@ -3,7 +3,7 @@
 import os
 
 from ipkernel_ext.core.messages import Hint, TaskId
-from ipkernel_ext.net.begun import KEPT, SLOTS, BegunFile, prune, read_begun
+from ipkernel_ext.net.begun import KEPT, LARGEST, RESULTS, SLOTS, BegunFile, prune, read_begun, read_results
 from ipkernel_ext.net.journal import JournalFile
 
 
@@ -63,6 +63,27 @@ def test_what_an_engine_began(tmp_path):
     assert (TaskId("c", SLOTS + 9), 1) in known
     assert (TaskId("c", 0), 1) not in known
     begun.close()
+
+
+def test_what_an_engine_finished_last(tmp_path):
+    path = tmp_path / "boot"
+    assert read_results(path) == []
+    file = BegunFile(path)
+    assert read_results(path) == []
+    for i in range(RESULTS + 3):
+        file.write(TaskId("c", i), 1)
+        file.keep([b"header", memoryview(b"%d" % i)])
+    file.keep([b"header", bytes(LARGEST)])
+    file.keep([b"", bytes(LARGEST - 3)])
+    kept = read_results(path)
+    assert len(kept) == RESULTS
+    assert {int(value) for _, value in kept} == set(range(3, RESULTS + 3))
+    assert len(read_begun(path)) == RESULTS + 3
+    content = bytearray(path.read_bytes())
+    content[content.index(b"header")] ^= 1
+    path.write_bytes(content)  # as if it had been killed while it wrote
+    assert len(read_results(path)) == RESULTS - 1
+    file.close()
 
 
 def test_what_engines_leave_is_bounded_and_what_living_ones_write_stays(tmp_path):

@@ -83,6 +83,7 @@ class SimController(Actor):
             host=HOST,
             now=world.clock.now,
             begun=world.begun_of,
+            finished=world.finished_of,
             journal=dict(disk.journal),
             enlisted=dict(disk.enlisted),
             expired=dict(disk.expired),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -232,6 +233,8 @@ class SimEngine(Actor):
                 case _:
                     raise AssertionError(f"not an effect of an engine: {effect}")
         for channel, connection in ((Channel.CONTROL, self.control), (Channel.TASKS, self.tasks)):
+            if channel is Channel.TASKS and out[channel] and isinstance(out[channel][-1][0], m.Result):
+                self.world.finished.setdefault(self.boot, deque(maxlen=64)).append(out[channel])
             if out[channel] and connection is not None:
                 connection.up.send(wire.encode(self.core.epoch, out[channel]))
         self.check()

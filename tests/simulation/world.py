@@ -19,6 +19,7 @@ from ipkernel_ext.core import messages as m
 from ipkernel_ext.core import wire
 from ipkernel_ext.core.jobs import is_seat
 from ipkernel_ext.core.messages import TaskId
+from ipkernel_ext.core.wire import Entry
 from tests.simulation.actor import Actor
 from tests.simulation.agents import SimAgent
 from tests.simulation.clients import Asked, SimClient
@@ -62,6 +63,7 @@ class World:
         self.clients: list[SimClient] = []
         self.connections: list[Connection] = []
         self.begun: dict[str, set[tuple[TaskId, int]]] = {}
+        self.finished: dict[str, deque[list[Entry]]] = {}  # the latest results of each engine
         self.starts: dict[TaskId, list[Start]] = {}
         self.ended: set[TaskId] = set()  # tasks whose user code ended without an error
         self.given_back: set[TaskId] = set()
@@ -312,6 +314,12 @@ class World:
         """The begun file of an engine, which only the same host can read."""
         engine = self.engines.get(boot)
         return set(self.begun.get(boot, ())) if engine is not None and engine.host == HOST else None
+
+    def finished_of(self, boot: str) -> list[Entry]:
+        """The results that an engine has written down, which only the same host can read."""
+        engine = self.engines.get(boot)
+        here = engine is not None and engine.host == HOST
+        return [entry for entries in self.finished.get(boot, ()) for entry in entries] if here else []
 
     def duration(self) -> float:
         """How long a task takes."""
