@@ -155,6 +155,11 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("a connection file is damaged, foreign or readable by others", "refused, and the reason is said"),
         Fault("the wall clock jumps", "nothing that waits looks at it"),
         Fault("a directory of ours was made by somebody else", "it is not used"),
+        Fault(
+            "somebody removes the socket of the controller, or all files of a cluster",
+            "they are made anew; who is connected does not notice, and nobody loses a variable",
+            "20 s",
+        ),
     ],
 }
 """By whom they befall."""

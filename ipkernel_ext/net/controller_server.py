@@ -50,6 +50,8 @@ from ipkernel_ext.net.zap import Gatekeeper, probe
 BATCH = 512  # batches taken in one turn of the loop
 SHUT = 1000  # milliseconds in which a port must be free again
 PRUNE = 10.0  # seconds between two looks at what engines that are gone have left
+LOOK = 5.0  # seconds between two looks at whether the socket can still be found
+PAUSE = 2.0  # seconds later than it was to be woken: then this process stood still
 GRUMBLE = 60.0  # seconds between two log lines about garbage
 
 
@@ -122,6 +124,8 @@ class ControllerServer:
         self.on_rotate: Callable[[], None] = lambda: None
         self._rotate = False
         self._prune_at = 0.0
+        self._look_at = time.monotonic() + LOOK
+        self._stood_still = 0.0  # seconds, in all
         self._wake = Wake()
         self._poller = zmq.Poller()
         self._add(self._local)
@@ -135,9 +139,12 @@ class ControllerServer:
     def listen(self) -> None:
         """Bind the socket. From now on peers can connect; they are served by ``run``."""
         self._path.unlink(missing_ok=True)
+        self._bind()
+        self._journal.begin(self.epoch)
+
+    def _bind(self) -> None:
         self._local.socket.bind(self.url)
         os.chmod(self._path, 0o600)
-        self._journal.begin(self.epoch)
 
     def listen_tcp(self, ip: str, port: int, keys: ClusterKeys) -> int:
         """Listen for other hosts too; the port.
@@ -188,7 +195,7 @@ class ControllerServer:
         self._poller.unregister(door.monitor.pair)
         for peer in door.shut(SHUT):
             self._forget(peer)
-            self._do(self._core.left(peer, time.monotonic()))
+            self._do(self._core.left(peer, self._now()))
         self._remote = None
         self.tcp = []
 
@@ -215,7 +222,7 @@ class ControllerServer:
         if self._owner is not None:
             self._poller.register(self._owner, zmq.POLLIN)
         while self._stop is None:
-            ready = self._poller.poll(until(self._core.next_deadline(), time.monotonic()))
+            ready = self._wait()
             for source, _ in ready:
                 if source == self._owner:
                     self._asked_to_stop = "the agent that watched over it has ended"
@@ -230,7 +237,7 @@ class ControllerServer:
             for source, _ in ready:  # after what they had still sent was read
                 if isinstance(source, int) and source in self._processes:
                     self._process_ended(source)
-            now = time.monotonic()
+            now = self._now()
             deadline = self._core.next_deadline()
             if deadline is not None and now >= deadline:
                 self._do(self._core.tick(now))
@@ -238,7 +245,37 @@ class ControllerServer:
                 self._do(self._core.shut_down(self._asked_to_stop))
             self._settle_store()
             self._flush()
+            self._look()
         return self._stop
+
+    def _now(self) -> float:
+        """The core's clock, which stands still while this process does: nobody is to be missed for that time."""
+        return time.monotonic() - self._stood_still
+
+    def _wait(self) -> list[tuple[Any, int]]:
+        """Wait until something happens or is due."""
+        begun = self._now()
+        deadline = self._core.next_deadline()
+        due = self._look_at if deadline is None else min(deadline, self._look_at)
+        ready = self._poller.poll(until(due, begun))
+        now = self._now()
+        if now - max(due, begun) > PAUSE:
+            self._stood_still += now - begun
+            self._log.warning("this process stood still for up to %.0f s", now - begun)
+        return ready
+
+    def _look(self) -> None:
+        """Whether peers that come can still find us, whatever cleans up here."""
+        now = self._now()
+        if now < self._look_at:
+            return
+        self._look_at = now + LOOK
+        if self._path.exists():
+            return
+        if not self._engines.exists():
+            raise ParallelError(f"somebody has removed {self._path.parent}: a controller has to begin anew")
+        self._log.warning("somebody has removed %s; it is made anew", self._path)
+        self._bind()
 
     def close(self) -> None:
         """Let go of sockets and files, after what was sent has left."""
@@ -270,7 +307,7 @@ class ControllerServer:
             except ProtocolError as error:
                 self._on_garbage(peer, error)
                 continue
-            now = time.monotonic()
+            now = self._now()
             role = peer.role if isinstance(peer, RemotePeer) else None
             for message, frames in entries:
                 if isinstance(message, m.HelloEngine):
@@ -294,7 +331,7 @@ class ControllerServer:
     def _grumble(self, about: str, detail: str) -> None:
         """One line a minute about each thing that strangers do."""
         last, count = self._grumbled.get(about, (float("-inf"), 0))
-        now = time.monotonic()
+        now = self._now()
         if now - last >= GRUMBLE:
             last, more = now, f" (and {count} times more before)" if count else ""
             self._log.warning("%s%s: %s", about, more, detail)
@@ -311,7 +348,7 @@ class ControllerServer:
         while door.leaving:
             peer = door.leaving.pop()
             self._forget(peer)
-            self._do(self._core.left(peer, time.monotonic()))
+            self._do(self._core.left(peer, self._now()))
 
     def _forget(self, peer: Peer) -> None:
         self._out.pop(peer, None)
@@ -324,7 +361,7 @@ class ControllerServer:
         boot = self._processes.pop(descriptor)
         self._poller.unregister(descriptor)
         os.close(descriptor)
-        now = time.monotonic()
+        now = self._now()
         self._do(self._core.process_ended(boot, now))
         if now >= self._prune_at:
             self._prune_at = now + PRUNE
@@ -375,7 +412,7 @@ class ControllerServer:
         """What is on disk, engines need not keep; so it is written before anything that follows is sent."""
         settled, dropped = self._store.settle()
         for task, error, stored in settled:
-            self._do(self._core.kept(task, error, stored, time.monotonic()))
+            self._do(self._core.kept(task, error, stored, self._now()))
         if dropped:
             self._do(self._core.dropped(dropped))
         self._store.forget_aside()
@@ -387,7 +424,7 @@ class ControllerServer:
         try:
             descriptor = os.pidfd_open(pid)
         except ProcessLookupError:
-            self._do(self._core.process_ended(boot, time.monotonic()))
+            self._do(self._core.process_ended(boot, self._now()))
             return
         except (AttributeError, OSError):
             return  # no such thing here: the connection's end has to do
@@ -404,7 +441,7 @@ class ControllerServer:
                 except zmq.ZMQError as error:
                     if error.errno not in (zmq.EHOSTUNREACH, zmq.EAGAIN):
                         raise
-                    self._do(self._core.left(peer, time.monotonic()))
+                    self._do(self._core.left(peer, self._now()))
 
     def _way_to(self, peer: Any) -> tuple[LocalDoor | RemoteDoor, bytes]:
         if type(peer) is RemotePeer and self._remote is not None:

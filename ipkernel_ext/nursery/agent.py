@@ -31,6 +31,7 @@ from ipkernel_ext.core import messages as m
 from ipkernel_ext.core import wire
 from ipkernel_ext.core.failures import how
 from ipkernel_ext.core.messages import Exit
+from ipkernel_ext.errors import NotConnected
 from ipkernel_ext.net.edge import Edge
 from ipkernel_ext.net.sockets import Wake, until
 from ipkernel_ext.nursery import open_files, register
@@ -225,9 +226,22 @@ class Agent:
     # ------------------------------------------------------------ children
 
     def _start_controller(self) -> None:
+        self._keep_place()
         self._starting = Controller(self._orders)
         self._controller = self._starting.child
         self._poller.register(self._starting.ready, zmq.POLLIN)
+
+    def _keep_place(self) -> None:
+        """Make anew what was removed of it, by whatever cleans up there."""
+        if self.place.agent.exists():
+            return
+        self._log.warning("somebody has removed %s; it is made anew", self.place.directory)
+        try:
+            self.place.make()
+            _take_place(self.place)
+        except (OSError, NotConnected) as error:
+            self._log.error("it cannot be made: %s", error)
+        self._write_register()
 
     def _hear_controller(self, controller: Controller) -> None:
         self._poller.unregister(controller.ready)
@@ -314,6 +328,7 @@ class Agent:
         """Cut logs that have grown too long to their end; see whether memory ran out for what user code has started."""
         if time.monotonic() < self._look_at_logs:
             return
+        self._keep_place()
         for engine in self._engines.values():
             self._oom.look(engine.child.pid)
         self._look_at_logs = time.monotonic() + LOOK_AT_LOGS

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -322,4 +323,39 @@ def test_an_endless_loop_is_interrupted_and_costs_nothing_else(cluster):
     with soon():
         cluster[0].interrupt()
         assert result.exception(10) is not None
+    assert cluster[0]["kept"] == 1
+
+
+# ---------------------------------------------------------------- files
+
+
+def connects(file):
+    """A new client, as soon as one can connect."""
+    until = time.monotonic() + 20
+    while True:
+        try:
+            return RemoteController(connection_file=file)
+        except NotConnected:
+            assert time.monotonic() < until
+
+
+@pytest.mark.fault("somebody removes the socket of the controller, or all files of a cluster")
+@pytest.mark.parametrize("what", ["socket", "directory"])
+def test_what_was_removed_is_made_anew(cluster, what):
+    place = cluster.cluster.launched.place
+    cluster.push({"kept": 1})
+    running = cluster[0].execute("print('begun', flush=True); import time; time.sleep(1); 42", block=False)
+    begun(running)
+    if what == "socket":
+        place.socket.unlink()
+    else:
+        shutil.rmtree(place.directory)
+    with connects(place.connection("client")) as another:
+        another.wait_for_engines(2, 20)
+        assert another.execute("kept").values == [1, 1]
+        assert running.get(20).value == 42
+        assert cluster["kept"] == [1, 1]
+        assert place.agent_pid() is not None
+    os.kill(cluster.engines[1].pid, signal.SIGKILL)
+    cluster.wait_for_engines(2, 20)
     assert cluster[0]["kept"] == 1
