@@ -23,7 +23,7 @@ SENT = frozenset({"execute", "run", "apply", "reset", "keys", "push", "pull", "s
 """Calls that take ``block=``: they are sent, and what they give is awaited."""
 
 AT_ONCE = frozenset(
-    {"cancel", "history", "get_result", "ended", "cluster", "targets", "engines", "ids", "timeout", "executor"}
+    {"cancel", "history", "get_result", "ended", "cluster", "targets", "known", "ids", "timeout", "executor"}
 )
 """What neither waits nor asks anybody: it is as it is in ``RemoteController``."""
 
@@ -48,8 +48,8 @@ class AsyncEngines:
 
     @property
     def engines(self) -> list[EngineRecord]:
-        """What is known of these engines, in order."""
-        return self._engines.engines
+        """What was last heard of these engines, in order; ``(await rc.status())["engines"]`` asks them."""
+        return self._engines.known
 
     def __len__(self) -> int:
         return len(self._engines)
@@ -92,6 +92,11 @@ class AsyncRemoteController(AsyncEngines):
     def __init__(self, rc: RemoteController) -> None:
         super().__init__(rc)
         self._rc = rc
+
+    @property
+    def clients(self) -> Awaitable[list[dict[str, Any]]]:
+        """Who is connected, to be awaited; see ``RemoteController.clients``."""
+        return asyncio.to_thread(lambda: self._rc.clients)
 
     async def close(self) -> None:
         """Leave; see ``RemoteController.close``."""

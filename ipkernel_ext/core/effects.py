@@ -110,6 +110,10 @@ class RaiseInterrupt(NamedTuple):
     attempt: int
 
 
+class TellUsage(NamedTuple):
+    """Measure this process, and send what the core makes of it (``EngineCore.measured``)."""
+
+
 class Reconnect(NamedTuple):
     """Drop the connections and begin again with a hello."""
 
@@ -130,5 +134,6 @@ Effect = (
     | Begin
     | Claimable
     | RaiseInterrupt
+    | TellUsage
     | Reconnect
 )
