@@ -393,7 +393,9 @@ class Engines:
         timeout : float
             Seconds that each item has, from its start on an engine. Then it is interrupted, and fails
             with ``TaskTimeout``. If it does not obey within 5 s it fails all the same, while the engine,
-            which cannot do anything else, shows the state ``overrun`` until it ends or is killed.
+            which cannot do anything else, shows the state ``overrun`` until it ends or is killed. Where
+            the engine does not answer at all (its process is stopped, or C code keeps Python's lock), what
+            it has of the map fails up to 9 s after an item's time.
         return_exceptions : bool
             Failed items give their exception instead of raising it.
         progress : bool

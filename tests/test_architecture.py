@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "results": {"chunks", "interruption", "net", "payload", "core", "sequences", "targets", "tracebacks", "errors"},
     "interruption": set(),
     "outcomes": {"core"},
+    "overview": {"display", "variables", "core"},
     "history": {"results", "errors"},
     "conditions": {"results", "payload", "core", "errors"},
     "executor": {"net", "results", "payload", "core", "errors"},

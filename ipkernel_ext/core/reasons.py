@@ -45,10 +45,13 @@ class Reasons:
         before = self._roster.dead.get(engine.record.replaces or "")
         return text if before is None else f"{text}; the one before it ended: {how(before.exit)}"
 
-    def _state(self, engine: Engine, now: float) -> str:
+    def _state(self, engine: Engine, now: float, told: TaskId | None = None) -> str:
+        """How it is with an engine; ``told`` need not be said to be what it runs."""
         who = f"engine {engine.id}"
         doing = running(self._roster, self._ledger, engine, now)
-        what = "" if doing is None else f"{_named(doing.task, doing.what)} for {duration(doing.seconds)}"
+        what = ""
+        if doing is not None and doing.task != told:
+            what = f"{_named(doing.task, doing.what)} for {duration(doing.seconds)}"
         if engine.dying_since is not None:
             return f"the process of {who} has ended, and its host has not said how yet"
         if engine.away_since is not None:
@@ -160,22 +163,23 @@ class Reasons:
     def _of_sent(self, task: Task, who: str, now: float) -> str:
         engine = task.holder
         assert engine is not None
-        state = self._state(engine, now)
         ending = ", and was told to end" if task.cancelled else ""
         doing = running(self._roster, self._ledger, engine, now)
         if doing is not None and doing.task == task.id:
             if engine.present:
                 return f"{who} has been running on engine {engine.id} for {duration(doing.seconds)}{ending}"
-            return f"{who} has begun{ending}, but {state}"
+            return f"{who} has begun{ending}, but {self._state(engine, now, task.id)}"
         if doing is None and engine.present:
             return f"{who} is about to begin on engine {engine.id}{ending}"
-        return f"{who} has not begun{ending}: {state}"
+        return f"{who} has not begun{ending}: {self._state(engine, now)}"
 
     def _of_addressed(self, task: Task, engine: Engine, who: str, now: float) -> str:
         blocked = task.queue is not engine.queue
         if blocked:
             return f"{who} waits for its function, or one before it for its own, which its client has been asked for"
         ahead = len(engine.sent) + _position(task)
+        if not ahead:
+            return f"{who} has not begun: {self._state(engine, now)}"
         return f"{who} waits behind {_count(ahead, 'task')} of engine {engine.id}: {self._state(engine, now)}"
 
     def _of_balanced(self, task: Task, who: str, now: float) -> str:

@@ -65,7 +65,10 @@ def test_an_engine_that_does_not_answer(one: Controller) -> None:
         "engine 0 has not answered for 3.0 s: its process is stopped, or C code keeps Python's lock; "
         "it has been running task ann:0 (f()) for 3.0 s; kill() or restart() ends it"
     )
-    assert "has begun, but engine 0 has not answered" in reason(one, tasks=[ann(0)])
+    assert reason(one, tasks=[ann(0)]) == (
+        "task ann:0 (f()) has begun, but engine 0 has not answered for 3.0 s: its process is stopped, "
+        "or C code keeps Python's lock; kill() or restart() ends it"
+    )
 
 
 def test_an_overrun_engine(one: Controller) -> None:
