@@ -124,7 +124,7 @@ class Answering:
             assert engine.asked_since is not None
             if not engine.unresponsive and now >= engine.asked_since + UNANSWERED:
                 self._become(engine, True, now)
-            late = [task for task in engine.sent.values() if task.timeout and now >= self._given_up_at(engine, task)]
+            late = [task for task in self._timed(engine) if now >= self._given_up_at(engine, task)]
             if late:
                 self._dispatch.time_out(engine, late, now - engine.asked_since, now)
         if self._sweep_at is not None and now >= self._sweep_at:
@@ -140,6 +140,15 @@ class Answering:
                 self._ask(engine, now)
         self._sweep_at = now + SWEEP if timed else None
 
+    def _timed(self, engine: Engine) -> list[Task]:
+        """Its tasks whose time counts: none while it runs one without, behind which they wait as in every queue."""
+        timed = [task for task in engine.sent.values() if task.timeout]
+        if 0 < len(timed) < len(engine.sent):
+            running = self._roster.begun_by(engine)
+            if running is not None and not running.timeout:
+                return []
+        return timed
+
     @staticmethod
     def _given_up_at(engine: Engine, task: Task) -> float:
         assert engine.asked_since is not None
@@ -153,9 +162,8 @@ class Answering:
         for engine in self._asked.values():
             if not engine.unresponsive and engine.asked_since is not None:
                 yield engine.asked_since + UNANSWERED
-            for task in engine.sent.values():
-                if task.timeout:
-                    yield self._given_up_at(engine, task)
+            for task in self._timed(engine):
+                yield self._given_up_at(engine, task)
 
     def _due_at(self, time: float) -> None:
         self.due = time if self.due is None else min(self.due, time)

@@ -236,6 +236,21 @@ def test_what_an_unanswering_engine_has_not_begun_ends_too_and_is_called_back(tw
     assert two.tasks("b0") == [(5, 2)]
 
 
+def test_behind_a_task_without_a_time_they_wait_as_in_every_queue(two: Controller) -> None:
+    for number in range(3):
+        two.submit(number, among=[0])
+        two.result(number, seconds=1e-6)
+    two.submit(3, engines=[0])
+    two.submit(4, among=[0], timeout=1.0)
+    two.begun["b0"] = {(ann(3), 1)}
+    two.wait(100.0)
+    assert two.results() == {}
+    two.result(3)
+    two.begun["b0"] = {(ann(3), 1), (ann(4), 1)}
+    two.wait(SWEEP + patience(1.0))
+    assert two.failure(4).kind == "TaskTimeout"
+
+
 def test_what_a_restarted_controller_finds_has_its_time_too(two: Controller) -> None:
     two.submit(0, among=[0], timeout=1.0)
     after = Controller(two)
