@@ -9,7 +9,7 @@ import atexit
 import functools
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ from ipkernel_ext.magic_options import Option, function_and_data, names_as, spli
 from ipkernel_ext.remote import RemoteController
 from ipkernel_ext.results import AsyncResult, ExecuteResult, RemoteTraceback, ResultList
 from ipkernel_ext.variables import table
+
+BAR_AFTER = 0.5  # seconds, after which a map shows its progress
 
 CANCEL = 5.0  # seconds for which a magic waits for what Ctrl-C cancelled; a second Ctrl-C ends that too
 
@@ -350,15 +352,17 @@ class ParallelMagics(Magics, settings.ParallelMagics):
             show(result)
             return result
 
-        def stop(result: AsyncResult) -> None:
-            if result.cancel():
-                try:
-                    if not result.wait(CANCEL):
-                        print(f"cancelled; {result.progress} of {len(result)} have ended, the others do not obey yet")
-                except KeyboardInterrupt:
-                    pass  # the first one goes on
+        return guarded(send, shown, self._until_ended)
 
-        return guarded(send, shown, stop)
+    @staticmethod
+    def _until_ended(result: Any) -> None:
+        """Cancel a result, and wait a while until it has ended; a second Ctrl-C ends that too."""
+        if result.cancel():
+            try:
+                if not result.wait(CANCEL):
+                    print(f"cancelled; {result.progress} of {len(result)} have ended, the others do not obey yet")
+            except KeyboardInterrupt:
+                pass  # the first one goes on
 
     def _follow_within(self, screen: Screen, result: AsyncResult, limit: float) -> None:
         """Show a result; interrupt it when it runs for too long.
@@ -516,15 +520,20 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         items = self._evaluated(data)
         if not isinstance(items, Iterable):
             raise UsageError(f"{data} is a {type(items).__name__}, not a sequence of items")
-        spec = self._spec(found)
-        result = self._wait(
-            lambda: self.rc.map(function, items, targets=spec, block=False), AsyncResult.wait_interactive
-        )
-        values = result.get()
+        values = self._map(function, items if isinstance(items, Sized) else list(items), self._spec(found))
         if "out" in found:
             self._assign(found["out"], values)
             return None
         return values
+
+    def _map(self, function: Callable[..., Any], items: Any, spec: targets.Spec) -> Any:
+        from tqdm.auto import tqdm
+
+        def send() -> _Came:
+            with tqdm(total=len(items), delay=BAR_AFTER, leave=False) as bar:
+                return _Came(self.rc.map(function, items, targets=spec, block=True, progress=bar))
+
+        return guarded(send, lambda came: came.value, self._until_ended)
 
     def _cell_function(self, cell: str) -> Callable[..., Any]:
         """The function of x that a cell is, or defines."""
@@ -664,6 +673,21 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         if not name.isidentifier():
             raise UsageError(f"{name!r} is not a name")
         self._ip.user_ns[name] = value
+
+
+class _Came:
+    """A value that is here, in the place of a result that Ctrl-C would cancel."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def done(self) -> bool:
+        """It is."""
+        return True
+
+    def cancel(self) -> bool:
+        """There is nothing to cancel."""
+        return False
 
 
 def _until_done(result: AsyncResult) -> None:

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -360,7 +361,7 @@ class Engines:
         retries: int = 0,
         timeout: float | None = None,  # seconds
         return_exceptions: bool = False,
-        progress: bool = False,
+        progress: Any = False,
         seed: int | None = None,
         targets: Spec | None = None,
         block: bool | None = None,
@@ -383,7 +384,7 @@ class Engines:
             which cannot do anything else, shows the state ``overrun`` until it ends or is killed.
         return_exceptions : bool
             Failed items give their exception instead of raising it.
-        progress : bool
+        progress : bool or bar of tqdm
             Show a bar while the call waits.
         seed : int
             Each item finds ``random`` and ``numpy.random`` seeded with a stream of its own, which
@@ -425,11 +426,7 @@ class Engines:
 
         if not self._blocks(block):
             return guarded(send, _itself)
-        if not progress:
-            return guarded(make, fed)
-        from tqdm.auto import tqdm
-
-        with tqdm(total=len(columns)) as bar:
+        with _bar(progress, len(columns)) as bar:
             return guarded(make, lambda result: fed(result, bar))
 
     def imap(
@@ -442,7 +439,7 @@ class Engines:
         retries: int = 0,
         timeout: float | None = None,  # seconds
         return_exceptions: bool = False,
-        progress: bool = False,
+        progress: Any = False,
         seed: int | None = None,
         targets: Spec | None = None,
     ) -> Generator[Any, None, None]:
@@ -460,28 +457,20 @@ class Engines:
         return self._stream(options, among, Rows(iterables), ordered, progress)
 
     def _stream(
-        self, options: MapOptions, among: list[int] | None, rows: Rows, ordered: bool, progress: bool
+        self, options: MapOptions, among: list[int] | None, rows: Rows, ordered: bool, progress: Any
     ) -> Generator[Any, None, None]:
         link = self._link
         pace = link.pace(options.digest)
         flight = Flight(link.channel, link.channel.roster.hosts, ordered, pace)
-        bar: Any = None
-        if progress:
-            from tqdm.auto import tqdm
-
-            bar = tqdm()
-
-        def show(done: int) -> None:
-            if bar is not None:
-                bar.update(done - bar.n)
-
         send = link.sender(options, among)
         wanted = options.return_exceptions
-        try:
+        with _bar(progress) as bar:
+
+            def show(done: int) -> None:
+                if bar is not None:
+                    bar.update(done - bar.n)
+
             yield from stream(flight, rows, options.size, lambda: link.workers(among), send, wanted, pace, show)
-        finally:
-            if bar is not None:
-                bar.close()
 
     def executor(self, max_workers: int | None = None, targets: Spec | None = None) -> EngineExecutor:
         """These engines as a ``concurrent.futures.Executor``.
@@ -1208,6 +1197,18 @@ class CodeResults(ListResult):
 
     def _join(self, values: list[Any]) -> ResultList:
         return ResultList(values)
+
+
+@contextmanager
+def _bar(progress: Any, total: int | None = None) -> Iterator[Any]:
+    """The bar that is asked for: a new one, the caller's own, or None."""
+    if progress is not True:
+        yield None if progress is False else progress
+        return
+    from tqdm.auto import tqdm
+
+    with tqdm(total=total) as bar:
+        yield bar
 
 
 def _itself(result: AsyncResult) -> AsyncResult:

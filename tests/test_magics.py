@@ -1,5 +1,6 @@
 """The magics, in a real IPython session of its own process."""
 
+import ast
 import contextlib
 import json
 import os
@@ -131,6 +132,38 @@ def test_map(session):
     session("%%map -o t range(3)\ndef g(x):\n    return -x")
     session("t")
     assert session.value == "[0, -1, -2]"
+
+
+def test_map_learns_how_large_its_chunks_should_be(session):
+    session("quick = %map (lambda v: v) range(20_000)")
+    session("len(get_ipython().magics_manager.registry['ParallelMagics'].rc.get_result().tasks()), sum(quick)")
+    tasks, total = ast.literal_eval(session.value)
+    assert total == 199990000
+    assert tasks < 3 * 32, "as many as where nothing is learnt"
+    session("def endless():\n    yield from range(3)")
+    session("some = %map abs endless()")
+    session("some")
+    assert session.value == "[0, 1, 2]"
+    session("%map abs 5")
+    assert "not a sequence" in session.err
+
+
+def test_ctrl_c_in_a_map_ends_it_before_the_prompt_is_back(session):
+    session(
+        "import os, signal, threading\n"
+        "def begins(x):\n    open(x, 'w').close()\n    while True: pass\n"
+        "import tempfile, time\nfolder = tempfile.mkdtemp()\n"
+        "paths = [os.path.join(folder, str(n)) for n in range(3)]\n"
+        "def interrupt():\n"
+        "    while not all(map(os.path.exists, paths)): time.sleep(0.01)\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "threading.Thread(target=interrupt).start()\n"
+        "%map begins paths"
+    )
+    assert session.error == "KeyboardInterrupt"
+    session("get_ipython().magics_manager.registry['ParallelMagics'].rc.get_result().done()")
+    assert session.value == "True"
+    assert session("%px 1").count("Out[") == 3
 
 
 def test_a_whole_cell_as_scatter_compute_gather(session):
