@@ -175,7 +175,7 @@ USES = {
 def test_random_numbers_that_nobody_seeded_are_warned_of_once(unadvised, use):
     with pytest.warns(UserWarning, match=r"nobody has seeded.*seed=n.*rc\.seed\(n\)") as told:
         USES[use](unadvised)
-    assert [warning.filename for warning in told if use != "executor"] == [__file__] * (use != "executor")
+    assert [warning.filename for warning in told] == [__file__]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         USES[use](unadvised)
