@@ -128,8 +128,9 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         """The session's client. Connects, and starts a cluster where none runs, when first asked for."""
         if self._client is not None and self._client.ended is None:
             return self._client
-        if self._given and self._cluster is not None and self._cluster.poll():
-            self._client, self._given = self._limited(self._cluster.connect()), False
+        self._give_back()
+        if self._cluster is not None and self._cluster.poll():
+            self._client = self._limited(self._cluster.connect())
             return self._client
         self._drop()
         try:
@@ -177,23 +178,30 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         if self._client is not None and not self._given:
             self._limited(self._client)
 
-    def use(self, client: RemoteController) -> None:
+    def use(self, client: RemoteController, spec: str, block: bool) -> None:
         """Have the magics use a client of the user's, which they do not close.
 
         What this session started runs on, and is used again when that client is closed.
         """
-        if client is self._client:
-            return
-        if self._client is not None and not self._given:
-            self._client.close()
+        if not self._given:
+            self._before_given = self.targets, self.block
+            if self._client is not None and self._client is not client:
+                self._client.close()
         self._client, self._given = client, True
+        self.targets, self.block = spec, block
+
+    def _give_back(self) -> None:
+        """The user's client is not used any more."""
+        if self._given:
+            self._client, self._given = None, False
+            self.targets, self.block = self._before_given
 
     def _drop(self) -> None:
         """Disconnect, and end what this session started."""
+        self._give_back()
         client, self._client = self._client, None
-        given, self._given = self._given, False
         cluster, self._cluster = self._cluster, None
-        if client is not None and not given:
+        if client is not None:
             client.close()
         if cluster is not None:
             cluster.stop()
@@ -652,6 +660,8 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         return sorted({name for keys in asked.get() for name in keys})
 
     def _spec(self, found: dict[str, str]) -> targets.Spec:
+        if self._client is not None and self._client.ended is not None:
+            self._give_back()  # and so the targets that went with it
         try:
             return targets.parse(found.get("targets", self.targets))
         except ValueError as error:

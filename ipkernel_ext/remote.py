@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ipkernel_ext import imports, payload, sequences, targets, versions
@@ -601,6 +601,33 @@ class Engines:
         status["unassigned"] = body["unassigned"]
         return status
 
+    # ------------------------------------------------------------ the magics
+
+    def activate(self) -> None:
+        """Have the magics of the running IPython use this client, and address what its own calls do.
+
+        The client stays yours to close; then the magics go back to what they used before.
+
+        Raises
+        ------
+        RuntimeError
+            This is no IPython session.
+        """
+        ipython = sys.modules.get("IPython")
+        shell = None if ipython is None else ipython.get_ipython()
+        if shell is None:
+            raise RuntimeError(
+                "activate() is for the magics of IPython and Jupyter, and this is no such session; "
+                "the calls of RemoteController do the same without it"
+            )
+        shell.extension_manager.load_extension(__name__.partition(".")[0])
+        magics = shell.magics_manager.registry["ParallelMagics"]
+        magics.use(self._link.client, targets.as_text(self._activated()), self.block)
+
+    def _activated(self) -> Spec:
+        """Whom the magics are to address."""
+        return self.targets
+
     # ------------------------------------------------------------ what was called
 
     @property
@@ -680,6 +707,9 @@ class View(Engines):
     def _fixed(self) -> list[int] | None:
         return self.ids
 
+    def _activated(self) -> Spec:
+        return self.targets if self._within is None else self.ids
+
     def shutdown(self) -> None:
         """End these engines' processes."""
         self._end(self.ids, restart=False)
@@ -697,7 +727,11 @@ class SyncImports:
         self._recorder: imports.Recorder | None = None
 
     def __enter__(self) -> None:
-        self._recorder = imports.Recorder(sys._getframe(1))
+        self.begin(sys._getframe(1))
+
+    def begin(self, frame: FrameType) -> None:
+        """The block of this frame begins."""
+        self._recorder = imports.Recorder(frame)
         self._recorder.start()
 
     def __exit__(
@@ -749,6 +783,7 @@ class RemoteController(Engines):
             locate()
             channel = ClientChannel(locate)
         super().__init__(_Link(channel, timeout), "all", True)
+        self._link.client = self
         self.cluster = RunningCluster(self)
         self._late = LateOutput()
         channel.on_stray = self._late.add
@@ -869,24 +904,6 @@ class RemoteController(Engines):
         """
         return self._late.take()
 
-    def activate(self) -> None:
-        """Have the magics of the running IPython use this client; it stays yours to close.
-
-        Raises
-        ------
-        RuntimeError
-            This is no IPython session.
-        """
-        ipython = sys.modules.get("IPython")
-        shell = None if ipython is None else ipython.get_ipython()
-        if shell is None:
-            raise RuntimeError(
-                "activate() is for the magics of IPython and Jupyter, and this is no such session; "
-                "the calls of RemoteController do the same without it"
-            )
-        shell.extension_manager.load_extension(__name__.partition(".")[0])
-        shell.magics_manager.registry["ParallelMagics"].use(self)
-
     def shutdown(self) -> None:
         """End the whole cluster."""
         self._link.roster()
@@ -985,6 +1002,8 @@ class RunningCluster:
 
 class _Link:
     """What a ``RemoteController`` shares with its views: the channel, and which lives of the engines it has used."""
+
+    client: RemoteController
 
     def __init__(self, channel: Channel, timeout: float) -> None:
         self.channel = channel

@@ -466,6 +466,29 @@ def test_activate_has_the_magics_use_a_client():
         assert session("print(mine)") == "of the session\n"
 
 
+def test_activate_of_a_view_goes_with_its_engines():
+    with contextlib.closing(Session()) as session:
+        session("%cluster start -n 3")
+        session("%pxconfig -t 0:2")
+        session("from ipkernel_ext import RemoteController; rc = RemoteController()")
+        for view, value in (
+            ("rc[1]", "1"),
+            ("rc[1:2]", "[1]"),
+            ("rc[[0, 2]]", "[0, 2]"),
+            ("rc['host:' + rc.engines[0].host]", "[0, 1, 2]"),
+            ("rc", "[0, 1, 2]"),
+        ):
+            session("[rc[n].push({'who': n}) for n in rc.ids]")
+            session(f"({view}).activate()")
+            session("%pull who")
+            session("who")
+            assert (session.error, session.value) == (None, value)
+        session("rc[2].activate(); rc.close()")
+        session("%px 'of the session'")
+        assert sorted(line[:5] for line in session.out.splitlines()) == ["Out[0", "Out[1"]
+        assert session("%pxconfig") == "targets 0:2, block\n"
+
+
 def test_activate_outside_ipython():
     code = "from ipkernel_ext.testing import InProcessCluster; InProcessCluster(1).client().activate()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
