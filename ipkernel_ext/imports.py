@@ -66,7 +66,7 @@ def _record(
 ) -> types.ModuleType:
     otherwise = next(iter(_otherwise), importlib.__import__)  # the last of them may end just now
     module: types.ModuleType = otherwise(name, globals, locals, fromlist or (), level)
-    for recorder in list(_recording):
+    for recorder in _recording.copy():
         recorder.note(sys._getframe(1), name, (globals or {}).get("__package__"), tuple(fromlist or ()), level)
     return module
 
