@@ -113,7 +113,7 @@ def _dependencies(after: Any) -> tuple[list[TaskId], Failure | None]:
     unmet: Failure | None = None
     for one in [after] if single else after:
         if isinstance(one, str):
-            open[_task_id(one)] = None
+            open[task_id(one)] = None
         elif isinstance(one, AsyncResult):
             for id, result in one.tasks():
                 if result is None:
@@ -128,7 +128,8 @@ def _dependencies(after: Any) -> tuple[list[TaskId], Failure | None]:
     return list(open), unmet
 
 
-def _task_id(text: str) -> TaskId:
+def task_id(text: str) -> TaskId:
+    """A task's id from how ``AsyncResult.task_ids`` writes it; ValueError if it is none."""
     client, colon, number = text.rpartition(":")
     if not (client and colon and number.isdecimal()):
         raise ValueError(f"{text!r} is not the id of a task; see AsyncResult.task_ids")

@@ -435,7 +435,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         which = int(name) if re.fullmatch(r"-?\d+", name) else name or None
         try:
             result = self.rc.get_result(which)
-        except LookupError as error:
+        except (LookupError, ValueError) as error:
             raise UsageError(str(error)) from None
         self._wait(lambda: result, _until_done)
         screen = Screen()

@@ -22,7 +22,7 @@ from ipkernel_ext import imports, payload, sequences, targets, versions
 from ipkernel_ext.advice import advise
 from ipkernel_ext.asynchronous import Connecting
 from ipkernel_ext.chunks import Columns, Pace, Rows
-from ipkernel_ext.conditions import Conditions, MapOptions, conditions, natural
+from ipkernel_ext.conditions import Conditions, MapOptions, conditions, natural, task_id
 from ipkernel_ext.config import memory
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.client import Submission
@@ -37,6 +37,7 @@ from ipkernel_ext.net.client_channel import Channel, ClientChannel, Receiver, Ro
 from ipkernel_ext.results import (
     AsyncResult,
     ExecuteResult,
+    FetchedResult,
     JoinedResult,
     LateOutput,
     ListResult,
@@ -636,21 +637,40 @@ class Engines:
         return self._link.history.calls
 
     def get_result(self, which: int | str | None = None) -> AsyncResult:
-        """The result of a call of this client.
+        """The result of a call of this client, or of any client's task.
 
         Parameters
         ----------
         which : int or str, optional
-            Its number in ``history`` (negative ones count from the end), or a task's id; the last by default.
+            Its number in ``history`` (negative ones count from the end), or a task's id (``AsyncResult.task_ids``);
+            the last by default. The task may be another client's that is under way, or whose client has left or
+            died: its results are kept for ``ParallelController.result_ttl``. What its client has collected is gone.
 
         Raises
         ------
         LookupError
-            There is no such call.
+            There is no such call of this client.
         ResultExpired
-            It was collected, and is not among the latest.
+            It was collected, and is not among the latest. Of another client's task, ``get`` raises it.
         """
+        if isinstance(which, str):
+            task = task_id(which)
+            if task.client != self._link.channel.client:
+                return self._fetch_result(task)
         return self._link.history.get(which)
+
+    def _fetch_result(self, task: m.TaskId) -> AsyncResult:
+        link = self._link
+        hosts = link.roster().hosts
+        numbers = link.channel.next_numbers(1)
+
+        def decode(piece: Piece) -> Any:
+            of_code = piece.result is not None and piece.result.execution is not None
+            return ExecuteResult(piece, self._fetch) if of_code else decoded(piece)
+
+        result = FetchedResult(link.channel, numbers, hosts, task, decode)
+        link.channel.submit(Submission(numbers, m.Fetch(task), ()), result)
+        return result
 
     # ------------------------------------------------------------ sending
 

@@ -583,6 +583,26 @@ class SingleResult(AsyncResult):
         return read(self._pieces[0])
 
 
+class FetchedResult(SingleResult):
+    """Of a task by its id: another client's, or one whose client has left.
+
+    ``cancel`` ends the waiting; the task is its own client's to cancel.
+    """
+
+    def __init__(self, channel: Channel, numbers: Sequence[int], hosts: dict[int, str], task: TaskId, decode: Decode):
+        self._task = task
+        super().__init__(channel, numbers, None, hosts, decode)
+
+    @property
+    def task_ids(self) -> list[str]:
+        """Of the task, as its client has it."""
+        return [str(self._task)]
+
+    def tasks(self) -> list[tuple[TaskId, m.Result | None]]:
+        """That task."""
+        return [(self._task, self._pieces[0].result)]
+
+
 class ListResult(AsyncResult):
     """Of a call on several engines: a list in engine order, or a ``CompositeError``."""
 

@@ -18,7 +18,18 @@ from ipkernel_ext.core import messages as m
 from ipkernel_ext.core import wire
 from ipkernel_ext.core.client import ClientCore, Submission
 from ipkernel_ext.core.controller import ControllerCore
-from ipkernel_ext.core.effects import Answered, Begin, Effect, RaiseInterrupt, Resolve, Send, Show
+from ipkernel_ext.core.effects import (
+    Answered,
+    Begin,
+    Deliver,
+    Discard,
+    Effect,
+    Mailbox,
+    RaiseInterrupt,
+    Resolve,
+    Send,
+    Show,
+)
 from ipkernel_ext.core.engine import Channel, EngineCore
 from ipkernel_ext.errors import NotConnected
 from ipkernel_ext.execution.interrupt import Interrupter
@@ -26,6 +37,7 @@ from ipkernel_ext.execution.output import OutputBuffer
 from ipkernel_ext.execution.runner import Runner
 from ipkernel_ext.execution.shell import EngineShell
 from ipkernel_ext.net.client_channel import Receiver, Roster
+from ipkernel_ext.net.store import ResultStore
 from ipkernel_ext.remote import RemoteController
 
 _HOST = "memory"
@@ -44,6 +56,7 @@ class InProcessCluster:
         self.now = 0.0
         self._begun: dict[str, set[tuple[m.TaskId, int]]] = {}
         self.controller = ControllerCore(1, pid=os.getpid(), host=_HOST, now=self.now, begun=self._begun.get)
+        self._store = ResultStore(None, 2**30, 86400.0)
         self._decode = wire.Decoder(m.FromPeer).decode
         self._wires: deque[tuple[Any, list[wire.Frame]]] = deque()  # what is under way to the controller
         self._engines: dict[str, _Engine] = {}
@@ -99,14 +112,27 @@ class InProcessCluster:
 
     def _do(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
-            if isinstance(effect, Send):
-                peer: Any = effect.peer
-                kind, name, *channel = peer
-                parts = [bytes(part) for part in wire.encode(self.controller.epoch, [(effect.message, effect.frames)])]
-                if kind == "client" and name in self._clients:
-                    self._clients[name].take(parts)
-                elif kind == "engine" and name in self._engines:
-                    self._engines[name].take(channel[0], parts)
+            match effect:
+                case Send(Mailbox(), message, frames):
+                    self._store.take(message, frames)
+                case Send(peer, message, frames):
+                    self._deliver(peer, message, frames)
+                case Deliver(peer, task, alias):
+                    for message, frames in self._store.get(task, alias):
+                        self._deliver(peer, message, frames)
+                case Discard(client, number):
+                    self._store.discard(client, number)
+        settled, _ = self._store.settle()
+        for task, error, stored in settled:
+            self._do(self.controller.kept(task, error, stored, self.now))
+
+    def _deliver(self, peer: Any, message: Any, frames: Sequence[wire.Frame]) -> None:
+        kind, name, *channel = peer
+        parts = [bytes(part) for part in wire.encode(self.controller.epoch, [(message, frames)])]
+        if kind == "client" and name in self._clients:
+            self._clients[name].take(parts)
+        elif kind == "engine" and name in self._engines:
+            self._engines[name].take(channel[0], parts)
 
 
 class _Engine:

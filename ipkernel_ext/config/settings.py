@@ -34,9 +34,12 @@ class ParallelController(Configurable):
         10.0, min=0, help="Seconds in which a restarted controller waits for the engines of its earlier life."
     ).tag(config=True)
     engine_grace = Float(60.0, min=0, help="Seconds an engine may be silent before it counts as lost.").tag(config=True)
-    result_ttl = Float(86400.0, min=0, help="Seconds for which results of a client that is away are kept.").tag(
-        config=True
-    )
+    result_ttl = Float(
+        86400.0, min=0, help="Seconds for which results of a client that is away, or has left, are kept."
+    ).tag(config=True)
+    result_store = Integer(
+        2**30, min=0, help="Bytes of such results on disk; beyond that the oldest are dropped. 0 keeps none there."
+    ).tag(config=True)
 
 
 class ParallelEngine(Configurable):
@@ -160,7 +163,9 @@ def allowed(trait: TraitType[Any, Any]) -> str:
 def controller_settings(config: Config) -> ControllerSettings:
     """From what the user configured."""
     made = _make(ParallelController, config)
-    return ControllerSettings(made.ip, made.port, made.recovery_window, made.engine_grace, made.result_ttl)
+    return ControllerSettings(
+        made.ip, made.port, made.recovery_window, made.engine_grace, made.result_ttl, made.result_store
+    )
 
 
 def engine_settings(config: Config) -> EngineSettings:

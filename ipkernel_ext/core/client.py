@@ -53,7 +53,7 @@ class Submission:
     def __init__(
         self,
         numbers: Sequence[int],
-        work: m.Work,
+        work: m.Work | m.Fetch,
         frames: Sequence[Frame],
         engines: Sequence[int] | None = None,
         boots: Sequence[str] | None = None,

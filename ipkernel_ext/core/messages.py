@@ -122,10 +122,16 @@ class Reset(Record, frozen=True):
     """Empty the namespace."""
 
 
+class Fetch(Record, frozen=True):
+    """Give the result of a task of any client, as that of this one. The controller's work, not an engine's."""
+
+    task: TaskId
+
+
 Work = Execute | Apply | Map | Push | Pull | Delete | Keys | Value | Seed | Reset
 
 
-def function_of(work: Work) -> str | None:
+def function_of(work: Work | Fetch) -> str | None:
     """Digest of the function that the work calls, or None."""
     return work.function if isinstance(work, Apply | Map) else None
 
@@ -226,7 +232,7 @@ class Submit(Record, frozen=True):
     """Tasks that share their work: one per engine named, or balanced ones (engines None)."""
 
     numbers: list[Number]
-    work: Work
+    work: Work | Fetch
     engines: list[int] | None = None
     boots: list[str] | None = None  # the lives the client believes in; another one is refused
     retries: Count = 0

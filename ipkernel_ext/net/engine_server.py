@@ -128,6 +128,8 @@ class EngineServer:
             self._tasks.close(LINGER)
         self._context.term()
         if self._begun is not None:
+            if not self.failed:
+                self._begun.leave()
             self._begun.close()
         self._control_wake.close()
         self._main_wake.close()

@@ -31,6 +31,7 @@ EXAMPLES: list[Any] = [
     m.Interrupt([0]),
     m.ClearQueue(1, None),
     m.Acknowledge([1]),
+    m.Submit([1], m.Fetch(m.TaskId("a", 1))),
     m.Ask(1, "status"),
     m.EndEngines(1, [0], True),
     m.Scale(3, 8),

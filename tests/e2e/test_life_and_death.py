@@ -130,6 +130,15 @@ def test_a_restarted_engine_keeps_its_id_and_is_said_once(cluster):
     assert cluster[1]["a"] == 1
 
 
+def test_engine_code_that_ends_its_process_as_if_all_were_well_gets_a_successor(cluster):
+    with pytest.raises(EngineLost):
+        cluster[0].execute("import os; os._exit(0)")
+    cluster.wait_for_engines(2, 20)
+    with pytest.raises(EngineLost, match="was restarted"):
+        cluster[0].execute("1")
+    assert cluster[0].apply(abs, -1) == 1
+
+
 def test_restart_gives_empty_namespaces_without_a_word(cluster):
     cluster.push({"a": 1})
     cluster.restart()
