@@ -19,7 +19,7 @@ from traitlets import observe
 
 from ipkernel_ext import completion, targets
 from ipkernel_ext.callers import wants_value
-from ipkernel_ext.config import files, settings, templates
+from ipkernel_ext.config import files, profiles, settings, templates
 from ipkernel_ext.config.place import Place
 from ipkernel_ext.display import Screen, called_from, describe, engines_table
 from ipkernel_ext.errors import AlreadyRunning, CompositeError, NotConnected, ParallelError, TaskTimeout
@@ -115,11 +115,17 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         self._cluster: Cluster | None = None
         self._auto_targets = "all"
         settings.check(self.config)
+        self.profile = self.profile or self._own_profile()
 
     @property
     def _ip(self) -> Any:
         """The session's shell."""
         return self.shell
+
+    def _own_profile(self) -> str:
+        """The profile of this session; the default one where it has none of a name."""
+        made = getattr(self._ip, "profile_dir", None)
+        return profiles.DEFAULT if made is None else profiles.name_of(Path(made.location)) or profiles.DEFAULT
 
     # ------------------------------------------------------------ the cluster
 

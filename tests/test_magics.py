@@ -446,6 +446,31 @@ def test_the_profile_of_a_cluster_is_configured_and_looking_makes_none(ipython_d
         session.close()
 
 
+PROFILE = """
+%load_ext ipkernel_ext
+%cluster start -n 1
+from ipkernel_ext import RemoteController
+from ipkernel_ext.errors import NotConnected
+found = []
+for profile in ("t", None):
+    try:
+        found.append(RemoteController(profile=profile).ids)
+    except NotConnected:
+        found.append(None)
+print(found)
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [(["--profile=t"], "[[0], None]"), ([], "[None, [0]]"), (["--profile-dir=elsewhere"], "[None, [0]]")],
+)
+def test_the_cluster_is_that_of_the_sessions_profile(options, expected, tmp_path):
+    command = [sys.executable, "-m", "IPython", *options, "--no-banner", "--colors=nocolor", "-c", PROFILE]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path, stdin=subprocess.DEVNULL)
+    assert expected in ran.stdout, ran.stdout + ran.stderr
+
+
 def test_activate_has_the_magics_use_a_client():
     with contextlib.closing(Session()) as session:
         session("%cluster start -n 2")
