@@ -13,8 +13,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ipkernel_ext import imports, payload, sequences, targets, versions
@@ -361,7 +362,7 @@ class Engines:
         retries: int = 0,
         timeout: float | None = None,  # seconds
         return_exceptions: bool = False,
-        progress: bool = False,
+        progress: Any = False,
         seed: int | None = None,
         targets: Spec | None = None,
         block: bool | None = None,
@@ -384,7 +385,7 @@ class Engines:
             which cannot do anything else, shows the state ``overrun`` until it ends or is killed.
         return_exceptions : bool
             Failed items give their exception instead of raising it.
-        progress : bool
+        progress : bool or bar of tqdm
             Show a bar while the call waits.
         seed : int
             Each item finds ``random`` and ``numpy.random`` seeded with a stream of its own, which
@@ -426,11 +427,7 @@ class Engines:
 
         if not self._blocks(block):
             return guarded(send, _itself)
-        if not progress:
-            return guarded(make, fed)
-        from tqdm.auto import tqdm
-
-        with tqdm(total=len(columns)) as bar:
+        with _bar(progress, len(columns)) as bar:
             return guarded(make, lambda result: fed(result, bar))
 
     def imap(
@@ -443,7 +440,7 @@ class Engines:
         retries: int = 0,
         timeout: float | None = None,  # seconds
         return_exceptions: bool = False,
-        progress: bool = False,
+        progress: Any = False,
         seed: int | None = None,
         targets: Spec | None = None,
     ) -> Generator[Any, None, None]:
@@ -461,28 +458,20 @@ class Engines:
         return self._stream(options, among, Rows(iterables), ordered, progress)
 
     def _stream(
-        self, options: MapOptions, among: list[int] | None, rows: Rows, ordered: bool, progress: bool
+        self, options: MapOptions, among: list[int] | None, rows: Rows, ordered: bool, progress: Any
     ) -> Generator[Any, None, None]:
         link = self._link
         pace = link.pace(options.digest)
         flight = Flight(link.channel, link.channel.roster.hosts, ordered, pace)
-        bar: Any = None
-        if progress:
-            from tqdm.auto import tqdm
-
-            bar = tqdm()
-
-        def show(done: int) -> None:
-            if bar is not None:
-                bar.update(done - bar.n)
-
         send = link.sender(options, among)
         wanted = options.return_exceptions
-        try:
+        with _bar(progress) as bar:
+
+            def show(done: int) -> None:
+                if bar is not None:
+                    bar.update(done - bar.n)
+
             yield from stream(flight, rows, options.size, lambda: link.workers(among), send, wanted, pace, show)
-        finally:
-            if bar is not None:
-                bar.close()
 
     def executor(self, max_workers: int | None = None, targets: Spec | None = None) -> EngineExecutor:
         """These engines as a ``concurrent.futures.Executor``.
@@ -613,6 +602,33 @@ class Engines:
         status["unassigned"] = body["unassigned"]
         return status
 
+    # ------------------------------------------------------------ the magics
+
+    def activate(self) -> None:
+        """Have the magics of the running IPython use this client, and address what its own calls do.
+
+        The client stays yours to close; then the magics go back to what they used before.
+
+        Raises
+        ------
+        RuntimeError
+            This is no IPython session.
+        """
+        ipython = sys.modules.get("IPython")
+        shell = None if ipython is None else ipython.get_ipython()
+        if shell is None:
+            raise RuntimeError(
+                "activate() is for the magics of IPython and Jupyter, and this is no such session; "
+                "the calls of RemoteController do the same without it"
+            )
+        shell.extension_manager.load_extension(__name__.partition(".")[0])
+        magics = shell.magics_manager.registry["ParallelMagics"]
+        magics.use(self._link.client, targets.as_text(self._activated()), self.block)
+
+    def _activated(self) -> Spec:
+        """Whom the magics are to address."""
+        return self.targets
+
     # ------------------------------------------------------------ what was called
 
     @property
@@ -711,6 +727,9 @@ class View(Engines):
     def _fixed(self) -> list[int] | None:
         return self.ids
 
+    def _activated(self) -> Spec:
+        return self.targets if self._within is None else self.ids
+
     def shutdown(self) -> None:
         """End these engines' processes."""
         self._end(self.ids, restart=False)
@@ -728,7 +747,11 @@ class SyncImports:
         self._recorder: imports.Recorder | None = None
 
     def __enter__(self) -> None:
-        self._recorder = imports.Recorder(sys._getframe(1))
+        self.begin(sys._getframe(1))
+
+    def begin(self, frame: FrameType) -> None:
+        """The block of this frame begins."""
+        self._recorder = imports.Recorder(frame)
         self._recorder.start()
 
     def __exit__(
@@ -780,6 +803,7 @@ class RemoteController(Engines):
             locate()
             channel = ClientChannel(locate)
         super().__init__(_Link(channel, timeout), "all", True)
+        self._link.client = self
         self.cluster = RunningCluster(self)
         self._late = LateOutput()
         channel.on_stray = self._late.add
@@ -900,24 +924,6 @@ class RemoteController(Engines):
         """
         return self._late.take()
 
-    def activate(self) -> None:
-        """Have the magics of the running IPython use this client; it stays yours to close.
-
-        Raises
-        ------
-        RuntimeError
-            This is no IPython session.
-        """
-        ipython = sys.modules.get("IPython")
-        shell = None if ipython is None else ipython.get_ipython()
-        if shell is None:
-            raise RuntimeError(
-                "activate() is for the magics of IPython and Jupyter, and this is no such session; "
-                "the calls of RemoteController do the same without it"
-            )
-        shell.extension_manager.load_extension(__name__.partition(".")[0])
-        shell.magics_manager.registry["ParallelMagics"].use(self)
-
     def shutdown(self) -> None:
         """End the whole cluster."""
         self._link.roster()
@@ -1016,6 +1022,8 @@ class RunningCluster:
 
 class _Link:
     """What a ``RemoteController`` shares with its views: the channel, and which lives of the engines it has used."""
+
+    client: RemoteController
 
     def __init__(self, channel: Channel, timeout: float) -> None:
         self.channel = channel
@@ -1228,6 +1236,18 @@ class CodeResults(ListResult):
 
     def _join(self, values: list[Any]) -> ResultList:
         return ResultList(values)
+
+
+@contextmanager
+def _bar(progress: Any, total: int | None = None) -> Iterator[Any]:
+    """The bar that is asked for: a new one, the caller's own, or None."""
+    if progress is not True:
+        yield None if progress is False else progress
+        return
+    from tqdm.auto import tqdm
+
+    with tqdm(total=total) as bar:
+        yield bar
 
 
 def _itself(result: AsyncResult) -> AsyncResult:

@@ -176,7 +176,7 @@ def advise_to_seed(channel: Channel, result: m.Result) -> None:
 
 UNSEEDED = (
     "this uses random numbers of random or numpy.random, which nobody has seeded: "
-    "the next run gives other results. map(…, seed=n), or rc.seed(n) once before, makes them the same again"
+    "the next run gives other results. map(…, seed=n), or rc.seed(n) or %pxseed n before, makes them the same again"
 )
 
 

@@ -1,5 +1,6 @@
 """The magics, in a real IPython session of its own process."""
 
+import ast
 import contextlib
 import json
 import os
@@ -131,6 +132,38 @@ def test_map(session):
     session("%%map -o t range(3)\ndef g(x):\n    return -x")
     session("t")
     assert session.value == "[0, -1, -2]"
+
+
+def test_map_learns_how_large_its_chunks_should_be(session):
+    session("quick = %map (lambda v: v) range(20_000)")
+    session("len(get_ipython().magics_manager.registry['ParallelMagics'].rc.get_result().tasks()), sum(quick)")
+    tasks, total = ast.literal_eval(session.value)
+    assert total == 199990000
+    assert tasks < 3 * 32, "as many as where nothing is learnt"
+    session("def endless():\n    yield from range(3)")
+    session("some = %map abs endless()")
+    session("some")
+    assert session.value == "[0, 1, 2]"
+    session("%map abs 5")
+    assert "not a sequence" in session.err
+
+
+def test_ctrl_c_in_a_map_ends_it_before_the_prompt_is_back(session):
+    session(
+        "import os, signal, threading\n"
+        "def begins(x):\n    open(x, 'w').close()\n    while True: pass\n"
+        "import tempfile, time\nfolder = tempfile.mkdtemp()\n"
+        "paths = [os.path.join(folder, str(n)) for n in range(3)]\n"
+        "def interrupt():\n"
+        "    while not all(map(os.path.exists, paths)): time.sleep(0.01)\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "threading.Thread(target=interrupt).start()\n"
+        "%map begins paths"
+    )
+    assert session.error == "KeyboardInterrupt"
+    session("get_ipython().magics_manager.registry['ParallelMagics'].rc.get_result().done()")
+    assert session.value == "True"
+    assert session("%px 1").count("Out[") == 3
 
 
 def test_a_whole_cell_as_scatter_compute_gather(session):
@@ -413,6 +446,31 @@ def test_the_profile_of_a_cluster_is_configured_and_looking_makes_none(ipython_d
         session.close()
 
 
+PROFILE = """
+%load_ext ipkernel_ext
+%cluster start -n 1
+from ipkernel_ext import RemoteController
+from ipkernel_ext.errors import NotConnected
+found = []
+for profile in ("t", None):
+    try:
+        found.append(RemoteController(profile=profile).ids)
+    except NotConnected:
+        found.append(None)
+print(found)
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [(["--profile=t"], "[[0], None]"), ([], "[None, [0]]"), (["--profile-dir=elsewhere"], "[None, [0]]")],
+)
+def test_the_cluster_is_that_of_the_sessions_profile(options, expected, tmp_path):
+    command = [sys.executable, "-m", "IPython", *options, "--no-banner", "--colors=nocolor", "-c", PROFILE]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path, stdin=subprocess.DEVNULL)
+    assert expected in ran.stdout, ran.stdout + ran.stderr
+
+
 def test_activate_has_the_magics_use_a_client():
     with contextlib.closing(Session()) as session:
         session("%cluster start -n 2")
@@ -431,6 +489,29 @@ def test_activate_has_the_magics_use_a_client():
         session("mine = RemoteController(); mine.activate(); mine.close()")
         session("%pull -t 0 mine")
         assert session("print(mine)") == "of the session\n"
+
+
+def test_activate_of_a_view_goes_with_its_engines():
+    with contextlib.closing(Session()) as session:
+        session("%cluster start -n 3")
+        session("%pxconfig -t 0:2")
+        session("from ipkernel_ext import RemoteController; rc = RemoteController()")
+        for view, value in (
+            ("rc[1]", "1"),
+            ("rc[1:2]", "[1]"),
+            ("rc[[0, 2]]", "[0, 2]"),
+            ("rc['host:' + rc.engines[0].host]", "[0, 1, 2]"),
+            ("rc", "[0, 1, 2]"),
+        ):
+            session("[rc[n].push({'who': n}) for n in rc.ids]")
+            session(f"({view}).activate()")
+            session("%pull who")
+            session("who")
+            assert (session.error, session.value) == (None, value)
+        session("rc[2].activate(); rc.close()")
+        session("%px 'of the session'")
+        assert sorted(line[:5] for line in session.out.splitlines()) == ["Out[0", "Out[1"]
+        assert session("%pxconfig") == "targets 0:2, block\n"
 
 
 def test_activate_outside_ipython():
