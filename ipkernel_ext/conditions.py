@@ -130,13 +130,7 @@ def _dependencies(after: Any) -> tuple[list[TaskId], Failure | None]:
 
 
 def task_id(text: str) -> TaskId:
-    """A task's id from its text.
-
-    Raises
-    ------
-    ValueError
-        It is none.
-    """
+    """A task's id from how ``AsyncResult.task_ids`` writes it; ValueError if it is none."""
     client, colon, number = text.rpartition(":")
     if not (client and colon and number.isdecimal()):
         raise ValueError(f"{text!r} is not the id of a task; see AsyncResult.task_ids")

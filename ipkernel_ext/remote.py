@@ -13,16 +13,19 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from ipkernel_ext import imports, outcomes, payload, sequences, targets
+from ipkernel_ext import imports, outcomes, payload, sequences, targets, versions
+from ipkernel_ext.advice import advise
 from ipkernel_ext.asynchronous import Connecting
 from ipkernel_ext.chunks import Columns, Pace, Rows
 from ipkernel_ext.conditions import Conditions, MapOptions, conditions, natural, task_id
+from ipkernel_ext.config import memory
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.client import Submission
 from ipkernel_ext.core.messages import EngineRecord, TaskId
@@ -36,6 +39,7 @@ from ipkernel_ext.net.client_channel import Channel, ClientChannel, Receiver, Ro
 from ipkernel_ext.results import (
     AsyncResult,
     ExecuteResult,
+    FetchedResult,
     JoinedResult,
     LateOutput,
     ListResult,
@@ -46,6 +50,7 @@ from ipkernel_ext.results import (
     decoded,
 )
 from ipkernel_ext.targets import Spec
+from ipkernel_ext.versions import Versions
 
 if TYPE_CHECKING:
     from ipkernel_ext.config.connection import Address
@@ -55,6 +60,8 @@ After = AsyncResult | str | Iterable[AsyncResult | str] | None
 """What a call is to come after: results, and ids of tasks."""
 
 NO_CONDITIONS = Conditions()
+
+R = TypeVar("R", bound=AsyncResult)
 
 PATIENCE = 3.0
 """Seconds that engines have to say what they run and use."""
@@ -373,7 +380,7 @@ class Engines:
         retries: int = 0,
         timeout: float | None = None,  # seconds
         return_exceptions: bool = False,
-        progress: bool = False,
+        progress: Any = False,
         seed: int | None = None,
         targets: Spec | None = None,
         block: bool | None = None,
@@ -398,7 +405,7 @@ class Engines:
             it has of the map fails up to 9 s after an item's time.
         return_exceptions : bool
             Failed items give their exception instead of raising it.
-        progress : bool
+        progress : bool or bar of tqdm
             Show a bar while the call waits.
         seed : int
             Each item finds ``random`` and ``numpy.random`` seeded with a stream of its own, which
@@ -440,11 +447,7 @@ class Engines:
 
         if not self._blocks(block):
             return guarded(send, _itself)
-        if not progress:
-            return guarded(make, fed)
-        from tqdm.auto import tqdm
-
-        with tqdm(total=len(columns)) as bar:
+        with _bar(progress, len(columns)) as bar:
             return guarded(make, lambda result: fed(result, bar))
 
     def imap(
@@ -457,7 +460,7 @@ class Engines:
         retries: int = 0,
         timeout: float | None = None,  # seconds
         return_exceptions: bool = False,
-        progress: bool = False,
+        progress: Any = False,
         seed: int | None = None,
         targets: Spec | None = None,
     ) -> Generator[Any, None, None]:
@@ -475,28 +478,20 @@ class Engines:
         return self._stream(options, among, Rows(iterables), ordered, progress)
 
     def _stream(
-        self, options: MapOptions, among: list[int] | None, rows: Rows, ordered: bool, progress: bool
+        self, options: MapOptions, among: list[int] | None, rows: Rows, ordered: bool, progress: Any
     ) -> Generator[Any, None, None]:
         link = self._link
         pace = link.pace(options.digest)
         flight = Flight(link.channel, link.channel.roster.hosts, ordered, pace)
-        bar: Any = None
-        if progress:
-            from tqdm.auto import tqdm
-
-            bar = tqdm()
-
-        def show(done: int) -> None:
-            if bar is not None:
-                bar.update(done - bar.n)
-
         send = link.sender(options, among)
         wanted = options.return_exceptions
-        try:
+        with _bar(progress) as bar:
+
+            def show(done: int) -> None:
+                if bar is not None:
+                    bar.update(done - bar.n)
+
             yield from stream(flight, rows, options.size, lambda: link.workers(among), send, wanted, pace, show)
-        finally:
-            if bar is not None:
-                bar.close()
 
     def executor(self, max_workers: int | None = None, targets: Spec | None = None) -> EngineExecutor:
         """These engines as a ``concurrent.futures.Executor``.
@@ -518,7 +513,7 @@ class Engines:
         if max_workers is not None and max_workers < workers:
             among = (self.ids if among is None else among)[:max_workers]
             workers = max_workers
-        return EngineExecutor(functools.partial(self._link.call, among), workers)
+        return EngineExecutor(self._link.channel, functools.partial(self._link.call, among), workers)
 
     def parallelize(self, f: Callable[..., Any]) -> Callable[..., Any]:
         """A function of sequences: ``parallelize(f)(seq)`` gives ``[f(x) for x in seq]``, balanced."""
@@ -679,6 +674,33 @@ class Engines:
         text: str = self._link.ask(lambda request: m.Why(request, engine, tasks), PATIENCE)["text"]
         return text
 
+    # ------------------------------------------------------------ the magics
+
+    def activate(self) -> None:
+        """Have the magics of the running IPython use this client, and address what its own calls do.
+
+        The client stays yours to close; then the magics go back to what they used before.
+
+        Raises
+        ------
+        RuntimeError
+            This is no IPython session.
+        """
+        ipython = sys.modules.get("IPython")
+        shell = None if ipython is None else ipython.get_ipython()
+        if shell is None:
+            raise RuntimeError(
+                "activate() is for the magics of IPython and Jupyter, and this is no such session; "
+                "the calls of RemoteController do the same without it"
+            )
+        shell.extension_manager.load_extension(__name__.partition(".")[0])
+        magics = shell.magics_manager.registry["ParallelMagics"]
+        magics.use(self._link.client, targets.as_text(self._activated()), self.block)
+
+    def _activated(self) -> Spec:
+        """Whom the magics are to address."""
+        return self.targets
+
     # ------------------------------------------------------------ what was called
 
     @property
@@ -687,21 +709,40 @@ class Engines:
         return self._link.history.calls
 
     def get_result(self, which: int | str | None = None) -> AsyncResult:
-        """The result of a call of this client.
+        """The result of a call of this client, or of any client's task.
 
         Parameters
         ----------
         which : int or str, optional
-            Its number in ``history`` (negative ones count from the end), or a task's id; the last by default.
+            Its number in ``history`` (negative ones count from the end), or a task's id (``AsyncResult.task_ids``);
+            the last by default. The task may be another client's that is under way, or whose client has left or
+            died: its results are kept for ``ParallelController.result_ttl``. What its client has collected is gone.
 
         Raises
         ------
         LookupError
-            There is no such call.
+            There is no such call of this client.
         ResultExpired
-            It was collected, and is not among the latest.
+            It was collected, and is not among the latest. Of another client's task, ``get`` raises it.
         """
+        if isinstance(which, str):
+            task = task_id(which)
+            if task.client != self._link.channel.client:
+                return self._fetch_result(task)
         return self._link.history.get(which)
+
+    def _fetch_result(self, task: m.TaskId) -> AsyncResult:
+        link = self._link
+        hosts = link.roster().hosts
+        numbers = link.channel.next_numbers(1)
+
+        def decode(piece: Piece) -> Any:
+            of_code = piece.result is not None and piece.result.execution is not None
+            return ExecuteResult(piece, self._fetch) if of_code else decoded(piece)
+
+        result = FetchedResult(link.channel, numbers, hosts, task, decode)
+        link.channel.submit(Submission(numbers, m.Fetch(task), ()), result)
+        return result
 
     # ------------------------------------------------------------ sending
 
@@ -758,6 +799,9 @@ class View(Engines):
     def _fixed(self) -> list[int] | None:
         return self.ids
 
+    def _activated(self) -> Spec:
+        return self.targets if self._within is None else self.ids
+
     def shutdown(self) -> None:
         """End these engines' processes."""
         self._end(self.ids, restart=False)
@@ -775,7 +819,11 @@ class SyncImports:
         self._recorder: imports.Recorder | None = None
 
     def __enter__(self) -> None:
-        self._recorder = imports.Recorder(sys._getframe(1))
+        self.begin(sys._getframe(1))
+
+    def begin(self, frame: FrameType) -> None:
+        """The block of this frame begins."""
+        self._recorder = imports.Recorder(frame)
         self._recorder.start()
 
     def __exit__(
@@ -827,6 +875,7 @@ class RemoteController(Engines):
             locate()
             channel = ClientChannel(locate)
         super().__init__(_Link(channel, timeout), "all", True)
+        self._link.client = self
         self.cluster = RunningCluster(self)
         self._late = LateOutput()
         channel.on_stray = self._late.add
@@ -855,6 +904,19 @@ class RemoteController(Engines):
     @timeout.setter
     def timeout(self, seconds: float) -> None:
         self._link.timeout = seconds
+
+    @property
+    def max_result(self) -> int:
+        """Bytes that a call's value may have; 0: any number. By default half of what was available at the beginning.
+
+        An engine does not send a larger one, and the call raises ``ResultTooLarge``. The value stays on the
+        engine: under its own name if it has one, else as ``_refused``.
+        """
+        return self._link.max_result
+
+    @max_result.setter
+    def max_result(self, count: int) -> None:
+        self._link.max_result = natural("max_result", count)
 
     @property
     def ended(self) -> str | None:
@@ -952,24 +1014,6 @@ class RemoteController(Engines):
         The latest million characters are kept.
         """
         return self._late.take()
-
-    def activate(self) -> None:
-        """Have the magics of the running IPython use this client; it stays yours to close.
-
-        Raises
-        ------
-        RuntimeError
-            This is no IPython session.
-        """
-        ipython = sys.modules.get("IPython")
-        shell = None if ipython is None else ipython.get_ipython()
-        if shell is None:
-            raise RuntimeError(
-                "activate() is for the magics of IPython and Jupyter, and this is no such session; "
-                "the calls of RemoteController do the same without it"
-            )
-        shell.extension_manager.load_extension(__name__.partition(".")[0])
-        shell.magics_manager.registry["ParallelMagics"].use(self)
 
     def shutdown(self) -> None:
         """End the whole cluster."""
@@ -1070,12 +1114,18 @@ class RunningCluster:
 class _Link:
     """What a ``RemoteController`` shares with its views: the channel, and which lives of the engines it has used."""
 
+    client: RemoteController
+
     def __init__(self, channel: Channel, timeout: float) -> None:
         self.channel = channel
         self.timeout = timeout
         self.restart_timeout = 30.0  # seconds
+        self.max_result = memory.available() // 2
         self.history = History()
         self._boots: dict[int, str] = {}
+        self._compared: Roster | None = None  # the latest whose engines' versions were looked at
+        self._alike: set[tuple[str, Versions]] = set()  # by host
+        self._different: set[str] = set()  # hosts that the user knows of
         self._paces: dict[str, Pace] = {}
         self._seed: int | None = None
         self._seeded = 0  # balanced calls since then
@@ -1085,6 +1135,7 @@ class _Link:
         """Who is there. Waits for a controller that is away."""
         roster = self.channel.roster
         if roster.connected:
+            self._compare(roster)
             return roster
         self.channel.wait_roster(lambda r: r.connected or r.ended is not None or r.hopeless, self.timeout)
         roster = self.channel.roster
@@ -1096,7 +1147,25 @@ class _Link:
             why = roster.why or f"{roster.address} does not answer; `ipcluster list` shows what runs"
             kind = type(roster.why) if isinstance(roster.why, NotConnected) else NotConnected
             raise kind(f"no controller after {self.timeout:g} s: {why}")
+        self._compare(roster)
         return roster
+
+    def _compare(self, roster: Roster) -> None:
+        """Warn, once for each host, of engines whose versions are too different from this client's."""
+        if roster is self._compared:
+            return
+        self._compared = roster
+        for engine in roster.engines.values():
+            theirs = Versions(engine.python, engine.cloudpickle, engine.numpy)
+            if engine.host in self._different or (engine.host, theirs) in self._alike:
+                continue
+            mine = versions.here(search=engine.host != socket.gethostname())
+            found = list(versions.differences(mine, theirs))
+            if found:
+                self._different.add(engine.host)
+                advise("\n".join([f"engine {engine.id} of host {engine.host} is not like this client:", *found]))
+            else:
+                self._alike.add((engine.host, theirs))
 
     def need(self, ids: Sequence[int]) -> None:
         """Raise NoEngines where there are none to address."""
@@ -1137,13 +1206,13 @@ class _Link:
         """Send the same work to each of the engines."""
         self.need(chosen.ids)
         numbers = self.channel.next_numbers(len(chosen.ids))
-        result = make(self.channel, numbers, chosen.ids, self._hosts(), **options)
+        result = self._limited(make(self.channel, numbers, chosen.ids, self._hosts(), **options))
         boots = self._lives(chosen.ids)
         retries, after, unmet, timeout = subject
         submission = Submission(
             numbers, work, frames, chosen.ids, boots, retries, function, None, after, unmet, timeout
         )
-        self.channel.submit(submission, result)
+        self._submit(submission, result)
         return result
 
     def send_each(
@@ -1151,10 +1220,10 @@ class _Link:
     ) -> AsyncResult:
         """Send each engine work with frames of its own."""
         numbers = self.channel.next_numbers(len(chosen.ids))
-        result = make(self.channel, numbers, chosen.ids, self._hosts())
+        result = self._limited(make(self.channel, numbers, chosen.ids, self._hosts()))
         boots = self._lives(chosen.ids)
         for number, engine, boot, frames in zip(numbers, chosen.ids, boots, each, strict=True):
-            self.channel.submit(Submission([number], work, frames, [engine], [boot]), result)
+            self._submit(Submission([number], work, frames, [engine], [boot]), result)
         return result
 
     def balance(
@@ -1170,16 +1239,18 @@ class _Link:
         retries, after, unmet, timeout = subject
         self.workers(among)
         numbers = self.channel.next_numbers(1)
-        result = make(self.channel, numbers, None, self._hosts())
+        result = self._limited(make(self.channel, numbers, None, self._hosts()))
         submission = Submission(numbers, work, frames, None, None, retries, function, among, after, unmet, timeout)
-        self.channel.submit(submission, result)
+        self._submit(submission, result)
         return result
 
     def map(self, options: MapOptions, items: int, ordered: bool) -> MapResult:
         """The result of a map, of which nothing has been sent yet."""
         first = self.channel.next_numbers(max(1, items))[0]
         pace = self.pace(options.digest)
-        return MapResult(self.channel, self._hosts(), items, first, ordered, options.return_exceptions, pace)
+        return self._limited(
+            MapResult(self.channel, self._hosts(), items, first, ordered, options.return_exceptions, pace)
+        )
 
     def sender(self, options: MapOptions, among: Sequence[int] | None) -> SendChunk:
         """What sends the chunks of a map."""
@@ -1192,7 +1263,7 @@ class _Link:
             submission = Submission(
                 (number,), work, frames, None, None, retries, function, among, after, unmet, timeout
             )
-            self.channel.submit(submission, receiver)
+            self._submit(submission, receiver)
 
         return send
 
@@ -1200,7 +1271,15 @@ class _Link:
         """Send a call to whichever engine is free."""
         numbers = self.channel.next_numbers(1)
         work = m.Apply(call.digest, self.next_seed(), call.name)
-        self.channel.submit(Submission(numbers, work, call.frames, function=call.function, among=among), receiver)
+        self._submit(Submission(numbers, work, call.frames, function=call.function, among=among), receiver)
+
+    def _submit(self, submission: Submission, receiver: Receiver) -> None:
+        submission.max_result = self.max_result
+        self.channel.submit(submission, receiver)
+
+    def _limited(self, result: R) -> R:
+        result.max_result = self.max_result
+        return result
 
     def workers(self, among: Sequence[int] | None) -> int:
         """How many engines there are for balanced work. NoEngines where it is kept to none."""
@@ -1255,6 +1334,18 @@ class CodeResults(ListResult):
 
     def _join(self, values: list[Any]) -> ResultList:
         return ResultList(values)
+
+
+@contextmanager
+def _bar(progress: Any, total: int | None = None) -> Iterator[Any]:
+    """The bar that is asked for: a new one, the caller's own, or None."""
+    if progress is not True:
+        yield None if progress is False else progress
+        return
+    from tqdm.auto import tqdm
+
+    with tqdm(total=total) as bar:
+        yield bar
 
 
 def _itself(result: AsyncResult) -> AsyncResult:

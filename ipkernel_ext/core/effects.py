@@ -47,6 +47,27 @@ class Expire(NamedTuple):
     number: int | None
 
 
+class Mailbox(NamedTuple):
+    """The store in the place of a client: a peer that is sent Result, Stream and Display only."""
+
+    client: str
+
+
+class Deliver(NamedTuple):
+    """Send what the store has of a task, as that of another task."""
+
+    peer: Peer
+    task: TaskId
+    alias: TaskId
+
+
+class Discard(NamedTuple):
+    """The store need not have this any more; number None: what is incomplete of that client."""
+
+    client: str
+    number: int | None
+
+
 class Watch(NamedTuple):
     """Tell the core when this local process ends."""
 
@@ -124,6 +145,8 @@ Effect = (
     | Journal
     | Enlist
     | Expire
+    | Deliver
+    | Discard
     | Watch
     | Stop
     | Log

@@ -355,6 +355,7 @@ class EngineCore:
         execution: int | None = None,
         has_value: bool = False,
         seconds: float = 0.0,
+        unseeded: bool = False,
     ) -> list[Effect]:
         """The running task ended.
 
@@ -375,7 +376,7 @@ class EngineCore:
         if expired and failure is not None and failure.kind == "TaskInterrupted":
             text = f"it ran longer than {self._timeout:g} s"
             failure = msgspec.structs.replace(failure, kind="TaskTimeout", type_name="TaskTimeout", message=text)
-        result = m.Result(id, attempt, self.id, count, failure, execution, has_value, seconds)
+        result = m.Result(id, attempt, self.id, count, failure, execution, has_value, seconds, unseeded)
         kept = self._finished[id] = _Finished(result, frames, [*self._outputs, *outputs])
         self.running = None
         self._outputs = []

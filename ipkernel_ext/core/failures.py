@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ipkernel_ext.core.messages import Exit, Failure, TaskId
+from ipkernel_ext.core.messages import Exit, Failure, Result, TaskId
 
 _BEGAN = {
     True: "the task had begun",
@@ -109,6 +109,17 @@ def expired(task: TaskId) -> Failure:
     """Its result was dropped while its client was away."""
     text = f"what came of task {task} was dropped while its client was away"
     return Failure("ResultExpired", "ResultExpired", text)
+
+
+def unknown_result(task: TaskId) -> Failure:
+    """Somebody asked for the result of a task by its id."""
+    text = f"no result of task {task} is here: its client has collected it, or it is too old, or never was"
+    return Failure("ResultExpired", "ResultExpired", text)
+
+
+def result(task: TaskId, failure: Failure) -> Result:
+    """The end of a task that no engine has a word in."""
+    return Result(task, 0, -1, failure=failure)
 
 
 def protocol(text: str) -> Failure:

@@ -37,6 +37,9 @@ Size = Annotated[int, Meta(ge=1, le=65536)]
 Seconds = Annotated[float, Meta(ge=0)]
 """A time that something may take."""
 
+Bytes = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+"""A size."""
+
 Failed = list[tuple[Number, str]]
 """Tasks whose results were failures, and what went wrong."""
 
@@ -121,10 +124,16 @@ class Reset(Record, frozen=True):
     """Empty the namespace."""
 
 
+class Fetch(Record, frozen=True):
+    """Give the result of a task of any client, as that of this one. The controller's work, not an engine's."""
+
+    task: TaskId
+
+
 Work = Execute | Apply | Map | Push | Pull | Delete | Keys | Value | Seed | Reset
 
 
-def function_of(work: Work) -> str | None:
+def function_of(work: Work | Fetch) -> str | None:
     """Digest of the function that the work calls, or None."""
     return work.function if isinstance(work, Apply | Map) else None
 
@@ -149,6 +158,8 @@ class EngineRecord(Struct, frozen=True, array_like=True):
     size: Size | None = None  # of the MPI job
     job: str = ""  # its name, the same for all ranks and for no other job; "" where MPI gives none
     parent: int = 0  # pid of what started the ranks of this host; stands in for a name
+    cloudpickle: str = ""  # its version, as that of Python above
+    numpy: str = ""  # likewise; "" where there is none
     cpu: float | None = None  # percent of one core since it was last measured; None: it was not, or does not answer
     rss: int | None = None  # bytes of memory when it last answered
     task: str = ""  # id of the task that it runs
@@ -228,7 +239,7 @@ class Submit(Record, frozen=True):
     """Tasks that share their work: one per engine named, or balanced ones (engines None)."""
 
     numbers: list[Number]
-    work: Work
+    work: Work | Fetch
     engines: list[int] | None = None
     boots: list[str] | None = None  # the lives the client believes in; another one is refused
     retries: Count = 0
@@ -237,6 +248,7 @@ class Submit(Record, frozen=True):
     after: list[TaskId] = []  # these must have ended without an error before
     unmet: Failure | None = None  # one of them has not: these end so, unless they were handed out before
     timeout: Seconds = 0.0  # from the start of each item on its engine; 0: none
+    max_result: Bytes = 0  # what the client takes of each; 0: all
 
 
 class Cancel(Record, frozen=True):
@@ -376,6 +388,7 @@ class Result(Record, frozen=True):
     execution: int | None = None  # number of the cell on its engine
     has_value: bool = False  # the cell ended in an expression; its value is kept in Out
     seconds: float = 0.0  # in user code
+    unseeded: bool = False  # its function drew random numbers, and nothing was there to seed them
 
 
 class Stream(Record, frozen=True):
@@ -513,6 +526,7 @@ class Task(Record, frozen=True):
     work: Work
     ahead: bool = False
     timeout: float = 0.0  # seconds for each item; 0: none
+    max_result: int = 0  # bytes that its client takes; 0: all
 
 
 class Recall(Record, frozen=True):

@@ -98,6 +98,10 @@ class Reasons:
 
     # ------------------------------------------------------------ tasks
 
+    def meant(self, id: TaskId) -> TaskId:
+        """The task itself, where somebody waits for another client's task under an id of their own."""
+        return next((wanted for wanted, aliases in self._roster.wanted.items() if id in aliases), id)
+
     def concerned(self, ids: Iterable[TaskId]) -> list[Engine]:
         """The engines whose answers matter for these tasks."""
         engines: dict[str, Engine] = {}
@@ -116,7 +120,7 @@ class Reasons:
         known = [task for id in ids if (task := self._ledger.tasks.get(id)) is not None]
         waiting = [task for task in known if task.open]
         if not waiting:
-            return self._ended(known[0]) if len(known) == 1 else ""
+            return "" if len(ids) != 1 else self._ended(known[0]) if known else self._of_kept(ids[0])
         worst = min(waiting, key=self._rank)
         text = self._of_task(worst, now)
         others = len(waiting) - 1
@@ -138,6 +142,12 @@ class Reasons:
         if task.error:
             return f"{who} has ended: {task.error}"
         return f"{who} has ended, and its client has yet to confirm that it has the result"
+
+    def _of_kept(self, id: TaskId) -> str:
+        error = self._ledger.kept.get(id.client, {}).get(id.number)
+        if error is None:
+            return ""
+        return f"task {id} has ended{f' ({error})' if error else ''}, and its result is kept: get_result('{id}')"
 
     def _of_task(self, task: Task, now: float) -> str:
         who = _named(task.id, label(task.work))

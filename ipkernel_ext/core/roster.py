@@ -6,15 +6,16 @@ Tables and plain questions about them. What follows from a coming or going is de
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from ipkernel_ext.core.effects import Expire, Peer
+from ipkernel_ext.core.effects import Expire, Mailbox, Peer
 from ipkernel_ext.core.messages import EngineRecord, Exit, Measured, TaskId
 from ipkernel_ext.core.outbox import Outbox
 from ipkernel_ext.core.queues import Queue, Task
+from ipkernel_ext.core.wire import Frame
 
 REMEMBERED = 1024  # dead engines and departed clients that are remembered
 
@@ -76,6 +77,7 @@ class Engine:
         self.measured_at = 0.0
         self.given_up: Task | None = None  # failed because its time was up, though it may still run
         self.gone = False
+        self.said_goodbye = False
         self.last_client: str | None = None
 
     @property
@@ -120,7 +122,8 @@ class Client:
         self.expired = expired  # up to this number, what is not known any more was dropped
         self.here_since = 0.0
         self.away_since: float | None = None
-        self.left = False  # said goodbye, or away too long: nobody will fetch its results
+        self.left = False  # said goodbye, or away too long: it will not come for its results
+        self.kept = False  # the store hears of its tasks in its place
 
 
 class Agent:
@@ -149,6 +152,7 @@ class Roster:
         self.clients: dict[str, Client] = {}
         self.agents: dict[str, Agent] = {}
         self.dead: dict[str, Death] = {}
+        self.wanted: dict[TaskId, dict[TaskId, None]] = {}  # results others ask for, and as which task of theirs
         self.departed: dict[str, int] = {}  # clients that are gone: the highest number they had used
         self.vacant: dict[str, Vacancy] = {boot: Vacancy(id) for id, boot in enlisted.items()}
         self.next_id = 1 + max(enlisted, default=-1)
@@ -240,6 +244,19 @@ class Roster:
             return False
         self._out.send(owner.peer, message)
         return True
+
+    def tell_of(self, task: TaskId, message: Any, frames: Sequence[Frame] = ()) -> bool:
+        """Tell who is to hear of a task: its client or, where that is not here, the store. Whether anybody did."""
+        owner = self.clients.get(task.client)
+        here = owner is not None and owner.peer is not None
+        if owner is not None and here:
+            self._out.send(owner.peer, message, frames)
+            if not self.wanted:
+                return True
+        to_store = task in self.wanted or (owner is not None and not here and owner.kept)
+        if to_store:
+            self._out.send(Mailbox(task.client), message, frames)
+        return here or to_store
 
     def has_left(self, client: str) -> bool:
         """Whether a client will not come back."""

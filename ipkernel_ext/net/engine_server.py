@@ -140,6 +140,8 @@ class EngineServer:
             self._tasks.close(LINGER)
         self._context.term()
         if self._begun is not None:
+            if not self.failed:
+                self._begun.leave()
             self._begun.close()
         self._control_wake.close()
         self._main_wake.close()
@@ -194,7 +196,8 @@ class EngineServer:
         task = claim.task
         self._output.begin(task.id, task.attempt)
         timer = self._start_timer() if task.timeout else None
-        outcome = self._runner.run(task.work, claim.frames, claim.function, (task.id, task.attempt), timer)
+        name = (task.id, task.attempt)
+        outcome = self._runner.run(task.work, claim.frames, claim.function, name, timer, task.max_result)
         if os.getpid() != self._pid:
             self._output.flush()
             os._exit(0)  # user code forked, and the child came back here
@@ -209,6 +212,7 @@ class EngineServer:
                 outcome.execution,
                 outcome.has_value,
                 outcome.seconds,
+                outcome.unseeded,
             )
         self._do_main(effects)
 

@@ -220,6 +220,20 @@ def test_what_has_ended_and_what_never_was(one: Controller) -> None:
     assert reason(one) == ""
 
 
+def test_what_a_client_that_is_not_here_has_left(one: Controller) -> None:
+    one.client("bob")
+    one.submit(0, peer="bob")
+    one.receive("ann", m.Submit([9], m.Fetch(TaskId("bob", 0))))
+    running = {"b0": (TaskId("bob", 0), 3.0)}
+    assert reason(one, tasks=[ann(9)], running=running) == reason(one, running=running)
+    assert reason(one, running=running) == "task bob:0 (1) has been running on engine 0 for 3.0 s"
+    one.receive("bob", m.Goodbye())
+    one.result(0, client="bob", failure=m.Failure("user", "ValueError", "no"))
+    one.settle()
+    text = reason(one, tasks=[TaskId("bob", 0)])
+    assert text == "task bob:0 has ended (ValueError: no), and its result is kept: get_result('bob:0')"
+
+
 def test_the_worst_news_come_first(two: Controller) -> None:
     two.submit(0, engines=[0])
     two.submit(1, engines=[1])

@@ -22,7 +22,7 @@ EXAMPLES: list[Any] = [
     m.Function("f"),
     m.Submit([1], m.Execute("x", "y")),
     m.Submit([1], m.Apply("f"), [0], ["b0"], 3, [None]),
-    m.Submit([1], m.Map("f", 4, True), hints=[m.Hint(0, "b0", 1, 2)]),
+    m.Submit([1], m.Map("f", 4, True), hints=[m.Hint(0, "b0", 1, 2)], timeout=1.5, max_result=2**40),
     *(
         m.Submit([1], work)
         for work in (m.Push(["a"]), m.Pull(["a"]), m.Delete(["a"]), m.Keys(), m.Value(1), m.Seed("1/2"), m.Reset())
@@ -31,6 +31,7 @@ EXAMPLES: list[Any] = [
     m.Interrupt([0]),
     m.ClearQueue(1, None),
     m.Acknowledge([1]),
+    m.Submit([1], m.Fetch(m.TaskId("a", 1))),
     m.Ask(1, "status"),
     m.Ask(1, "engines", 3.0),
     m.Why(1, 2),
@@ -59,7 +60,7 @@ EXAMPLES: list[Any] = [
     m.EngineState("overrun"),
     m.Measured((ann(1), 1), 0.5, 99.5, 2**30),
     m.WelcomeEngine(1),
-    m.Task(ann(1), 2, CODE, True),
+    m.Task(ann(1), 2, CODE, True, 1.5, 2**40),
     m.Recall([(ann(1), 1)], True, True),
     m.InterruptRunning(),
     m.Measure(),
