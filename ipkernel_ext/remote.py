@@ -48,6 +48,7 @@ from ipkernel_ext.results import (
     decoded,
 )
 from ipkernel_ext.targets import Spec
+from ipkernel_ext.units import count
 from ipkernel_ext.versions import Versions
 
 if TYPE_CHECKING:
@@ -843,8 +844,8 @@ class RemoteController(Engines):
         return self._link.max_result
 
     @max_result.setter
-    def max_result(self, count: int) -> None:
-        self._link.max_result = natural("max_result", count)
+    def max_result(self, size: int) -> None:
+        self._link.max_result = natural("max_result", size)
 
     @property
     def ended(self) -> str | None:
@@ -885,7 +886,8 @@ class RemoteController(Engines):
         there = len(self._link.channel.roster.ids)
         if there < n and (given_up or not came):
             waited = "" if timeout is None or given_up else f" after {timeout:g} s"
-            raise TimeoutError(f"{there} of {n} engines are there{waited}: {_trouble(self._link)}")
+            are = f"{there} of {count(n, 'engine')} {'is' if n == 1 else 'are'} there"
+            raise TimeoutError(f"{are}{waited}: {_trouble(self._link)}")
 
     def status(self) -> dict[str, Any]:
         """What the controller says of itself, the engines, the clients and the queue, at this moment."""
@@ -955,7 +957,7 @@ class RemoteController(Engines):
 
     def __repr__(self) -> str:
         ids = self._link.channel.roster.ids
-        return f"<RemoteController: {len(ids)} engines ({targets.summary(ids) or 'none'})>"
+        return f"<RemoteController: {count(len(ids), 'engine')} ({targets.summary(ids) or 'none'})>"
 
 
 class RunningCluster:
@@ -992,7 +994,8 @@ class RunningCluster:
             raise NoEngines("these engines were started by hand; `ipengine` starts one more")
         self._rc.wait_for_engines(n, timeout)
         if not link.channel.wait_roster(lambda roster: len(roster.ids) <= n, timeout):
-            raise TimeoutError(f"{len(self._rc)} engines are still there after {timeout:g} s")
+            still = f"{count(len(self._rc), 'engine')} {'is' if len(self._rc) == 1 else 'are'} still there"
+            raise TimeoutError(f"{still} after {timeout:g} s")
         link.forget_boots(set(before) - set(self._rc.ids))
 
     def stop(self) -> None:
@@ -1017,7 +1020,7 @@ class RunningCluster:
         return Path(record.log).read_text(errors="replace")
 
     def __repr__(self) -> str:
-        return f"<RunningCluster: {len(self._rc)} engines>"
+        return f"<RunningCluster: {count(len(self._rc), 'engine')}>"
 
 
 class _Link:
