@@ -31,6 +31,8 @@ _NOT_THE_USERS = tuple(os.path.dirname(str(path)) + os.sep for path in (__file__
 class Screen:
     """Shows output as it arrives; each line begins with its engine's label.
 
+    Values of a cell that is done soon come at its end, in the order of the engines.
+
     Parameters
     ----------
     group_by : "engine" or "order", optional
@@ -59,6 +61,7 @@ class Screen:
         self._budget = blocks.Budget()
         self._lines: dict[tuple[str, str], blocks.Lines] = {}
         self._status = _Status()
+        self._values: list[blocks.Output] = []  # to be shown in the order of the engines
 
     def follow(self, result: AsyncResult, limit: float = math.inf) -> None:
         """Show a result's output until it is done, and after a while what is still running.
@@ -71,6 +74,7 @@ class Screen:
         try:
             self._follow(result, limit)
         finally:
+            self._show_values()
             self._show_late()
             self.flush()
             self._status.end()
@@ -89,18 +93,33 @@ class Screen:
                 return
             if self._clock() >= last:
                 return
+        holds = self._group_by is None
         while not result.done() and self._clock() < last:
             for output in result.follow(until=min(self._clock() + TURN, last)):
-                self.show(output)
+                self._show_or_hold(output, holds)
+            if holds and self._clock() >= begun + STREAM_AFTER:
+                holds = False
+                self._show_values()
             self._turn(result, begun)
         for output in result.follow(until=self._clock()):
-            self.show(output)
+            self._show_or_hold(output, holds)
 
     def show(self, output: blocks.Output) -> None:
         """Show one piece."""
         engines = [output.engine]
         for piece, execution in blocks.pieces_of([output]):
             self._show_block(blocks.Block(engines, piece, [execution]))
+
+    def _show_or_hold(self, output: blocks.Output, holds: bool) -> None:
+        if holds and isinstance(output, m.Display) and output.execution is not None:
+            self._values.append(output)
+        else:
+            self.show(output)
+
+    def _show_values(self) -> None:
+        values, self._values = self._values, []
+        for output in sorted(values, key=lambda output: output.engine):
+            self.show(output)
 
     def flush(self, label: str | None = None) -> None:
         """Show the lines that have not ended, under one label or all."""

@@ -181,6 +181,7 @@ class Lives:
 
     def goodbye(self, engine: Engine, now: float) -> None:
         """It stops on purpose, and begins nothing any more."""
+        engine.said_goodbye = True
         self._end(engine, Exit(detail="it was stopped"), now)
 
     def _end(self, engine: Engine, exit: Exit, now: float) -> None:
@@ -213,7 +214,10 @@ class Lives:
             roster.vacant[engine.boot] = Vacancy(engine.id, restarting)
         else:
             self._out.add(Enlist(engine.id, self._jobs.leave(engine)))
-        self._out.log(f"engine {engine.id} is lost: {how(exit)}", logging.WARNING)
+        if engine.said_goodbye:
+            self._out.log(f"engine {engine.id} has left")
+        else:
+            self._out.log(f"engine {engine.id} is lost: {how(exit)}", logging.WARNING)
         self._recovery.engine_is_dead(engine)
         self._dispatch.abandon(engine, exit, now)
         roster.tell_clients(m.EngineLeft(engine.id, engine.boot, exit))

@@ -72,6 +72,7 @@ class Engine:
         self.dying_since: float | None = None  # its process ended; its agent may still say how
         self.overrun = False  # its user code does not end although its time is up
         self.gone = False
+        self.said_goodbye = False
         self.last_client: str | None = None
 
     @property
