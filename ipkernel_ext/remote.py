@@ -669,8 +669,8 @@ class Engines:
             of_code = piece.result is not None and piece.result.execution is not None
             return ExecuteResult(piece, self._fetch) if of_code else decoded(piece)
 
-        result = FetchedResult(link.channel, numbers, hosts, task, decode)
-        link.channel.submit(Submission(numbers, m.Fetch(task), ()), result)
+        result = link.limited(FetchedResult(link.channel, numbers, hosts, task, decode))
+        link.submit(Submission(numbers, m.Fetch(task), ()), result)
         return result
 
     # ------------------------------------------------------------ sending
@@ -1118,13 +1118,13 @@ class _Link:
         """Send the same work to each of the engines."""
         self.need(chosen.ids)
         numbers = self.channel.next_numbers(len(chosen.ids))
-        result = self._limited(make(self.channel, numbers, chosen.ids, self._hosts(), **options))
+        result = self.limited(make(self.channel, numbers, chosen.ids, self._hosts(), **options))
         boots = self._lives(chosen.ids)
         retries, after, unmet, timeout = subject
         submission = Submission(
             numbers, work, frames, chosen.ids, boots, retries, function, None, after, unmet, timeout
         )
-        self._submit(submission, result)
+        self.submit(submission, result)
         return result
 
     def send_each(
@@ -1132,10 +1132,10 @@ class _Link:
     ) -> AsyncResult:
         """Send each engine work with frames of its own."""
         numbers = self.channel.next_numbers(len(chosen.ids))
-        result = self._limited(make(self.channel, numbers, chosen.ids, self._hosts()))
+        result = self.limited(make(self.channel, numbers, chosen.ids, self._hosts()))
         boots = self._lives(chosen.ids)
         for number, engine, boot, frames in zip(numbers, chosen.ids, boots, each, strict=True):
-            self._submit(Submission([number], work, frames, [engine], [boot]), result)
+            self.submit(Submission([number], work, frames, [engine], [boot]), result)
         return result
 
     def balance(
@@ -1151,16 +1151,16 @@ class _Link:
         retries, after, unmet, timeout = subject
         self.workers(among)
         numbers = self.channel.next_numbers(1)
-        result = self._limited(make(self.channel, numbers, None, self._hosts()))
+        result = self.limited(make(self.channel, numbers, None, self._hosts()))
         submission = Submission(numbers, work, frames, None, None, retries, function, among, after, unmet, timeout)
-        self._submit(submission, result)
+        self.submit(submission, result)
         return result
 
     def map(self, options: MapOptions, items: int, ordered: bool) -> MapResult:
         """The result of a map, of which nothing has been sent yet."""
         first = self.channel.next_numbers(max(1, items))[0]
         pace = self.pace(options.digest)
-        return self._limited(
+        return self.limited(
             MapResult(self.channel, self._hosts(), items, first, ordered, options.return_exceptions, pace)
         )
 
@@ -1175,7 +1175,7 @@ class _Link:
             submission = Submission(
                 (number,), work, frames, None, None, retries, function, among, after, unmet, timeout
             )
-            self._submit(submission, receiver)
+            self.submit(submission, receiver)
 
         return send
 
@@ -1183,13 +1183,15 @@ class _Link:
         """Send a call to whichever engine is free."""
         numbers = self.channel.next_numbers(1)
         work = m.Apply(call.digest, self.next_seed())
-        self._submit(Submission(numbers, work, call.frames, function=call.function, among=among), receiver)
+        self.submit(Submission(numbers, work, call.frames, function=call.function, among=among), receiver)
 
-    def _submit(self, submission: Submission, receiver: Receiver) -> None:
+    def submit(self, submission: Submission, receiver: Receiver) -> None:
+        """Send tasks, with what this client takes of each."""
         submission.max_result = self.max_result
         self.channel.submit(submission, receiver)
 
-    def _limited(self, result: R) -> R:
+    def limited(self, result: R) -> R:
+        """The result, with what this client takes of all of it."""
         result.max_result = self.max_result
         return result
 
