@@ -31,6 +31,10 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("several engines are killed at once", "each gets a successor with its id", "20 s"),
         Fault("engine code ends its process", "`EngineLost` with the exit code, also 0", "5 s"),
         Fault("engine code crashes the interpreter", "`EngineLost` with the signal and what the interpreter said"),
+        Fault(
+            "the kernel kills an engine for want of memory",
+            "`EngineLost` that says so (`oom`); engines and controller beside it keep all",
+        ),
         Fault("engine code calls exit", "`RemoteExit`; the engine and its variables live on"),
         Fault(
             "engine code runs in an endless loop",
