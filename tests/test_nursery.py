@@ -190,6 +190,20 @@ def test_the_kernels_kills_are_counted_in_both_versions_of_cgroups(tmp_path, cgr
     assert [kills.take() for _ in range(3)] == [True, True, False]
 
 
+def test_a_kill_that_nobody_took_is_forgotten(tmp_path):
+    own, events = tmp_path / "own", tmp_path / "memory.events"
+    own.write_text("0::/\n")
+    events.write_text("oom_kill 0\n")
+    kills = Kills(tmp_path, own)
+    events.write_text("oom_kill 1\n")
+    kills.age()
+    assert kills.take(), "it may be of a child whose end we have not seen yet"
+    events.write_text("oom_kill 2\n")
+    kills.age()
+    kills.age()
+    assert not kills.take()
+
+
 def test_where_nobody_counts_nobody_knows(tmp_path):
     assert not Kills(tmp_path, tmp_path / "none").take()
 

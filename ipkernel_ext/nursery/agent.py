@@ -177,7 +177,7 @@ class Agent:
             self._reap()
             self._report()  # before anything that takes time: somebody waits for it
             self._kill_the_late()
-            self._shorten_logs()
+            self._now_and_then()
             self._start_waiting()
             self._report()
         return self._stop
@@ -305,11 +305,12 @@ class Agent:
             if boot in self._engines:
                 self._engines[boot].child.signal(signal.SIGKILL)
 
-    def _shorten_logs(self) -> None:
-        """Cut logs that have grown too long to their end."""
+    def _now_and_then(self) -> None:
+        """Cut logs that have grown too long to their end; forget the kernel's kills that concerned no engine."""
         if time.monotonic() < self._look_at_logs:
             return
         self._look_at_logs = time.monotonic() + LOOK_AT_LOGS
+        self._oom_kills.age()
         for path in logs.cluster_logs(self.place.logs).values():
             try:
                 logs.shorten(path, LOG_LIMIT, LOG_KEPT)

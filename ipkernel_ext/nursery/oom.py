@@ -1,6 +1,7 @@
 """Whether it was the kernel that killed a process, because its cgroup or the machine had no memory left.
 
-The kernel only counts them. So of several that were killed at once, as many as it has counted are taken for its own.
+The kernel only counts them. So of several that were killed at once, as many as it has counted are taken for its own;
+and a count that belongs to no child of ours, but to what one of them had started, is forgotten after a while.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ class Kills:
 
     def __init__(self, cgroup: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> None:
         self._file = _counter(cgroup, own)
-        self._seen = self._count()
+        self._seen = self._earlier = self._count()
 
     def take(self) -> bool:
         """Whether there was one that has not been taken yet; it is taken now. False where nobody can know."""
@@ -30,6 +31,11 @@ class Kills:
             return False
         self._seen += 1
         return True
+
+    def age(self) -> None:
+        """Forget those that were there at the last call already."""
+        self._seen = max(self._seen, self._earlier)
+        self._earlier = self._count()
 
     def _count(self) -> int:
         if self._file is None:
