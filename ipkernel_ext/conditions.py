@@ -55,6 +55,7 @@ class MapOptions:
         seed: Any,
     ) -> None:
         self.digest, self.function = payload.dumps_function(f)
+        self.name = payload.name_of(f)
         if not iterables:
             raise TypeError("map needs at least one sequence after the function")
         for number, one in enumerate(iterables, 1):
@@ -113,7 +114,7 @@ def _dependencies(after: Any) -> tuple[list[TaskId], Failure | None]:
     unmet: Failure | None = None
     for one in [after] if single else after:
         if isinstance(one, str):
-            open[_task_id(one)] = None
+            open[task_id(one)] = None
         elif isinstance(one, AsyncResult):
             for id, result in one.tasks():
                 if result is None:
@@ -128,7 +129,8 @@ def _dependencies(after: Any) -> tuple[list[TaskId], Failure | None]:
     return list(open), unmet
 
 
-def _task_id(text: str) -> TaskId:
+def task_id(text: str) -> TaskId:
+    """A task's id from how ``AsyncResult.task_ids`` writes it; ValueError if it is none."""
     client, colon, number = text.rpartition(":")
     if not (client and colon and number.isdecimal()):
         raise ValueError(f"{text!r} is not the id of a task; see AsyncResult.task_ids")

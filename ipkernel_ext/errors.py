@@ -22,6 +22,7 @@ the user can do next.
     ├── TaskTimeout              (TimeoutError)
     ├── DependencyFailed         a task it was to come after did not end well; it was not run
     ├── ResultExpired            the result was dropped before anybody fetched it
+    ├── ResultTooLarge           the result is larger than its client takes
     ├── RemoteExit               SystemExit in engine code
     ├── RemoteError              an engine's exception that cannot be rebuilt here
     ├── ForkedClientError        a RemoteController used in a fork of the process that made it
@@ -147,6 +148,10 @@ class DependencyFailed(ParallelError):
 
 class ResultExpired(ParallelError):
     """The result was dropped before it was fetched."""
+
+
+class ResultTooLarge(ParallelError):
+    """The result is larger than its client takes (``RemoteController.max_result``); says where the value is."""
 
 
 class RemoteExit(ParallelError):

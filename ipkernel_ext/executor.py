@@ -18,8 +18,8 @@ from typing import Any, NamedTuple, TypeVar
 from ipkernel_ext import payload
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.wire import Frame
-from ipkernel_ext.net.client_channel import Receiver
-from ipkernel_ext.results import NotOpened, Piece, decoded, error_of
+from ipkernel_ext.net.client_channel import Channel, Receiver
+from ipkernel_ext.results import ClientFuture, NotOpened, Piece, advise_to_seed, decoded, error_of
 
 PLACES = 2
 """Calls that are sent, for each worker."""
@@ -33,13 +33,14 @@ class PickledCall(NamedTuple):
     digest: str
     function: Sequence[Frame]
     frames: Sequence[Frame]
+    name: str
 
 
-class EngineFuture(Future[Any]):
+class EngineFuture(ClientFuture):
     """The future of a call on an engine."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, channel: Channel) -> None:
+        super().__init__(channel)
         self._piece = Piece()
         self._opened: tuple[bool, Any] | None = None
 
@@ -76,6 +77,8 @@ class EngineFuture(Future[Any]):
     def _open(self) -> tuple[bool, Any]:
         if self._opened is None:
             error = error_of(self._piece)
+            if self._piece.result is not None:
+                advise_to_seed(self._channel, self._piece.result)
             try:
                 self._opened = (True, decoded(self._piece)) if error is None else (False, error)
             except Exception as failed:
@@ -88,13 +91,16 @@ class EngineExecutor(Executor):
 
     Parameters
     ----------
+    channel
+        Of the client whose engines these are.
     send
         Sends a call, whose result goes to the receiver.
     workers : int
         How many engines there are for it.
     """
 
-    def __init__(self, send: Callable[[Receiver, PickledCall], None], workers: int) -> None:
+    def __init__(self, channel: Channel, send: Callable[[Receiver, PickledCall], None], workers: int) -> None:
+        self._channel = channel
         self._send = send
         self._places = PLACES * max(1, workers)
         self._waiting: deque[tuple[EngineFuture, PickledCall]] = deque()
@@ -104,13 +110,13 @@ class EngineExecutor(Executor):
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Call ``fn(*args, **kwargs)`` on an engine. All keywords are its own."""
-        future = EngineFuture()
+        future = EngineFuture(self._channel)
         with self._changed:
             if self._shut:
                 raise RuntimeError("cannot schedule new futures after shutdown")
         try:
             digest, function = payload.dumps_function(fn)
-            call = PickledCall(digest, function, payload.own(payload.dumps_call(args, kwargs)))
+            call = PickledCall(digest, function, payload.own(payload.dumps_call(args, kwargs)), payload.name_of(fn))
         except Exception as error:
             future.set_running_or_notify_cancel()
             future.set_exception(error)

@@ -9,25 +9,31 @@ import atexit
 import functools
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
 from IPython.core.error import TryNext, UsageError
 from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
+from traitlets import observe
 
 from ipkernel_ext import completion, targets
-from ipkernel_ext.config import files, settings, templates
+from ipkernel_ext.callers import wants_value
+from ipkernel_ext.config import files, profiles, settings, templates
 from ipkernel_ext.config.place import Place
-from ipkernel_ext.display import Screen, called_from, describe, engines_table
+from ipkernel_ext.display import Screen, called_from, describe
 from ipkernel_ext.errors import AlreadyRunning, CompositeError, NotConnected, ParallelError, TaskTimeout
 from ipkernel_ext.execution.inventory import variables
 from ipkernel_ext.interruption import guarded
 from ipkernel_ext.launcher import Cluster, find, stop_profile
 from ipkernel_ext.magic_options import Option, function_and_data, names_as, split
+from ipkernel_ext.overview import Live, engines_table
 from ipkernel_ext.remote import RemoteController
 from ipkernel_ext.results import AsyncResult, ExecuteResult, RemoteTraceback, ResultList
 from ipkernel_ext.variables import table
+
+BAR_AFTER = 0.5  # seconds, after which a map shows its progress
 
 CANCEL = 5.0  # seconds for which a magic waits for what Ctrl-C cancelled; a second Ctrl-C ends that too
 
@@ -85,14 +91,18 @@ _OPTIONS = {
     "autopx": (_TARGETS,),
     "interrupt": (_TARGETS, Option(("--kill",))),
     "pxreset": (_TARGETS,),
+    "pxseed": (_TARGETS,),
     "pxwhos": (_TARGETS,),
     "pxconfig": _CONFIG,
     "result": (),
-    "engines": (),
+    "engines": (Option(("-w", "--watch")),),
+    "why": (),
 }
 """By magic; for its own line and for tab completion."""
 
 ANSWERS = 0.5  # seconds in which engines must say their names, for tab completion
+
+REDRAWN = 1.0  # seconds between two tables of `%engines -w`
 
 OBEYS = 5.0  # seconds in which interrupted code must end
 
@@ -102,19 +112,25 @@ class ParallelMagics(Magics, settings.ParallelMagics):
     """The magics of one IPython session."""
 
     showed_tracebacks: Magic | None = None  # the shell's own way
+    _client: RemoteController | None = None
+    _given = False  # the client is the user's own
 
     def __init__(self, shell: Any) -> None:
         super().__init__(shell=shell)
-        self._client: RemoteController | None = None
-        self._given = False  # the client is the user's own
         self._cluster: Cluster | None = None
         self._auto_targets = "all"
         settings.check(self.config)
+        self.profile = self.profile or self._own_profile()
 
     @property
     def _ip(self) -> Any:
         """The session's shell."""
         return self.shell
+
+    def _own_profile(self) -> str:
+        """The profile of this session; the default one where it has none of a name."""
+        made = getattr(self._ip, "profile_dir", None)
+        return profiles.DEFAULT if made is None else profiles.name_of(Path(made.location)) or profiles.DEFAULT
 
     # ------------------------------------------------------------ the cluster
 
@@ -123,12 +139,13 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         """The session's client. Connects, and starts a cluster where none runs, when first asked for."""
         if self._client is not None and self._client.ended is None:
             return self._client
-        if self._given and self._cluster is not None and self._cluster.poll():
-            self._client, self._given = self._cluster.connect(), False
+        self._give_back()
+        if self._cluster is not None and self._cluster.poll():
+            self._client = self._limited(self._cluster.connect())
             return self._client
         self._drop()
         try:
-            self._client = RemoteController(profile=self.profile)
+            self._client = self._connect(profile=self.profile)
         except NotConnected:
             if not self.autostart or find(Place.of_profile(self.profile)) is not None:
                 raise
@@ -145,11 +162,11 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         try:
             cluster.start()
         except AlreadyRunning:
-            self._client = RemoteController(profile=profile)
+            self._client = self._connect(profile=profile)
             print(f"a cluster of profile {profile!r} runs already: connected to its {len(self._client)} engines")
             return
         try:
-            client = cluster.connect()
+            client = self._limited(cluster.connect())
             cluster.wait_ready(client, given.cluster.start_timeout)
         except BaseException:
             cluster.stop()
@@ -159,23 +176,43 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         until = "until `%cluster stop`" if keep else "until this session ends"
         print(f"started {cluster.n} engines on this machine, {until}")
 
-    def use(self, client: RemoteController) -> None:
+    def _connect(self, *args: Any, **options: Any) -> RemoteController:
+        return self._limited(RemoteController(*args, **options))
+
+    def _limited(self, client: RemoteController) -> RemoteController:
+        if self.max_result:
+            client.max_result = self.max_result
+        return client
+
+    @observe("max_result")
+    def _set_max_result(self, change: Any) -> None:
+        if self._client is not None and not self._given:
+            self._limited(self._client)
+
+    def use(self, client: RemoteController, spec: str, block: bool) -> None:
         """Have the magics use a client of the user's, which they do not close.
 
         What this session started runs on, and is used again when that client is closed.
         """
-        if client is self._client:
-            return
-        if self._client is not None and not self._given:
-            self._client.close()
+        if not self._given:
+            self._before_given = self.targets, self.block
+            if self._client is not None and self._client is not client:
+                self._client.close()
         self._client, self._given = client, True
+        self.targets, self.block = spec, block
+
+    def _give_back(self) -> None:
+        """The user's client is not used any more."""
+        if self._given:
+            self._client, self._given = None, False
+            self.targets, self.block = self._before_given
 
     def _drop(self) -> None:
         """Disconnect, and end what this session started."""
+        self._give_back()
         client, self._client = self._client, None
-        given, self._given = self._given, False
         cluster, self._cluster = self._cluster, None
-        if client is not None and not given:
+        if client is not None:
             client.close()
         if cluster is not None:
             cluster.stop()
@@ -207,11 +244,11 @@ class ParallelMagics(Magics, settings.ParallelMagics):
             self._drop()
             self.profile = profile
             if rest and "://" in rest:
-                self._client = RemoteController(rest)
+                self._client = self._connect(rest)
             elif rest:
-                self._client = RemoteController(connection_file=Path(rest).expanduser())
+                self._client = self._connect(connection_file=Path(rest).expanduser())
             else:
-                self._client = RemoteController(profile=profile)
+                self._client = self._connect(profile=profile)
             return self._client
         elif action == "status":
             client = RemoteController(profile=profile) if self._client is None else self._client
@@ -247,10 +284,11 @@ class ParallelMagics(Magics, settings.ParallelMagics):
     @no_var_expand
     @line_cell_magic
     @shows_errors
-    def px(self, line: str, cell: str | None = None) -> AsyncResult | None:
+    def px(self, line: str, cell: str | None = None) -> Any:
         """Run code on the engines.
 
         %px CODE
+        w = %px CODE               the values of its last expression, a list in engine order; one for one engine
         %%px [options], and the code in the cell
 
         Output streams while it runs; each line begins with its engine. The value of the last
@@ -306,10 +344,11 @@ class ParallelMagics(Magics, settings.ParallelMagics):
             else:
                 self._follow_within(screen, result, limit)
 
-        result = self._wait(send, show)
-        result.get()
+        ran = self._wait(send, show).get()
         self._after(found, spec, code)
-        return None
+        if cell is not None or not wants_value(sys._getframe()):
+            return None
+        return ran.values if isinstance(ran, ResultList) else ran.value
 
     def _before(self, found: dict[str, str], spec: targets.Spec) -> None:
         if "push" in found:
@@ -332,15 +371,17 @@ class ParallelMagics(Magics, settings.ParallelMagics):
             show(result)
             return result
 
-        def stop(result: AsyncResult) -> None:
-            if result.cancel():
-                try:
-                    if not result.wait(CANCEL):
-                        print(f"cancelled; {result.progress} of {len(result)} have ended, the others do not obey yet")
-                except KeyboardInterrupt:
-                    pass  # the first one goes on
+        return guarded(send, shown, self._until_ended)
 
-        return guarded(send, shown, stop)
+    @staticmethod
+    def _until_ended(result: Any) -> None:
+        """Cancel a result, and wait a while until it has ended; a second Ctrl-C ends that too."""
+        if result.cancel():
+            try:
+                if not result.wait(CANCEL):
+                    print(f"cancelled; {result.progress} of {len(result)} have ended, the others do not obey yet")
+            except KeyboardInterrupt:
+                pass  # the first one goes on
 
     def _follow_within(self, screen: Screen, result: AsyncResult, limit: float) -> None:
         """Show a result; interrupt it when it runs for too long.
@@ -405,7 +446,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         which = int(name) if re.fullmatch(r"-?\d+", name) else name or None
         try:
             result = self.rc.get_result(which)
-        except LookupError as error:
+        except (LookupError, ValueError) as error:
             raise UsageError(str(error)) from None
         self._wait(lambda: result, _until_done)
         screen = Screen()
@@ -498,15 +539,20 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         items = self._evaluated(data)
         if not isinstance(items, Iterable):
             raise UsageError(f"{data} is a {type(items).__name__}, not a sequence of items")
-        spec = self._spec(found)
-        result = self._wait(
-            lambda: self.rc.map(function, items, targets=spec, block=False), AsyncResult.wait_interactive
-        )
-        values = result.get()
+        values = self._map(function, items if isinstance(items, Sized) else list(items), self._spec(found))
         if "out" in found:
             self._assign(found["out"], values)
             return None
         return values
+
+    def _map(self, function: Callable[..., Any], items: Any, spec: targets.Spec) -> Any:
+        from tqdm.auto import tqdm
+
+        def send() -> _Came:
+            with tqdm(total=len(items), delay=BAR_AFTER, leave=False) as bar:
+                return _Came(self.rc.map(function, items, targets=spec, block=True, progress=bar))
+
+        return guarded(send, lambda came: came.value, self._until_ended)
 
     def _cell_function(self, cell: str) -> Callable[..., Any]:
         """The function of x that a cell is, or defines."""
@@ -527,10 +573,51 @@ class ParallelMagics(Magics, settings.ParallelMagics):
     @line_magic
     @shows_errors
     def engines(self, line: str) -> None:
-        """A table of the engines: id, host, process id, state, and what they have to do."""
-        split(line, ())
+        """A table of the engines: who they are, what they run and for how long, what waits, and what they use.
+
+        %engines
+        -w, --watch          draw it anew each second, until Ctrl-C
+
+        cpu is percent of one core since it was asked for last. Whoever does not answer within 3 s is
+        unresponsive: its process is stopped, or C code keeps Python's lock. %why says more.
+        """
+        found, rest = split(line, _OPTIONS["engines"])
+        if rest:
+            raise UsageError(f"%engines takes no {rest!r}; it shows all engines")
         rc = self.rc
-        print(engines_table(rc.engines, rc.queue_status()))
+        if "watch" not in found:
+            print(engines_table(rc.engines, rc.queue_status()))
+            return
+        live = Live()
+        try:
+            while True:
+                live.show(engines_table(rc.engines, rc.queue_status()))
+                time.sleep(REDRAWN)
+        except KeyboardInterrupt:
+            pass  # it is how one says that one has seen enough
+
+    @line_magic
+    @shows_errors
+    def why(self, line: str) -> None:
+        """Say in one sentence why an engine or a task is not running, not here or not answering.
+
+        %why                 what this session waits for
+        %why 3               an engine
+        %why RESULT          a variable that holds the result of a call
+        %why 3fa9c0d1e2b3:7  a task, by its id
+        """
+        name = line.strip()
+        if not name:
+            print(self.rc.why())
+        elif re.fullmatch(r"-?\d+", name):
+            print(self.rc.why(int(name)))
+        elif ":" in name:
+            print(self.rc.why(name))
+        else:
+            result = self._local(name)
+            if not isinstance(result, AsyncResult):
+                raise UsageError(f"{name} is a {type(result).__name__}; %why takes an engine, a task or a result")
+            print(self.rc.why(result))
 
     @line_magic
     @shows_errors
@@ -552,6 +639,20 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         """Empty the engines' namespaces. %pxreset [-t SPEC]"""
         found, _ = split(line, (_TARGETS,))
         self.rc.reset(targets=self._spec(found), block=True)
+
+    @line_magic
+    @shows_errors
+    def pxseed(self, line: str) -> None:
+        """Have random and numpy.random give the same numbers again, on the engines and in each item of a map.
+
+        %pxseed [-t SPEC] N
+
+        Each engine gets a stream of its own, and so does each item, wherever it runs; the same again for the same N.
+        """
+        found, rest = split(line, _OPTIONS["pxseed"])
+        if not rest.isdecimal():
+            raise UsageError(f"write: %pxseed N, where N is an integer from 0 on, not {rest!r}")
+        self.rc.seed(int(rest), targets=self._spec(found), block=True)
 
     @line_magic
     @shows_errors
@@ -595,7 +696,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         return found
 
     def _specs(self) -> list[str]:
-        roster = [] if self._client is None else self._client.engines
+        roster = [] if self._client is None else self._client.known
         hosts = [f"host:{engine.host}" for engine in roster]
         tags = [f"tag:{tag}" for engine in roster for tag in engine.tags]
         return ["all", *(str(engine.id) for engine in roster), *hosts, *tags]
@@ -611,6 +712,8 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         return sorted({name for keys in asked.get() for name in keys})
 
     def _spec(self, found: dict[str, str]) -> targets.Spec:
+        if self._client is not None and self._client.ended is not None:
+            self._give_back()  # and so the targets that went with it
         try:
             return targets.parse(found.get("targets", self.targets))
         except ValueError as error:
@@ -632,6 +735,21 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         if not name.isidentifier():
             raise UsageError(f"{name!r} is not a name")
         self._ip.user_ns[name] = value
+
+
+class _Came:
+    """A value that is here, in the place of a result that Ctrl-C would cancel."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def done(self) -> bool:
+        """It is."""
+        return True
+
+    def cancel(self) -> bool:
+        """There is nothing to cancel."""
+        return False
 
 
 def _until_done(result: AsyncResult) -> None:

@@ -20,7 +20,7 @@ from ipkernel_ext.chunks import AHEAD, AIM, Columns, Pace, Rows, even
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.wire import Frame
 from ipkernel_ext.net.client_channel import Channel
-from ipkernel_ext.results import MapResult, Piece, decoded, error_of, refuse_to_wait
+from ipkernel_ext.results import MapResult, Piece, advise_to_seed, decoded, error_of
 
 WINDOW = 4
 """Chunks of an ``imap`` for each engine that are sent or done, and not yet taken."""
@@ -148,8 +148,6 @@ class Flight:
 
     def take(self) -> tuple[int, Piece]:
         """The next chunk's number of items and its piece; waits for it."""
-        if not self.ready:
-            refuse_to_wait(self._channel)
         with self._news:
             self._news.wait_for(lambda: self.ready)
             number = next(iter(self._pieces)) if self._ordered else self._done.popleft()
@@ -162,6 +160,7 @@ class Flight:
         assert piece.result is not None
         error = error_of(piece, self._hosts.get(piece.result.engine, ""))
         if error is None:
+            advise_to_seed(self._channel, piece.result)
             values: list[Any] = decoded(piece)
             return values
         if return_exceptions:

@@ -19,22 +19,22 @@ import hashlib
 import importlib
 import io
 import pickle
+import socket
 import struct
 import sys
 import types
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
-from pathlib import Path
+from functools import lru_cache, partial, singledispatch, update_wrapper
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
 import cloudpickle
 from cloudpickle import cloudpickle as internals
 
-from ipkernel_ext import classes, modules
-from ipkernel_ext.errors import PayloadError
+from ipkernel_ext import classes, modules, versions
+from ipkernel_ext.advice import advise
+from ipkernel_ext.errors import PayloadError, VersionMismatch
 
 Frame = Any
 
@@ -51,7 +51,6 @@ _CHAIN = 16  # exceptions behind an exception that go with it
 _COUNT = struct.Struct("<I")
 _PLAIN = _COUNT.pack(0)
 _SCALARS = frozenset({int, float, complex, bool, str, bytes, type(None)})
-_HERE = str(Path(__file__).parent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +312,8 @@ def loads(frames: Sequence[Frame], unpickler: Callable[..., pickle.Unpickler] = 
     ------
     PayloadError
         It cannot be rebuilt here; says what is missing. What was raised is its cause.
+    VersionMismatch
+        It holds byte code of another Python.
     """
     try:
         first = memoryview(frames[0])
@@ -325,7 +326,7 @@ def loads(frames: Sequence[Frame], unpickler: Callable[..., pickle.Unpickler] = 
             stream = _Reader([first[4:], *(memoryview(frame) for frame in frames[1:count])])
         buffers = [_writable(frame) for frame in frames[count:]]
         return unpickler(stream, buffers=buffers).load()
-    except (KeyboardInterrupt, PayloadError):
+    except (KeyboardInterrupt, PayloadError, VersionMismatch):
         raise
     except BaseException as error:
         raise PayloadError(f"cannot rebuild an object here: {type(error).__name__}: {_text(error)}") from error
@@ -378,6 +379,12 @@ class _Reader:
 _known: WeakKeyDictionary[Any, tuple[str, list[Frame]]] = WeakKeyDictionary()
 
 
+def name_of(f: Callable[..., Any]) -> str:
+    """A function's name, for people; of one inside another, its own."""
+    name = getattr(f, "__qualname__", None)
+    return name.rpartition("<locals>.")[2] if isinstance(name, str) else type(f).__name__
+
+
 def dumps_function(f: Callable[..., Any]) -> tuple[str, list[Frame]]:
     """A function as (digest, frames). One that is importable by name goes by name.
 
@@ -404,7 +411,7 @@ def dumps_function(f: Callable[..., Any]) -> tuple[str, list[Frame]]:
         digest.update(frame)
         size += len(frame)
     if size > HEAVY:
-        warnings.warn(_weight(f, size), UserWarning, stacklevel=_users_level())
+        advise(_weight(f, size))
     result = digest.hexdigest(), frames
     if importable:
         _known[f] = result
@@ -420,16 +427,6 @@ def _importable(f: Any) -> bool:
         return False
     home = sys.modules.get(module)
     return home is not None and getattr(home, f.__qualname__, None) is f
-
-
-def _users_level() -> int:
-    """How far up the stack the first frame is that is not this package's, for ``warnings.warn``."""
-    level = 1
-    frame = sys._getframe(level).f_back
-    while frame is not None and frame.f_code.co_filename.startswith(_HERE):
-        level += 1
-        frame = frame.f_back
-    return level + 1
 
 
 def _weight(f: Any, size: int) -> str:
@@ -496,6 +493,8 @@ class _Light(io.BytesIO):
 
 def _stamp(obj: Any) -> Any:
     """What changes when something of the user's own modules is defined anew."""
+    if _is_dispatcher(obj):
+        return [id(implementation) for implementation in obj.registry.values()]
     if isinstance(obj, types.FunctionType):
         return obj.__code__, [id(value) for value, _ in _brought(obj).values()]
     return [id(value) for value in vars(obj).values()]
@@ -628,7 +627,19 @@ _ARROW_PIECES = ("Table", "RecordBatch", "ChunkedArray", "Array")
 _reduce_code = cloudpickle.Pickler.dispatch_table[types.CodeType]
 
 
-def _new_code(build: Callable[..., types.CodeType], args: tuple[Any, ...], filename: str) -> types.CodeType:
+_MAKER = f"Python {versions.minor(versions.HERE.python)} with cloudpickle {versions.HERE.cloudpickle.split('.')[0]}"
+"""Whose byte code this is; that of another one could crash the interpreter."""
+
+
+def _new_code(
+    maker: str, name: str, build: Callable[..., types.CodeType], args: tuple[Any, ...], filename: str
+) -> types.CodeType:
+    if maker != _MAKER:
+        raise VersionMismatch(
+            f"cannot rebuild {name} by value: it was made by {maker}, "
+            f"and this is {_MAKER}, on host {socket.gethostname()}. Use the same versions on both sides, "
+            "or put it into a module that both sides can import"
+        )
     return build(*args).replace(co_filename=filename)
 
 
@@ -636,9 +647,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     """Cloudpickle's, and some things more.
 
     What is of the user's own modules goes by name and by value, or ``by_value`` alone, cached
-    functions go without their cache, exceptions get across whose ``__init__`` does not take their
-    ``args``, code keeps the name of its file, for tracebacks, and a piece of an Arrow object does not
-    bring the whole along.
+    functions go without their cache, those that dispatch by type with what is registered for them,
+    exceptions get across whose ``__init__`` does not take their ``args``, code keeps the name of its
+    file, for tracebacks, and says who made it, and a piece of an Arrow object does not bring the whole along.
     """
 
     def __init__(
@@ -659,7 +670,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if isinstance(obj, BaseException):
             return self._reduce_exception(obj)
         if type(obj) is types.CodeType:
-            return _new_code, (*_reduce_code(obj), obj.co_filename)
+            return _new_code, (_MAKER, obj.co_qualname, *_reduce_code(obj), obj.co_filename)
         if type(obj).__module__ == "pyarrow.lib" and (reduced := _reduce_piece(obj)) is not None:
             return reduced
         return super().reducer_override(obj)
@@ -678,6 +689,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return _find_named, (home, name, *_value_of(obj))
         if isinstance(obj, _CACHING) and (own or not by_name):
             return _cache, (obj.__wrapped__, obj.cache_parameters())
+        if _is_dispatcher(obj) and (own or not by_name):
+            return _reduce_dispatcher(obj)
         if isinstance(obj, types.ModuleType) and own:
             return (
                 types.ModuleType,
@@ -712,6 +725,32 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             if len(self._portable) <= _CHAIN and _pickle_error(error, self._portable) is None:
                 self._portable[id(error)] = error
         return self._portable[id(error)]
+
+
+_DISPATCHER = singledispatch(len).__code__  # type: ignore[attr-defined]
+_OF_DISPATCHER = frozenset({"register", "dispatch", "registry", "_clear_cache", "__wrapped__"})
+
+
+def _is_dispatcher(obj: Any) -> bool:
+    """Whether ``functools.singledispatch`` made it, which keeps weak references behind it."""
+    return isinstance(obj, types.FunctionType) and obj.__code__ is _DISPATCHER
+
+
+def _reduce_dispatcher(f: Any) -> Any:
+    more = {name: value for name, value in vars(f).items() if name not in _OF_DISPATCHER}
+    return _new_dispatcher, (), (f.__wrapped__, list(f.registry.items()), more), None, None, _set_dispatcher
+
+
+def _new_dispatcher() -> Any:
+    return singledispatch(len)
+
+
+def _set_dispatcher(f: Any, state: tuple[Callable[..., Any], list[tuple[type, Callable[..., Any]]], Any]) -> None:
+    wrapped, registry, more = state
+    update_wrapper(f, wrapped)
+    for kind, implementation in registry:
+        f.register(kind, implementation)
+    vars(f).update(more)
 
 
 _CACHING = type(lru_cache(len))

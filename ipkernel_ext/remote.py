@@ -13,19 +13,24 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from ipkernel_ext import imports, payload, sequences, targets
+import msgspec
+
+from ipkernel_ext import imports, outcomes, payload, sequences, targets, versions
+from ipkernel_ext.advice import advise
 from ipkernel_ext.asynchronous import Connecting
 from ipkernel_ext.chunks import Columns, Pace, Rows
-from ipkernel_ext.conditions import Conditions, MapOptions, conditions, natural
+from ipkernel_ext.conditions import Conditions, MapOptions, conditions, natural, task_id
+from ipkernel_ext.config import memory
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.client import Submission
-from ipkernel_ext.core.messages import EngineRecord
+from ipkernel_ext.core.messages import EngineRecord, TaskId
 from ipkernel_ext.core.wire import Frame
-from ipkernel_ext.errors import NoEngines, NotConnected
+from ipkernel_ext.errors import NoEngines, NotConnected, ResultExpired
 from ipkernel_ext.executor import EngineExecutor, PickledCall
 from ipkernel_ext.history import Call, History
 from ipkernel_ext.interruption import guarded
@@ -34,6 +39,7 @@ from ipkernel_ext.net.client_channel import Channel, ClientChannel, Receiver, Ro
 from ipkernel_ext.results import (
     AsyncResult,
     ExecuteResult,
+    FetchedResult,
     JoinedResult,
     LateOutput,
     ListResult,
@@ -44,6 +50,7 @@ from ipkernel_ext.results import (
     decoded,
 )
 from ipkernel_ext.targets import Spec
+from ipkernel_ext.versions import Versions
 
 if TYPE_CHECKING:
     from ipkernel_ext.config.connection import Address
@@ -53,6 +60,11 @@ After = AsyncResult | str | Iterable[AsyncResult | str] | None
 """What a call is to come after: results, and ids of tasks."""
 
 NO_CONDITIONS = Conditions()
+
+R = TypeVar("R", bound=AsyncResult)
+
+PATIENCE = 3.0
+"""Seconds that engines have to say what they run and use."""
 
 PACES = 256  # functions of which it is remembered how long their items take
 
@@ -86,7 +98,19 @@ class Engines:
 
     @property
     def engines(self) -> list[EngineRecord]:
-        """What is known of these engines, in order."""
+        """What is known of these engines, in order; they are asked what they run and use at this moment.
+
+        ``cpu`` is percent of one core since somebody asked last, ``rss`` bytes, ``task``, ``running`` and
+        ``seconds`` say what it runs. Whoever has not answered after 3 s is ``unresponsive``: its process is
+        stopped, or C code keeps Python's lock; from then on it is not waited for, and its ``cpu`` is None.
+        """
+        body = self._link.ask(lambda request: m.Ask(request, "engines", PATIENCE), PATIENCE)
+        measured = {engine.boot: engine for engine in msgspec.convert(body["engines"], list[EngineRecord])}
+        return [measured.get(engine.boot, engine) for engine in self.known]
+
+    @property
+    def known(self) -> list[EngineRecord]:
+        """What was last heard of these engines, in order, without asking anybody."""
         known = self._link.roster().engines
         return [known[id] for id in self.ids if id in known]
 
@@ -198,8 +222,9 @@ class Engines:
         frames = self._kept(payload.dumps_call(args, kwargs), block)
 
         def send() -> AsyncResult:
-            result = self._link.send(kind, chosen, m.Apply(digest), frames, function, subject)
-            self._link.history.add("apply", _name_of(f), result)
+            work = m.Apply(digest, name=payload.name_of(f))
+            result = self._link.send(kind, chosen, work, frames, function, subject)
+            self._link.history.add("apply", payload.name_of(f), result)
             return result
 
         return self._give(send, block)
@@ -342,7 +367,7 @@ class Engines:
         subject = conditions(retries, after)
         digest, function = payload.dumps_function(f)
         frames = payload.own(payload.dumps_call(args, kwargs))
-        work = m.Apply(digest, self._link.next_seed())
+        work = m.Apply(digest, self._link.next_seed(), payload.name_of(f))
         return self._give(lambda: self._link.balance(SingleResult, work, frames, among, function, subject), block)
 
     def map(
@@ -355,7 +380,7 @@ class Engines:
         retries: int = 0,
         timeout: float | None = None,  # seconds
         return_exceptions: bool = False,
-        progress: bool = False,
+        progress: Any = False,
         seed: int | None = None,
         targets: Spec | None = None,
         block: bool | None = None,
@@ -375,10 +400,12 @@ class Engines:
         timeout : float
             Seconds that each item has, from its start on an engine. Then it is interrupted, and fails
             with ``TaskTimeout``. If it does not obey within 5 s it fails all the same, while the engine,
-            which cannot do anything else, shows the state ``overrun`` until it ends or is killed.
+            which cannot do anything else, shows the state ``overrun`` until it ends or is killed. Where
+            the engine does not answer at all (its process is stopped, or C code keeps Python's lock), what
+            it has of the map fails up to 9 s after an item's time.
         return_exceptions : bool
             Failed items give their exception instead of raising it.
-        progress : bool
+        progress : bool or bar of tqdm
             Show a bar while the call waits.
         seed : int
             Each item finds ``random`` and ``numpy.random`` seeded with a stream of its own, which
@@ -400,7 +427,7 @@ class Engines:
 
         def make() -> MapResult:
             result = link.map(options, len(columns), ordered)
-            link.history.add("map", _name_of(f), result)
+            link.history.add("map", payload.name_of(f), result)
             return result
 
         def send() -> MapResult:
@@ -420,11 +447,7 @@ class Engines:
 
         if not self._blocks(block):
             return guarded(send, _itself)
-        if not progress:
-            return guarded(make, fed)
-        from tqdm.auto import tqdm
-
-        with tqdm(total=len(columns)) as bar:
+        with _bar(progress, len(columns)) as bar:
             return guarded(make, lambda result: fed(result, bar))
 
     def imap(
@@ -437,7 +460,7 @@ class Engines:
         retries: int = 0,
         timeout: float | None = None,  # seconds
         return_exceptions: bool = False,
-        progress: bool = False,
+        progress: Any = False,
         seed: int | None = None,
         targets: Spec | None = None,
     ) -> Generator[Any, None, None]:
@@ -455,28 +478,20 @@ class Engines:
         return self._stream(options, among, Rows(iterables), ordered, progress)
 
     def _stream(
-        self, options: MapOptions, among: list[int] | None, rows: Rows, ordered: bool, progress: bool
+        self, options: MapOptions, among: list[int] | None, rows: Rows, ordered: bool, progress: Any
     ) -> Generator[Any, None, None]:
         link = self._link
         pace = link.pace(options.digest)
         flight = Flight(link.channel, link.channel.roster.hosts, ordered, pace)
-        bar: Any = None
-        if progress:
-            from tqdm.auto import tqdm
-
-            bar = tqdm()
-
-        def show(done: int) -> None:
-            if bar is not None:
-                bar.update(done - bar.n)
-
         send = link.sender(options, among)
         wanted = options.return_exceptions
-        try:
+        with _bar(progress) as bar:
+
+            def show(done: int) -> None:
+                if bar is not None:
+                    bar.update(done - bar.n)
+
             yield from stream(flight, rows, options.size, lambda: link.workers(among), send, wanted, pace, show)
-        finally:
-            if bar is not None:
-                bar.close()
 
     def executor(self, max_workers: int | None = None, targets: Spec | None = None) -> EngineExecutor:
         """These engines as a ``concurrent.futures.Executor``.
@@ -498,7 +513,7 @@ class Engines:
         if max_workers is not None and max_workers < workers:
             among = (self.ids if among is None else among)[:max_workers]
             workers = max_workers
-        return EngineExecutor(functools.partial(self._link.call, among), workers)
+        return EngineExecutor(self._link.channel, functools.partial(self._link.call, among), workers)
 
     def parallelize(self, f: Callable[..., Any]) -> Callable[..., Any]:
         """A function of sequences: ``parallelize(f)(seq)`` gives ``[f(x) for x in seq]``, balanced."""
@@ -607,6 +622,85 @@ class Engines:
         status["unassigned"] = body["unassigned"]
         return status
 
+    def why(self, x: int | str | AsyncResult | None = None) -> str:
+        """Why an engine or a task is not running, not here or not answering: one sentence.
+
+        Parameters
+        ----------
+        x : int, str or AsyncResult, optional
+            An engine's id, a task's id, or a result; of a result's tasks the one with the worst news. By
+            default all that this client waits for.
+
+        Raises
+        ------
+        NoSuchEngine
+            There is no such engine, there was none, and none is expected.
+        LookupError
+            Nothing is known of such a task.
+        """
+        if x is None:
+            return self._reason() or "nothing waits"
+        if isinstance(x, AsyncResult):
+            open = [id for id, result in x.tasks() if result is None]
+            ended = [(id, result) for id, result in x.tasks() if result is not None]
+            if open:
+                return self._reason(tasks=open) or f"{x} is on its way to the controller"
+            return outcomes.told(ended)
+        if isinstance(x, str):
+            return self._why_task(task_id(x))
+        if isinstance(x, bool) or not hasattr(x, "__index__"):
+            raise TypeError(f"why takes an engine's id, a task's id or a result, not {x!r}")
+        x = x.__index__()
+        if self._along() or x < 0:
+            x = targets.choose(x, self.ids, {}, along=self._along()).ids[0]
+        reason = self._reason(engine=x)
+        if not reason:
+            targets.choose(x, self._link.roster().ids, {})
+        return reason
+
+    def _why_task(self, id: TaskId) -> str:
+        try:
+            ended = dict(self._link.history.get(str(id)).tasks())[id]
+        except (LookupError, ResultExpired):
+            ended = None
+        if ended is not None:
+            return outcomes.told([(id, ended)])
+        reason = self._reason(tasks=[id])
+        if not reason:
+            raise LookupError(f"nothing is known of task {id}: its client has its result, or it never was")
+        return reason
+
+    def _reason(self, engine: int | None = None, tasks: list[TaskId] | None = None) -> str:
+        text: str = self._link.ask(lambda request: m.Why(request, engine, tasks), PATIENCE)["text"]
+        return text
+
+    # ------------------------------------------------------------ the magics
+
+    def activate(self) -> None:
+        """Have the magics of the running IPython use this client, and address what its own calls do.
+
+        The client stays yours to close; then the magics go back to what they used before.
+
+        Raises
+        ------
+        RuntimeError
+            This is no IPython session.
+        """
+        ipython = sys.modules.get("IPython")
+        shell = None if ipython is None else ipython.get_ipython()
+        if shell is None:
+            raise RuntimeError(
+                "activate() is for the magics of IPython and Jupyter, and this is no such session; "
+                "the calls of RemoteController do the same without it"
+            )
+        shell.extension_manager.load_extension(__name__.partition(".")[0])
+        magics = shell.magics_manager.registry["ParallelMagics"]
+        magics.use(self._link.client, targets.as_text(self._activated()), self.block)
+
+    def _activated(self) -> Spec:
+        """Whom the magics are to address."""
+        return self.targets
+
     # ------------------------------------------------------------ what was called
 
     @property
@@ -615,21 +709,40 @@ class Engines:
         return self._link.history.calls
 
     def get_result(self, which: int | str | None = None) -> AsyncResult:
-        """The result of a call of this client.
+        """The result of a call of this client, or of any client's task.
 
         Parameters
         ----------
         which : int or str, optional
-            Its number in ``history`` (negative ones count from the end), or a task's id; the last by default.
+            Its number in ``history`` (negative ones count from the end), or a task's id (``AsyncResult.task_ids``);
+            the last by default. The task may be another client's that is under way, or whose client has left or
+            died: its results are kept for ``ParallelController.result_ttl``. What its client has collected is gone.
 
         Raises
         ------
         LookupError
-            There is no such call.
+            There is no such call of this client.
         ResultExpired
-            It was collected, and is not among the latest.
+            It was collected, and is not among the latest. Of another client's task, ``get`` raises it.
         """
+        if isinstance(which, str):
+            task = task_id(which)
+            if task.client != self._link.channel.client:
+                return self._fetch_result(task)
         return self._link.history.get(which)
+
+    def _fetch_result(self, task: m.TaskId) -> AsyncResult:
+        link = self._link
+        hosts = link.roster().hosts
+        numbers = link.channel.next_numbers(1)
+
+        def decode(piece: Piece) -> Any:
+            of_code = piece.result is not None and piece.result.execution is not None
+            return ExecuteResult(piece, self._fetch) if of_code else decoded(piece)
+
+        result = FetchedResult(link.channel, numbers, hosts, task, decode)
+        link.channel.submit(Submission(numbers, m.Fetch(task), ()), result)
+        return result
 
     # ------------------------------------------------------------ sending
 
@@ -686,6 +799,9 @@ class View(Engines):
     def _fixed(self) -> list[int] | None:
         return self.ids
 
+    def _activated(self) -> Spec:
+        return self.targets if self._within is None else self.ids
+
     def shutdown(self) -> None:
         """End these engines' processes."""
         self._end(self.ids, restart=False)
@@ -703,7 +819,11 @@ class SyncImports:
         self._recorder: imports.Recorder | None = None
 
     def __enter__(self) -> None:
-        self._recorder = imports.Recorder(sys._getframe(1))
+        self.begin(sys._getframe(1))
+
+    def begin(self, frame: FrameType) -> None:
+        """The block of this frame begins."""
+        self._recorder = imports.Recorder(frame)
         self._recorder.start()
 
     def __exit__(
@@ -755,6 +875,7 @@ class RemoteController(Engines):
             locate()
             channel = ClientChannel(locate)
         super().__init__(_Link(channel, timeout), "all", True)
+        self._link.client = self
         self.cluster = RunningCluster(self)
         self._late = LateOutput()
         channel.on_stray = self._late.add
@@ -783,6 +904,19 @@ class RemoteController(Engines):
     @timeout.setter
     def timeout(self, seconds: float) -> None:
         self._link.timeout = seconds
+
+    @property
+    def max_result(self) -> int:
+        """Bytes that a call's value may have; 0: any number. By default half of what was available at the beginning.
+
+        An engine does not send a larger one, and the call raises ``ResultTooLarge``. The value stays on the
+        engine: under its own name if it has one, else as ``_refused``.
+        """
+        return self._link.max_result
+
+    @max_result.setter
+    def max_result(self, count: int) -> None:
+        self._link.max_result = natural("max_result", count)
 
     @property
     def ended(self) -> str | None:
@@ -825,16 +959,35 @@ class RemoteController(Engines):
             waited = "" if timeout is None or given_up else f" after {timeout:g} s"
             raise TimeoutError(f"{there} of {n} engines are there{waited}: {_trouble(self._link)}")
 
+    @property
+    def clients(self) -> list[dict[str, Any]]:
+        """Who is connected.
+
+        Each a dict: ``id``, ``host``, ``pid``, ``since`` (as ``time.time()``), ``me``, ``connected``, and how many of
+        its tasks are ``queued`` and ``running``; ``tasks`` counts also those whose result it has not confirmed.
+        """
+        return [client for client in self._clients(self._status()) if client["connected"]]
+
+    def _status(self) -> dict[str, Any]:
+        return self._link.ask(lambda request: m.Ask(request, "status"))
+
+    def _clients(self, body: dict[str, Any]) -> list[dict[str, Any]]:
+        me, now = self._link.channel.client, time.time()
+        for client in body["clients"]:
+            client.update(since=now - client.pop("seconds"), me=client["id"] == me)
+        clients: list[dict[str, Any]] = body["clients"]
+        return clients
+
     def status(self) -> dict[str, Any]:
         """What the controller says of itself, the engines, the clients and the queue, at this moment."""
-        body = self._link.ask(lambda request: m.Ask(request, "status"))
+        body = self._status()
         controller = dict(body["controller"])
         controller["started"] = time.time() - controller.pop("uptime")
         controller["address"] = self._link.channel.roster.address
         return {
             "controller": controller,
             "engines": self.engines,
-            "clients": body["clients"],
+            "clients": self._clients(body),
             "queue": {
                 **{id: {"queued": q, "running": r, "done": d} for id, q, r, d in body["queue"]},
                 "unassigned": body["unassigned"],
@@ -861,24 +1014,6 @@ class RemoteController(Engines):
         The latest million characters are kept.
         """
         return self._late.take()
-
-    def activate(self) -> None:
-        """Have the magics of the running IPython use this client; it stays yours to close.
-
-        Raises
-        ------
-        RuntimeError
-            This is no IPython session.
-        """
-        ipython = sys.modules.get("IPython")
-        shell = None if ipython is None else ipython.get_ipython()
-        if shell is None:
-            raise RuntimeError(
-                "activate() is for the magics of IPython and Jupyter, and this is no such session; "
-                "the calls of RemoteController do the same without it"
-            )
-        shell.extension_manager.load_extension(__name__.partition(".")[0])
-        shell.magics_manager.registry["ParallelMagics"].use(self)
 
     def shutdown(self) -> None:
         """End the whole cluster."""
@@ -965,7 +1100,7 @@ class RunningCluster:
         FileNotFoundError
             The log is on another host, or the engine was started by hand and writes to its terminal.
         """
-        (record,) = self._rc[engine].engines
+        (record,) = self._rc[engine].known
         if not record.log:
             raise FileNotFoundError(f"engine {engine} was started by hand; it writes to its terminal")
         if record.host != socket.gethostname():
@@ -979,12 +1114,18 @@ class RunningCluster:
 class _Link:
     """What a ``RemoteController`` shares with its views: the channel, and which lives of the engines it has used."""
 
+    client: RemoteController
+
     def __init__(self, channel: Channel, timeout: float) -> None:
         self.channel = channel
         self.timeout = timeout
         self.restart_timeout = 30.0  # seconds
+        self.max_result = memory.available() // 2
         self.history = History()
         self._boots: dict[int, str] = {}
+        self._compared: Roster | None = None  # the latest whose engines' versions were looked at
+        self._alike: set[tuple[str, Versions]] = set()  # by host
+        self._different: set[str] = set()  # hosts that the user knows of
         self._paces: dict[str, Pace] = {}
         self._seed: int | None = None
         self._seeded = 0  # balanced calls since then
@@ -994,6 +1135,7 @@ class _Link:
         """Who is there. Waits for a controller that is away."""
         roster = self.channel.roster
         if roster.connected:
+            self._compare(roster)
             return roster
         self.channel.wait_roster(lambda r: r.connected or r.ended is not None or r.hopeless, self.timeout)
         roster = self.channel.roster
@@ -1005,7 +1147,25 @@ class _Link:
             why = roster.why or f"{roster.address} does not answer; `ipcluster list` shows what runs"
             kind = type(roster.why) if isinstance(roster.why, NotConnected) else NotConnected
             raise kind(f"no controller after {self.timeout:g} s: {why}")
+        self._compare(roster)
         return roster
+
+    def _compare(self, roster: Roster) -> None:
+        """Warn, once for each host, of engines whose versions are too different from this client's."""
+        if roster is self._compared:
+            return
+        self._compared = roster
+        for engine in roster.engines.values():
+            theirs = Versions(engine.python, engine.cloudpickle, engine.numpy)
+            if engine.host in self._different or (engine.host, theirs) in self._alike:
+                continue
+            mine = versions.here(search=engine.host != socket.gethostname())
+            found = list(versions.differences(mine, theirs))
+            if found:
+                self._different.add(engine.host)
+                advise("\n".join([f"engine {engine.id} of host {engine.host} is not like this client:", *found]))
+            else:
+                self._alike.add((engine.host, theirs))
 
     def need(self, ids: Sequence[int]) -> None:
         """Raise NoEngines where there are none to address."""
@@ -1046,13 +1206,13 @@ class _Link:
         """Send the same work to each of the engines."""
         self.need(chosen.ids)
         numbers = self.channel.next_numbers(len(chosen.ids))
-        result = make(self.channel, numbers, chosen.ids, self._hosts(), **options)
+        result = self._limited(make(self.channel, numbers, chosen.ids, self._hosts(), **options))
         boots = self._lives(chosen.ids)
         retries, after, unmet, timeout = subject
         submission = Submission(
             numbers, work, frames, chosen.ids, boots, retries, function, None, after, unmet, timeout
         )
-        self.channel.submit(submission, result)
+        self._submit(submission, result)
         return result
 
     def send_each(
@@ -1060,10 +1220,10 @@ class _Link:
     ) -> AsyncResult:
         """Send each engine work with frames of its own."""
         numbers = self.channel.next_numbers(len(chosen.ids))
-        result = make(self.channel, numbers, chosen.ids, self._hosts())
+        result = self._limited(make(self.channel, numbers, chosen.ids, self._hosts()))
         boots = self._lives(chosen.ids)
         for number, engine, boot, frames in zip(numbers, chosen.ids, boots, each, strict=True):
-            self.channel.submit(Submission([number], work, frames, [engine], [boot]), result)
+            self._submit(Submission([number], work, frames, [engine], [boot]), result)
         return result
 
     def balance(
@@ -1079,16 +1239,18 @@ class _Link:
         retries, after, unmet, timeout = subject
         self.workers(among)
         numbers = self.channel.next_numbers(1)
-        result = make(self.channel, numbers, None, self._hosts())
+        result = self._limited(make(self.channel, numbers, None, self._hosts()))
         submission = Submission(numbers, work, frames, None, None, retries, function, among, after, unmet, timeout)
-        self.channel.submit(submission, result)
+        self._submit(submission, result)
         return result
 
     def map(self, options: MapOptions, items: int, ordered: bool) -> MapResult:
         """The result of a map, of which nothing has been sent yet."""
         first = self.channel.next_numbers(max(1, items))[0]
         pace = self.pace(options.digest)
-        return MapResult(self.channel, self._hosts(), items, first, ordered, options.return_exceptions, pace)
+        return self._limited(
+            MapResult(self.channel, self._hosts(), items, first, ordered, options.return_exceptions, pace)
+        )
 
     def sender(self, options: MapOptions, among: Sequence[int] | None) -> SendChunk:
         """What sends the chunks of a map."""
@@ -1096,20 +1258,28 @@ class _Link:
         seed = self.next_seed() if options.seed is None else f"{options.seed}/0"
 
         def send(receiver: Receiver, number: int, start: int, frames: Sequence[Frame]) -> None:
-            work = m.Map(options.digest, start, options.return_exceptions, seed)
+            work = m.Map(options.digest, start, options.return_exceptions, seed, options.name)
             function = options.function
             submission = Submission(
                 (number,), work, frames, None, None, retries, function, among, after, unmet, timeout
             )
-            self.channel.submit(submission, receiver)
+            self._submit(submission, receiver)
 
         return send
 
     def call(self, among: Sequence[int] | None, receiver: Receiver, call: PickledCall) -> None:
         """Send a call to whichever engine is free."""
         numbers = self.channel.next_numbers(1)
-        work = m.Apply(call.digest, self.next_seed())
-        self.channel.submit(Submission(numbers, work, call.frames, function=call.function, among=among), receiver)
+        work = m.Apply(call.digest, self.next_seed(), call.name)
+        self._submit(Submission(numbers, work, call.frames, function=call.function, among=among), receiver)
+
+    def _submit(self, submission: Submission, receiver: Receiver) -> None:
+        submission.max_result = self.max_result
+        self.channel.submit(submission, receiver)
+
+    def _limited(self, result: R) -> R:
+        result.max_result = self.max_result
+        return result
 
     def workers(self, among: Sequence[int] | None) -> int:
         """How many engines there are for balanced work. NoEngines where it is kept to none."""
@@ -1140,13 +1310,20 @@ class _Link:
         with self._lock:
             self._seed, self._seeded = n, 0
 
-    def ask(self, make: Callable[[int], m.Ask | m.ClearQueue | m.EndEngines | m.Scale]) -> dict[str, Any]:
-        """The controller's answer to a question."""
+    def ask(self, make: Callable[[int], m.Question], patience: float = 0.0) -> dict[str, Any]:
+        """The controller's answer to a question.
+
+        Parameters
+        ----------
+        patience : float
+            Seconds that the controller waits for engines before it answers.
+        """
         self.roster()
+        limit = self.timeout + patience
         try:
-            return self.channel.ask(make).result(self.timeout)
+            return self.channel.ask(make).result(limit)
         except TimeoutError:
-            raise NotConnected(f"the controller does not answer; waited {self.timeout:g} s") from None
+            raise NotConnected(f"the controller does not answer; waited {limit:g} s") from None
 
     def _hosts(self) -> dict[int, str]:
         return self.channel.roster.hosts
@@ -1159,12 +1336,20 @@ class CodeResults(ListResult):
         return ResultList(values)
 
 
+@contextmanager
+def _bar(progress: Any, total: int | None = None) -> Iterator[Any]:
+    """The bar that is asked for: a new one, the caller's own, or None."""
+    if progress is not True:
+        yield None if progress is False else progress
+        return
+    from tqdm.auto import tqdm
+
+    with tqdm(total=total) as bar:
+        yield bar
+
+
 def _itself(result: AsyncResult) -> AsyncResult:
     return result
-
-
-def _name_of(f: Callable[..., Any]) -> str:
-    return getattr(f, "__qualname__", type(f).__name__)
 
 
 def _check_name(name: Any) -> None:

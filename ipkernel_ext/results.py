@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import re
 import threading
 import time
@@ -19,11 +20,13 @@ from typing import Any
 import msgspec
 
 from ipkernel_ext import errors, interruption, payload, targets, tracebacks
+from ipkernel_ext.advice import advise
 from ipkernel_ext.chunks import Pace
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.messages import TaskId
 from ipkernel_ext.core.wire import Frame
 from ipkernel_ext.net.client_channel import Channel
+from ipkernel_ext.units import bytes_text
 
 Output = m.Stream | m.Display
 KINDS = 8  # distinct errors that the message of a CompositeError tells
@@ -38,7 +41,7 @@ class RemoteTraceback(Exception):
     """Carries an engine's traceback as text, as the cause of the exception it belongs to."""
 
     def __str__(self) -> str:
-        return f"\n{self.args[0]}"
+        return f"\n{self.args[0]}".rstrip()
 
 
 class NotOpened(Exception):
@@ -171,16 +174,41 @@ def _rebuild(failure: m.Failure, frames: Sequence[Frame], engine: int) -> Except
     return rebuilt
 
 
-def refuse_to_wait(channel: Channel) -> None:
-    """Raise where waiting for a result would be waiting for oneself."""
-    if channel.receiving():
-        raise RuntimeError(
-            "a callback of a result must not wait for another one: it runs where results arrive; "
-            "use block=False and a callback of that result"
-        )
+def advise_to_seed(channel: Channel, result: m.Result) -> None:
+    """Warn, once, that the value of a balanced task would be another one the next time."""
+    if result.unseeded and UNSEEDED not in channel.advised:
+        channel.advised.add(UNSEEDED)
+        advise(UNSEEDED)
 
 
-class AsyncResult(Future):  # type: ignore[type-arg]
+UNSEEDED = (
+    "this uses random numbers of random or numpy.random, which nobody has seeded: "
+    "the next run gives other results. map(…, seed=n), or rc.seed(n) or %pxseed n before, makes them the same again"
+)
+
+
+class ClientFuture(Future):  # type: ignore[type-arg]
+    """A future whose callbacks may make calls of its client and wait for them; they run one after the other.
+
+    Parameters
+    ----------
+    channel
+        The client's.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        super().__init__()
+        self._channel = channel
+
+    def add_done_callback(self, fn: Callable[[Any], object]) -> None:
+        """Call ``fn`` with this future when it is done; at once, and here, if it is."""
+        if getattr(fn, "__module__", "") == "asyncio.futures":  # wakes a loop, and is to wait for nobody
+            super().add_done_callback(fn)
+        else:
+            super().add_done_callback(functools.partial(self._channel.call_back, fn))
+
+
+class AsyncResult(ClientFuture):
     """The result of a call that may still run. It is a ``concurrent.futures.Future``.
 
     ``get()`` gives what the blocking call gives. Over several engines, or a map, it can be
@@ -201,6 +229,8 @@ class AsyncResult(Future):  # type: ignore[type-arg]
     ----------
     when_collected
         Called, once, when somebody has asked for the value and it is there.
+    max_result : int
+        Bytes that all its tasks' values may have together; 0: any number. What comes beyond them is dropped.
     """
 
     _more = 0  # 1: tasks may be added
@@ -213,9 +243,8 @@ class AsyncResult(Future):  # type: ignore[type-arg]
         hosts: dict[int, str] | None = None,
         decode: Decode = decoded,
     ) -> None:
-        super().__init__()
+        super().__init__(channel)
         self.set_running_or_notify_cancel()
-        self._channel = channel
         self._numbers = numbers
         self._engine_ids = None if engine_ids is None else list(engine_ids)
         self._hosts = hosts or {}
@@ -230,6 +259,8 @@ class AsyncResult(Future):  # type: ignore[type-arg]
         self._news = self._condition  # of Future: one condition fewer for each of many small tasks
         self._answer: tuple[bool, Any] | None = None
         self.when_collected: Callable[[], Any] = lambda: None
+        self.max_result = 0
+        self._size = 0  # bytes
         interruption.note(self)
         if not self._open:
             self._finish()
@@ -240,6 +271,10 @@ class AsyncResult(Future):  # type: ignore[type-arg]
         """One of the tasks ended."""
         index = result.task.number - self._first
         piece = self._pieces[index]
+        if self.max_result:
+            self._size += sum(map(len, frames))
+            if self._size > self.max_result:
+                result, frames = _dropped(result, self.max_result), ()
         piece.frames = frames
         with self._news:
             piece.result = result
@@ -277,8 +312,6 @@ class AsyncResult(Future):  # type: ignore[type-arg]
 
     def wait(self, timeout: float | None = None) -> bool:  # seconds
         """Wait until all is done. False when the time ran out."""
-        if not self.done():
-            refuse_to_wait(self._channel)
         with self._news:
             return self._news.wait_for(super().done, timeout)
 
@@ -306,7 +339,7 @@ class AsyncResult(Future):  # type: ignore[type-arg]
         if good:
             return answer
         try:
-            raise answer
+            raise answer.with_traceback(None)  # else each time adds to it
         finally:
             del answer
 
@@ -347,6 +380,8 @@ class AsyncResult(Future):  # type: ignore[type-arg]
         error = error_of(piece, self._hosts.get(result.engine, ""))
         if error is not None:
             raise error
+        if self._engine_ids is None:
+            advise_to_seed(self._channel, result)
         return self._decode(piece)
 
     # ------------------------------------------------------------ state
@@ -510,6 +545,17 @@ class AsyncResult(Future):  # type: ignore[type-arg]
                 self._news.wait_for(lambda: self._pieces[index].result is not None)  # noqa: B023 - called at once
             yield from self._values(index)
 
+    def __getitem__(self, which: int | slice) -> Any:
+        """The value of the n-th engine, or item, once it is there; of a slice a list."""
+        if isinstance(which, slice):
+            return [self[n] for n in range(*which.indices(len(self)))]
+        return self._item(range(len(self))[which])
+
+    def _item(self, position: int) -> Any:
+        with self._news:
+            self._news.wait_for(lambda: self._pieces[position].result is not None)
+        return self._value(position)
+
     def _values(self, index: int) -> Sequence[Any]:
         return [self._value(index)]
 
@@ -518,18 +564,59 @@ class AsyncResult(Future):  # type: ignore[type-arg]
         return f"<{type(self).__name__}: {state}>"
 
 
+def _dropped(result: m.Result, limit: int) -> m.Result:
+    """Of a result, what is left when its value would be too much."""
+    if result.failure is not None:
+        return result
+    text = (
+        f"the results of this call have more than {bytes_text(limit)} together, which is all that this client takes: "
+        f"the one on engine {result.engine} was dropped. Ask fewer engines at a time, take a map's values one by one "
+        "with imap, or set rc.max_result higher"
+    )
+    name = errors.ResultTooLarge.__name__
+    return msgspec.structs.replace(result, failure=m.Failure(name, name, text))
+
+
 class SingleResult(AsyncResult):
     """Of a call on one engine, or of one balanced task: its value."""
 
     def _assemble(self) -> Any:
         return self._value(0)
 
+    def _item(self, position: int) -> Any:
+        return self.get()
+
     def _per_piece(self, read: Callable[[Piece], str]) -> Any:
         return read(self._pieces[0])
 
 
+class FetchedResult(SingleResult):
+    """Of a task by its id: another client's, or one whose client has left.
+
+    ``cancel`` ends the waiting; the task is its own client's to cancel.
+    """
+
+    def __init__(self, channel: Channel, numbers: Sequence[int], hosts: dict[int, str], task: TaskId, decode: Decode):
+        self._task = task
+        super().__init__(channel, numbers, None, hosts, decode)
+
+    @property
+    def task_ids(self) -> list[str]:
+        """Of the task, as its client has it."""
+        return [str(self._task)]
+
+    def tasks(self) -> list[tuple[TaskId, m.Result | None]]:
+        """That task."""
+        return [(self._task, self._pieces[0].result)]
+
+
 class ListResult(AsyncResult):
     """Of a call on several engines: a list in engine order, or a ``CompositeError``."""
+
+    def _item(self, position: int) -> Any:
+        if self._answer is not None and self._answer[0]:
+            return self._answer[1][position]
+        return super()._item(position)
 
     def _assemble(self) -> Any:
         values, failed = [], []
@@ -537,7 +624,7 @@ class ListResult(AsyncResult):
             try:
                 values.append(self._value(index))
             except Exception as error:
-                failed.append(error)
+                failed.append(error.with_traceback(None))
         if failed:
             raise composite(failed, len(self._pieces))
         return self._join(values)
@@ -552,6 +639,9 @@ class JoinedResult(ListResult):
     def __init__(self, join: Callable[[list[Any]], Any], *args: Any, **kwargs: Any) -> None:
         self._joiner = join
         super().__init__(*args, **kwargs)
+
+    def _item(self, position: int) -> Any:
+        return self.get()[position]
 
     def _join(self, values: list[Any]) -> Any:
         return self._joiner(values)
@@ -625,7 +715,6 @@ class MapResult(AsyncResult):
 
     def wait_for_room(self, chunks: int) -> None:
         """Wait until fewer chunks than these are under way, or an item has failed."""
-        refuse_to_wait(self._channel)
         with self._news:
             self._news.wait_for(lambda: self.failing or self._open - self._more < chunks)
 
@@ -680,6 +769,9 @@ class MapResult(AsyncResult):
     def __len__(self) -> int:
         return self._items
 
+    def _item(self, position: int) -> Any:
+        return self.get()[position]
+
     def __iter__(self) -> Iterator[Any]:
         if self._ordered:
             yield from super().__iter__()
@@ -691,6 +783,8 @@ class MapResult(AsyncResult):
 def composite(failed: Sequence[Exception], engines: int) -> errors.CompositeError:
     """The error of a call on several engines. Its message counts the distinct errors, and names their engines."""
     groups = alike(failed)
+    for same in groups.values():
+        _share_tracebacks(same)
     kinds = [
         f"{len(same)} × {text}" + (f" on {targets.label(ids)}" if (ids := engines_of(same)) else "")
         for text, same in list(groups.items())[:KINDS]
@@ -698,6 +792,15 @@ def composite(failed: Sequence[Exception], engines: int) -> errors.CompositeErro
     if len(groups) > KINDS:
         kinds.append(f"and {len(groups) - KINDS} errors more")
     return errors.CompositeError(f"{len(failed)} of {engines} engines failed: {'; '.join(kinds)}", list(failed))
+
+
+def _share_tracebacks(failed: Sequence[Exception]) -> None:
+    """Let errors whose tracebacks say the same have one and the same: Python shows a cause once, whoever has it."""
+    known: dict[str, BaseException] = {}
+    for error in failed:
+        story = error.__cause__
+        if isinstance(story, RemoteTraceback):
+            error.__cause__ = known.setdefault(_anywhere(str(story.args[0]), error), story)
 
 
 def engines_of(failed: Sequence[Exception]) -> list[int]:
@@ -709,10 +812,19 @@ def alike(failed: Sequence[Exception]) -> dict[str, list[Exception]]:
     """Errors by what they say, where they differ only in the engine and the number of its cell."""
     groups: dict[str, list[Exception]] = {}
     for error in failed:
-        text = said(error)
-        text = re.sub(r" on engine \d+", "", re.sub(r"<ipython-input-\d+-\w+>", "<cell>", text))
-        groups.setdefault(text, []).append(error)
+        groups.setdefault(_anywhere(said(error), error), []).append(error)
     return groups
+
+
+def impersonal(text: str, error: Exception) -> str:
+    """What is said of an error, without the number of its engine."""
+    engine = rf"engine {getattr(error, 'engine_id', None)}\b"
+    return re.sub(rf"\b{engine}", "the engine", re.sub(f" on {engine}", "", text))
+
+
+def _anywhere(text: str, error: Exception) -> str:
+    """The same on all engines on which the same went wrong."""
+    return re.sub(r"<ipython-input-\d+-\w+>", "<cell>", impersonal(text, error))
 
 
 def said(error: BaseException, *, short: bool = True) -> str:

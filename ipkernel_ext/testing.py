@@ -18,14 +18,28 @@ from ipkernel_ext.core import messages as m
 from ipkernel_ext.core import wire
 from ipkernel_ext.core.client import ClientCore, Submission
 from ipkernel_ext.core.controller import ControllerCore
-from ipkernel_ext.core.effects import Answered, Begin, Effect, RaiseInterrupt, Resolve, Send, Show
+from ipkernel_ext.core.effects import (
+    Answered,
+    Begin,
+    Deliver,
+    Discard,
+    Effect,
+    Mailbox,
+    RaiseInterrupt,
+    Resolve,
+    Send,
+    Show,
+    TellUsage,
+)
 from ipkernel_ext.core.engine import Channel, EngineCore
 from ipkernel_ext.errors import NotConnected
 from ipkernel_ext.execution.interrupt import Interrupter
 from ipkernel_ext.execution.output import OutputBuffer
 from ipkernel_ext.execution.runner import Runner
 from ipkernel_ext.execution.shell import EngineShell
+from ipkernel_ext.execution.usage import Usage
 from ipkernel_ext.net.client_channel import Receiver, Roster
+from ipkernel_ext.net.store import ResultStore
 from ipkernel_ext.remote import RemoteController
 
 _HOST = "memory"
@@ -44,6 +58,7 @@ class InProcessCluster:
         self.now = 0.0
         self._begun: dict[str, set[tuple[m.TaskId, int]]] = {}
         self.controller = ControllerCore(1, pid=os.getpid(), host=_HOST, now=self.now, begun=self._begun.get)
+        self._store = ResultStore(None, 2**30, 86400.0)
         self._decode = wire.Decoder(m.FromPeer).decode
         self._wires: deque[tuple[Any, list[wire.Frame]]] = deque()  # what is under way to the controller
         self._engines: dict[str, _Engine] = {}
@@ -99,14 +114,27 @@ class InProcessCluster:
 
     def _do(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
-            if isinstance(effect, Send):
-                peer: Any = effect.peer
-                kind, name, *channel = peer
-                parts = [bytes(part) for part in wire.encode(self.controller.epoch, [(effect.message, effect.frames)])]
-                if kind == "client" and name in self._clients:
-                    self._clients[name].take(parts)
-                elif kind == "engine" and name in self._engines:
-                    self._engines[name].take(channel[0], parts)
+            match effect:
+                case Send(Mailbox(), message, frames):
+                    self._store.take(message, frames)
+                case Send(peer, message, frames):
+                    self._deliver(peer, message, frames)
+                case Deliver(peer, task, alias):
+                    for message, frames in self._store.get(task, alias):
+                        self._deliver(peer, message, frames)
+                case Discard(client, number):
+                    self._store.discard(client, number)
+        settled, _ = self._store.settle()
+        for task, error, stored in settled:
+            self._do(self.controller.kept(task, error, stored, self.now))
+
+    def _deliver(self, peer: Any, message: Any, frames: Sequence[wire.Frame]) -> None:
+        kind, name, *channel = peer
+        parts = [bytes(part) for part in wire.encode(self.controller.epoch, [(message, frames)])]
+        if kind == "client" and name in self._clients:
+            self._clients[name].take(parts)
+        elif kind == "engine" and name in self._engines:
+            self._engines[name].take(channel[0], parts)
 
 
 class _Engine:
@@ -121,6 +149,7 @@ class _Engine:
         self.core = EngineCore(record)
         self._output = OutputBuffer()
         self._output.engine_id = lambda: self.core.id
+        self._usage = Usage()
         self._shell = EngineShell(self._output)
         self._runner = Runner(self._shell, self._output, Interrupter())
 
@@ -145,12 +174,20 @@ class _Engine:
         task = claim.task
         self._output.begin(task.id, task.attempt)
         with self._shell.being_global():
-            outcome = self._runner.run(task.work, claim.frames, claim.function, (task.id, task.attempt))
+            name = (task.id, task.attempt)
+            outcome = self._runner.run(task.work, claim.frames, claim.function, name, None, task.max_result)
         pieces, count = self._output.end()
         self._do(self.core.output(self._output.take()))
         self._do(
             self.core.finish(
-                pieces, count, outcome.frames, outcome.failure, outcome.execution, outcome.has_value, outcome.seconds
+                pieces,
+                count,
+                outcome.frames,
+                outcome.failure,
+                outcome.execution,
+                outcome.has_value,
+                outcome.seconds,
+                outcome.unseeded,
             )
         )
         return True
@@ -162,6 +199,9 @@ class _Engine:
                     self._cluster.send(("engine", self.core.record.boot, channel), [(message, frames)])
                 case Begin(task, attempt):
                     self._begun.add((task, attempt))
+                case TellUsage():
+                    measured = self.core.measured(0.0, self._usage.cpu(), self._usage.rss())
+                    self._cluster.send(("engine", self.core.record.boot, Channel.CONTROL), [(measured, ())])
                 case RaiseInterrupt():
                     raise AssertionError("nothing runs between calls")
 
@@ -177,6 +217,7 @@ class MemoryChannel:
         self._cluster = cluster
         self._decode = wire.Decoder(m.ToClient).decode
         self.on_stray: Callable[[m.Stream | m.Display], None] = lambda output: None
+        self.advised: set[str] = set()
         self._numbers = 0
         self._requests = itertools.count(1)
         self._receivers: dict[int, Receiver] = {}
@@ -209,7 +250,7 @@ class MemoryChannel:
         self._check()
         self._perform(self.core.tell(message))
 
-    def ask(self, make: Callable[[int], m.Ask | m.ClearQueue | m.EndEngines | m.Scale]) -> Future[dict[str, Any]]:
+    def ask(self, make: Callable[[int], m.Question]) -> Future[dict[str, Any]]:
         """A question, made from its request number."""
         self._check()
         request = next(self._requests)
@@ -221,9 +262,9 @@ class MemoryChannel:
         """Whether the roster is so; nothing changes by waiting here."""
         return enough(self.roster)
 
-    def receiving(self) -> bool:
-        """Never: results arrive inside the calls."""
-        return False
+    def call_back(self, callback: Callable[[Any], object], future: Any) -> None:
+        """Call a user's callback: results arrive inside the calls, and so do they."""
+        callback(future)
 
     def give_up(self, reason: str) -> None:
         """Nothing more will come."""

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from ipkernel_ext import targets
 from ipkernel_ext.display import columns
 from ipkernel_ext.execution.inventory import Variable
-
-UNITS = ("B", "KB", "MB", "GB", "TB")
+from ipkernel_ext.units import bytes_text
 
 
 def table(engines: Mapping[int, Sequence[Variable]]) -> str:
@@ -33,12 +32,3 @@ def table(engines: Mapping[int, Sequence[Variable]]) -> str:
         size = bytes_text(sizes[0]) if len(sizes) == 1 else f"{bytes_text(sizes[0])} to {bytes_text(sizes[-1])}"
         rows.append(("≠" if differ else "", name, kind, shape, size, targets.summary(there)))
     return columns(rows)
-
-
-def bytes_text(count: float) -> str:
-    """A number of bytes, as people read it: ``8.0 MB``."""
-    unit = 0
-    while count >= 1000 and unit < len(UNITS) - 1:
-        count /= 1000
-        unit += 1
-    return f"{count:.0f} {UNITS[unit]}" if unit == 0 else f"{count:.1f} {UNITS[unit]}"

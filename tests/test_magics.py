@@ -1,5 +1,6 @@
 """The magics, in a real IPython session of its own process."""
 
+import ast
 import contextlib
 import json
 import os
@@ -71,6 +72,23 @@ def test_values_and_output_are_labelled(session):
     assert out == "[1] one\n[1] two\n"
 
 
+def test_values_may_be_assigned_and_are_shown_once_at_the_prompt(session):
+    out = session("w = %px 6 * 7")
+    assert out.count("42") == 3
+    session("w, get_ipython().run_line_magic('px', '-t 1 6 * 7')")
+    assert session.value == "([42, 42, 42], 42)"
+    assert session("%px 6 * 7").count("42") == 3
+    assert session.value == "None"
+    session("w = %px x = 1")
+    session("w")
+    assert session.value == "[None, None, None]"
+    session("%px -o kept 6 * 7")
+    session("kept[2].engine_id, kept[-1].value")
+    assert session.value == "(2, 42)"
+    session("w = %px 1/0")
+    assert session.error == "CompositeError"
+
+
 def test_output_grouped_by_engine(session):
     out = session("%px --group-by engine print(1); print(2)")
     engines = [line.split()[0] for line in out.splitlines() if line.startswith("[")]
@@ -114,6 +132,38 @@ def test_map(session):
     session("%%map -o t range(3)\ndef g(x):\n    return -x")
     session("t")
     assert session.value == "[0, -1, -2]"
+
+
+def test_map_learns_how_large_its_chunks_should_be(session):
+    session("quick = %map (lambda v: v) range(20_000)")
+    session("len(get_ipython().magics_manager.registry['ParallelMagics'].rc.get_result().tasks()), sum(quick)")
+    tasks, total = ast.literal_eval(session.value)
+    assert total == 199990000
+    assert tasks < 3 * 32, "as many as where nothing is learnt"
+    session("def endless():\n    yield from range(3)")
+    session("some = %map abs endless()")
+    session("some")
+    assert session.value == "[0, 1, 2]"
+    session("%map abs 5")
+    assert "not a sequence" in session.err
+
+
+def test_ctrl_c_in_a_map_ends_it_before_the_prompt_is_back(session):
+    session(
+        "import os, signal, threading\n"
+        "def begins(x):\n    open(x, 'w').close()\n    while True: pass\n"
+        "import tempfile, time\nfolder = tempfile.mkdtemp()\n"
+        "paths = [os.path.join(folder, str(n)) for n in range(3)]\n"
+        "def interrupt():\n"
+        "    while not all(map(os.path.exists, paths)): time.sleep(0.01)\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "threading.Thread(target=interrupt).start()\n"
+        "%map begins paths"
+    )
+    assert session.error == "KeyboardInterrupt"
+    session("get_ipython().magics_manager.registry['ParallelMagics'].rc.get_result().done()")
+    assert session.value == "True"
+    assert session("%px 1").count("Out[") == 3
 
 
 def test_a_whole_cell_as_scatter_compute_gather(session):
@@ -213,6 +263,11 @@ def test_errors_have_the_colours_of_the_shell(session):
         ("%map nope [1]", "UsageError", "nope"),
         ("%map abs 5", "UsageError", "not a sequence"),
         ("%px -t x 1", "UsageError", "write all"),
+        ("%engines 3", "UsageError", "it shows all engines"),
+        ("%why 9", "NoSuchEngine", "the engines are 0-2"),
+        ("%why nobody", "UsageError", "no local variable"),
+        ("%why x", "UsageError", "an engine, a task or a result"),
+        ("%why nobody:3", "LookupError", "nothing is known of task nobody:3"),
         ("%scatter x", "TypeError", "cannot scatter"),
     ],
 )
@@ -226,8 +281,25 @@ def test_wrong_input_says_what_is_right(session, cell, error, says):
 def test_engines_and_cluster_status(session):
     for cell in ("%engines", "%cluster status"):
         out = session(cell)
-        assert out.splitlines()[0].split()[:4] == ["id", "host", "pid", "state"]
+        head, *rows = out.splitlines()
+        assert head.split() == ["id", "host", "pid", "state", "running", "queued", "done", "cpu", "memory"]
+        assert [row.split()[3] for row in rows] == ["ready"] * 3
+        assert all(row.endswith("MB") for row in rows)
         assert "remote.py" not in out
+
+
+def test_why_says_why_something_does_not_go_on(session):
+    assert session("%why") == "nothing waits\n"
+    assert session("%why 1") == "engine 1 is ready and has nothing to do\n"
+    session("%px -t 1 -a -o held import time; time.sleep(600)")
+    session("while not get_ipython().magics_manager.registry['ParallelMagics'].rc.engines[1].task: pass")
+    assert "(import time; time.sleep(600)) has been running on engine 1 for" in session("%why")
+    assert "busy" in session("%engines").splitlines()[2]
+    assert session("%why held").startswith("task ")
+    session("held.cancel(); held.wait(20)")
+    assert "was cancelled" in session("%why held")
+    session("print(held.task_ids[0]); get_ipython().run_line_magic('why', held.task_ids[0])")
+    assert "was cancelled" in session.out
 
 
 @pytest.mark.parametrize("magic", ["px", "push", "pull", "map", "scatter", "gather", "engines", "cluster"])
@@ -282,6 +354,31 @@ def test_pxwhos_marks_what_differs(session):
     assert by_name["≠", "text", "dict"][-1] == "0"
     assert by_name["≠", "text", "str"][-1] == "1-2"
     assert "only" in session("%pxwhos -t 0")
+
+
+def test_values_that_are_too_large_are_refused(session):
+    session("%px x = b'x' * 20_000")
+    session("%config ParallelMagics.max_result = 10_000")
+    session("%pull -t 0 x as large")
+    assert session.error == "ResultTooLarge"
+    session("%config ParallelMagics.max_result = 100_000")
+    session("%pull -t 0 x as large")
+    session("len(large)")
+    assert session.value == "20000"
+
+
+def test_pxseed_gives_the_same_numbers_again(session):
+    session("import random")
+    for name in ("first", "again"):
+        session("%pxseed 7")
+        session("%px import random; number = random.random()")
+        session("%pull number")
+        session("items = %map (lambda _: random.random()) range(6)")
+        session(f"{name} = [*number, *items]")
+    session("first == again, len(set(first))")
+    assert session.value == "(True, 9)"
+    session("%pxseed soon")
+    assert "an integer from 0 on" in session.err
 
 
 def test_pxconfig_is_for_all_that_follows(session):
@@ -371,6 +468,31 @@ def test_the_profile_of_a_cluster_is_configured_and_looking_makes_none(ipython_d
         session.close()
 
 
+PROFILE = """
+%load_ext ipkernel_ext
+%cluster start -n 1
+from ipkernel_ext import RemoteController
+from ipkernel_ext.errors import NotConnected
+found = []
+for profile in ("t", None):
+    try:
+        found.append(RemoteController(profile=profile).ids)
+    except NotConnected:
+        found.append(None)
+print(found)
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [(["--profile=t"], "[[0], None]"), ([], "[None, [0]]"), (["--profile-dir=elsewhere"], "[None, [0]]")],
+)
+def test_the_cluster_is_that_of_the_sessions_profile(options, expected, tmp_path):
+    command = [sys.executable, "-m", "IPython", *options, "--no-banner", "--colors=nocolor", "-c", PROFILE]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path, stdin=subprocess.DEVNULL)
+    assert expected in ran.stdout, ran.stdout + ran.stderr
+
+
 def test_activate_has_the_magics_use_a_client():
     with contextlib.closing(Session()) as session:
         session("%cluster start -n 2")
@@ -389,6 +511,29 @@ def test_activate_has_the_magics_use_a_client():
         session("mine = RemoteController(); mine.activate(); mine.close()")
         session("%pull -t 0 mine")
         assert session("print(mine)") == "of the session\n"
+
+
+def test_activate_of_a_view_goes_with_its_engines():
+    with contextlib.closing(Session()) as session:
+        session("%cluster start -n 3")
+        session("%pxconfig -t 0:2")
+        session("from ipkernel_ext import RemoteController; rc = RemoteController()")
+        for view, value in (
+            ("rc[1]", "1"),
+            ("rc[1:2]", "[1]"),
+            ("rc[[0, 2]]", "[0, 2]"),
+            ("rc['host:' + rc.engines[0].host]", "[0, 1, 2]"),
+            ("rc", "[0, 1, 2]"),
+        ):
+            session("[rc[n].push({'who': n}) for n in rc.ids]")
+            session(f"({view}).activate()")
+            session("%pull who")
+            session("who")
+            assert (session.error, session.value) == (None, value)
+        session("rc[2].activate(); rc.close()")
+        session("%px 'of the session'")
+        assert sorted(line[:5] for line in session.out.splitlines()) == ["Out[0", "Out[1"]
+        assert session("%pxconfig") == "targets 0:2, block\n"
 
 
 def test_activate_outside_ipython():

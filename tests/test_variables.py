@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from ipkernel_ext.execution.inventory import COMPARED, Variable, describe
-from ipkernel_ext.variables import bytes_text, table
+from ipkernel_ext.units import bytes_text
+from ipkernel_ext.variables import table
 
 
 class Hostile:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+
+from ipkernel_ext.config.cgroups import OWN, TOP, directories
 
 THREAD_LIMITS = (
     "OMP_NUM_THREADS",
@@ -16,7 +18,7 @@ THREAD_LIMITS = (
 )
 
 
-def cores(cgroup: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
+def cores(cgroup: Path = TOP, own: Path = OWN) -> int:
     """Processors that this process may use: its affinity, and its cgroup's quota rounded up; at least 1.
 
     Parameters
@@ -35,32 +37,8 @@ def cores(cgroup: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cg
 
 def _quotas(cgroup: Path, own: Path) -> list[float]:
     """Processors' worth of time that this process's cgroup and each one above it allow, where they limit it."""
-    found = [_quota(directory) for directory in _directories(cgroup, own)]
+    found = [_quota(directory) for directory in directories("cpu", cgroup, own)]
     return [quota for quota in found if quota is not None]
-
-
-def _directories(cgroup: Path, own: Path) -> list[Path]:
-    """Those of this process's cgroup and all above it, in version 2 and in version 1 (`cpu`).
-
-    Inside a container the names may be those of the host; then only the top is there, and is the container's.
-    """
-    try:
-        lines = own.read_text().splitlines()
-    except OSError:
-        lines = []
-    names = {
-        controllers: name for _, controllers, name in (line.split(":", 2) for line in lines if line.count(":") > 1)
-    }
-    tops = [(cgroup, names.get("", "/"))]
-    for controllers, name in names.items():
-        if "cpu" in controllers.split(","):
-            tops.append((cgroup / controllers, name))
-    tops.append((cgroup / "cpu", "/"))
-    found: list[Path] = []
-    for top, name in tops:
-        inside = PurePosixPath(name.lstrip("/"))
-        found += [top / above for above in (inside, *inside.parents) if ".." not in above.parts]
-    return found
 
 
 def _quota(directory: Path) -> float | None:

@@ -67,6 +67,11 @@ class Place:
         return self.directory / "journal"
 
     @property
+    def store(self) -> Path:
+        """Of results whose clients are not here."""
+        return self.directory / "results.db"
+
+    @property
     def engines(self) -> Path:
         """Directory of the engines' begun files."""
         return self.directory / "engines"

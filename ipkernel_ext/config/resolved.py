@@ -19,6 +19,7 @@ class ControllerSettings:
     recovery_window: float = 10.0  # seconds
     engine_grace: float = 60.0  # seconds
     result_ttl: float = 86400.0  # seconds
+    result_store: int = 2**30  # bytes
 
     @property
     def tcp(self) -> bool:

@@ -34,9 +34,12 @@ class ParallelController(Configurable):
         10.0, min=0, help="Seconds in which a restarted controller waits for the engines of its earlier life."
     ).tag(config=True)
     engine_grace = Float(60.0, min=0, help="Seconds an engine may be silent before it counts as lost.").tag(config=True)
-    result_ttl = Float(86400.0, min=0, help="Seconds for which results of a client that is away are kept.").tag(
-        config=True
-    )
+    result_ttl = Float(
+        86400.0, min=0, help="Seconds for which results of a client that is away, or has left, are kept."
+    ).tag(config=True)
+    result_store = Integer(
+        2**30, min=0, help="Bytes of such results on disk; beyond that the oldest are dropped. 0 keeps none there."
+    ).tag(config=True)
 
 
 class ParallelEngine(Configurable):
@@ -71,9 +74,15 @@ class ParallelMagics(Configurable):
     n = Integer(0, min=0, help="Engines of a cluster that a magic starts; 0 is what ParallelCluster.n says.").tag(
         config=True
     )
-    profile = Unicode("default", help="Profile whose cluster the magics use.").tag(config=True)
+    profile = Unicode("", help="Profile whose cluster the magics use; empty is the session's own.").tag(config=True)
     targets = Unicode("all", help="Engines that the magics address.").tag(config=True)
     block = Bool(True, help="Whether %px waits for its code to end.").tag(config=True)
+    max_result = Integer(
+        0,
+        min=0,
+        help="Bytes that a value from the engines may have; a larger one stays there, and the call fails. 0 is half of "
+        "the memory that is available when the session connects.",
+    ).tag(config=True)
 
 
 CLASSES: tuple[type[Configurable], ...] = (ParallelController, ParallelEngine, ParallelCluster, ParallelMagics)
@@ -154,7 +163,9 @@ def allowed(trait: TraitType[Any, Any]) -> str:
 def controller_settings(config: Config) -> ControllerSettings:
     """From what the user configured."""
     made = _make(ParallelController, config)
-    return ControllerSettings(made.ip, made.port, made.recovery_window, made.engine_grace, made.result_ttl)
+    return ControllerSettings(
+        made.ip, made.port, made.recovery_window, made.engine_grace, made.result_ttl, made.result_store
+    )
 
 
 def engine_settings(config: Config) -> EngineSettings:

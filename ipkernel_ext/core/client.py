@@ -42,6 +42,7 @@ class Submission:
         "engines",
         "frames",
         "function",
+        "max_result",
         "numbers",
         "retries",
         "timeout",
@@ -52,7 +53,7 @@ class Submission:
     def __init__(
         self,
         numbers: Sequence[int],
-        work: m.Work,
+        work: m.Work | m.Fetch,
         frames: Sequence[Frame],
         engines: Sequence[int] | None = None,
         boots: Sequence[str] | None = None,
@@ -62,6 +63,7 @@ class Submission:
         after: Sequence[TaskId] = (),
         unmet: Failure | None = None,
         timeout: float = 0.0,
+        max_result: int = 0,
     ) -> None:
         self.numbers = numbers
         self.work = work
@@ -74,6 +76,7 @@ class Submission:
         self.after = after
         self.unmet = unmet  # one of those has failed
         self.timeout = timeout  # seconds for each item; 0: none
+        self.max_result = max_result  # bytes of each task's value; 0: any
 
 
 class _Pending:
@@ -165,7 +168,7 @@ class ClientCore:
             self._pending[number].cancelled = True
         return [Send(CONTROLLER, m.Cancel(open))] if open and self.connected else []
 
-    def ask(self, question: m.Ask | m.ClearQueue | m.EndEngines | m.Scale) -> list[Effect]:
+    def ask(self, question: m.Question) -> list[Effect]:
         """A question; Answered follows, at the latest with an error when the connection is lost."""
         self._unheard[question.request] = question
         return [Send(CONTROLLER, question)] if self.connected else []
@@ -263,6 +266,7 @@ class ClientCore:
             [id for id in submission.after if id.client != self.client or id.number in self._pending],
             submission.unmet or self._unmet(submission),
             submission.timeout,
+            submission.max_result,
         )
         effects.append(Send(CONTROLLER, message, submission.frames))
         return effects

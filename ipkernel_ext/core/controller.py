@@ -4,7 +4,9 @@
 done in order. Sockets, clock, files and processes are the caller's (``net.controller_server``).
 This file says who may ask for what; the parts decide: ``roster`` and ``ledger`` (tables of peers
 and of tasks), ``dispatch`` (tasks on their way), ``recovery`` (what an earlier life left),
-``jobs`` (ids of MPI ranks), ``lives`` (engines come and go). Each knows those before it, none after.
+``jobs`` (ids of MPI ranks), ``keeping`` (results whose clients are not here), ``answering`` (which
+engines do), ``lives`` (engines come and go). Each knows those before it, none after. ``status`` and
+``reasons`` tell those who ask, and change nothing.
 
 Rules, and why:
 
@@ -23,20 +25,23 @@ Rules, and why:
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ipkernel_ext.core import failures, status
 from ipkernel_ext.core import messages as m
+from ipkernel_ext.core.answering import UNANSWERED, Answering
 from ipkernel_ext.core.dispatch import Dispatch
-from ipkernel_ext.core.effects import Drop, Effect, Expire, Peer, Stop
+from ipkernel_ext.core.effects import Drop, Effect, Expire, Mailbox, Peer, Stop
 from ipkernel_ext.core.functions import FunctionStore
 from ipkernel_ext.core.jobs import Jobs, is_seat
+from ipkernel_ext.core.keeping import KEEP_AFTER, Keeping
 from ipkernel_ext.core.ledger import Ledger
 from ipkernel_ext.core.lives import Lives
-from ipkernel_ext.core.messages import EngineRecord, Failure, Hint, TaskId
+from ipkernel_ext.core.messages import EngineRecord, Hint, TaskId
 from ipkernel_ext.core.outbox import Outbox
 from ipkernel_ext.core.queues import State, Task
+from ipkernel_ext.core.reasons import Reasons
 from ipkernel_ext.core.recovery import Recovery
 from ipkernel_ext.core.roster import Agent, Begun, Client, Engine, Roster
 from ipkernel_ext.core.wire import Frame
@@ -92,6 +97,8 @@ class ControllerCore:
         What the journal of the controller's earlier life holds: where tasks went, which boot (or rank of
         an MPI job) has which engine id, and up to which number tasks of clients that were away for too
         long were dropped.
+    kept
+        Results in the store, each with what went wrong in its task ("": nothing).
     recovery_window : float
         Seconds in which tasks handed out by an earlier life wait for their engine.
     engine_grace : float
@@ -111,6 +118,7 @@ class ControllerCore:
         journal: dict[TaskId, Hint] | None = None,
         enlisted: dict[int, str] | None = None,
         expired: dict[str, int] | None = None,
+        kept: dict[TaskId, str] | None = None,
         recovery_window: float = 10.0,
         engine_grace: float = 60.0,
         result_ttl: float = 86400.0,
@@ -133,9 +141,15 @@ class ControllerCore:
         self._jobs = jobs = Jobs(out, roster, enlisted or {})
         self._functions = FunctionStore()
         self._ledger = ledger = Ledger(out, roster, self._functions)
+        for id, error in (kept or {}).items():
+            ledger.kept.setdefault(id.client, {})[id.number] = error
+            (journal or {}).pop(id, None)
         self._dispatch = dispatch = Dispatch(out, roster, ledger, self._functions)
         self._recovery = Recovery(out, roster, jobs, ledger, dispatch, self._functions, journal or {}, now, result_ttl)
-        self._lives = Lives(out, roster, jobs, dispatch, self._recovery, host, engine_grace)
+        self._keeping = Keeping(out, roster, ledger, dispatch, self._recovery)
+        self._answering = Answering(out, roster, ledger, dispatch)
+        self._lives = Lives(out, roster, jobs, dispatch, self._recovery, self._answering, host, engine_grace)
+        self._reasons = Reasons(roster, ledger, dispatch, engine_grace)
 
     # ------------------------------------------------------------ stimuli
 
@@ -174,21 +188,44 @@ class ControllerCore:
             self._lives.agent_left(member, now)
         elif isinstance(member, Engine):
             self._lives.left(member, peer, now)
+            self._keeping.settle()
         return self._effects(now)
 
     def process_ended(self, boot: str, now: float) -> list[Effect]:
         """The kernel says that a local engine's process is gone (but not how it ended)."""
         self._lives.process_ended(boot, now)
+        self._keeping.settle()
         return self._effects(now)
+
+    def kept(self, task: TaskId, error: str, stored: bool, now: float) -> list[Effect]:
+        """The store has all that belongs to a result.
+
+        Parameters
+        ----------
+        error : str
+            What went wrong in the task, "" when nothing did.
+        stored : bool
+            It is on disk, and nobody else needs to keep it. Else it is only at hand, for those who want it now.
+        """
+        self._keeping.kept(task, error, stored, now)
+        return self._effects(now)
+
+    def dropped(self, tasks: Sequence[TaskId]) -> list[Effect]:
+        """The store has these results no more."""
+        self._keeping.dropped(tasks)
+        return self._out.take()
 
     def tick(self, now: float) -> list[Effect]:
         """Do what is due."""
         self._lives.tick(now)
-        self._dismiss_absent(now)
+        self._answering.tick(now)
+        self._look_after_absent(now)
         self._recovery.expire(now)
+        self._keeping.settle()
         if self._roster.recovery_until and now >= self._roster.recovery_until:
             self._recovery.end(now)
             self._jobs.end_recovery()
+            self._keeping.settle()
             self._dispatch.fail_unservable(now)
             self._dispatch.pump(now)
         self._ledger.send_hints(now)
@@ -201,6 +238,7 @@ class ControllerCore:
     def _effects(self, now: float) -> list[Effect]:
         if self._ledger.later.settled:
             self._dispatch.settle(now)
+        self._answering.settle(now)
         return self._out.take()
 
     def next_deadline(self) -> float | None:
@@ -208,6 +246,7 @@ class ControllerCore:
         deadlines = (
             self._roster.recovery_until or None,
             self._lives.due,
+            self._answering.due,
             self._absent_due,
             self._recovery.journal_until,
             self._recovery.orphans_until,
@@ -232,6 +271,7 @@ class ControllerCore:
             self._hello_client(peer, hello, now)
         elif isinstance(hello, m.HelloEngine):
             self._lives.hello(peer, hello, now)
+            self._keeping.engine_is_here(hello.engine.boot)
         elif isinstance(hello, m.HelloTasks):
             self._lives.hello_tasks(peer, hello, now)
         else:
@@ -249,6 +289,7 @@ class ControllerCore:
             roster.peers.pop(client.peer, None)
         client.peer = peer
         client.generation = hello.generation
+        client.here_since = now
         client.away_since = None
         client.left = False
         client.host, client.pid = hello.host, hello.pid
@@ -257,6 +298,7 @@ class ControllerCore:
         roster.peers[peer] = client
         acknowledged = [n for n in client.tasks if n not in client.expected]
         self._ledger.acknowledge(client, acknowledged, now, dict(hello.failed))
+        self._keeping.end(client)
         self._recovery.client_is_here(client, now)
         here = [roster.record(engine) for engine in roster.in_order()]
         self._out.send(peer, m.WelcomeClient(here, self.pid, self.host, roster.awaited()))
@@ -272,11 +314,15 @@ class ControllerCore:
                 self._on_submit(client, message, frames, now)
             case m.Acknowledge():
                 self._ledger.acknowledge(client, message.numbers, now, dict(message.failed))
+                if self._ledger.kept:
+                    self._keeping.acknowledge(client, message.numbers)
             case m.Function():
                 self._dispatch.function(message.digest, frames, now)
             case m.Cancel():
                 tasks = [client.tasks[number] for number in message.numbers if number in client.tasks]
                 self._dispatch.cancel(tasks, now)
+                if self._roster.wanted:
+                    self._keeping.cancel(client, message.numbers)
             case m.Interrupt():
                 for engine in self._roster.named(message.engines):
                     if engine.control is not None:
@@ -285,6 +331,8 @@ class ControllerCore:
                 self._on_clear_queue(client, message, now)
             case m.Ask():
                 self._on_ask(client, message, now)
+            case m.Why():
+                self._on_why(client, message, now)
             case m.EndEngines():
                 self._on_end_engines(client, message)
             case m.Scale():
@@ -307,11 +355,23 @@ class ControllerCore:
             self._refuse_submit(client, submit, now)
             return
         among = None if submit.among is None else frozenset(submit.among)
+        if isinstance(submit.work, m.Fetch):
+            for number in numbers:
+                client.expected.discard(number)
+                self._keeping.fetch(client, number, submit.work.task, now)
+            return
         for i, number in enumerate(numbers):
+            if self._ledger.kept and self._keeping.replay(client, number):
+                client.highest = max(client.highest, number)
+                client.expected.discard(number)
+                continue
             known = client.tasks.get(number)
             if known is not None:
                 client.expected.discard(number)
-                self._on_replay(known, submit.unmet, now)
+                if known.state is State.LATER and submit.unmet is not None:
+                    self._ledger.fail(known, submit.unmet)
+                else:
+                    self._dispatch.repeat(known, now)
                 continue
             task = Task(
                 TaskId(client.id, number),
@@ -322,6 +382,7 @@ class ControllerCore:
                 submit.retries,
                 among,
                 submit.timeout,
+                submit.max_result,
             )
             self._ledger.enter(client, task)
             expired = number <= client.expired  # what its client was told then says nothing any more
@@ -334,23 +395,6 @@ class ControllerCore:
             elif not submit.after or not self._ledger.wait(task, submit.after):
                 self._dispatch.place(task, now)
         self._dispatch.pump(now)
-
-    def _on_replay(self, task: Task, unmet: Failure | None, now: float) -> None:
-        """The client has no result of a task we know, and may have missed output of it."""
-        if task.state is State.LATER and unmet is not None:
-            self._ledger.fail(task, unmet)
-        elif task.state is State.ENDED:
-            self._ledger.send_failure(task)
-        elif task.state is State.SENT:
-            task.lacking = True
-        elif task.state is State.DONE:
-            engine = task.holder
-            assert engine is not None
-            if engine.gone:
-                self._ledger.fail_lost(task, engine.id, self._roster.exit_of(engine.boot), True)
-            else:
-                task.lacking = True
-                self._dispatch.send_again(engine, [task])
 
     def _on_clear_queue(self, client: Client, message: m.ClearQueue, now: float) -> None:
         everything = message.engines is None
@@ -374,32 +418,50 @@ class ControllerCore:
             self._roster.peers.pop(client.peer, None)
             self._out.add(Drop(client.peer))
         client.peer = None
-        self._ledger.dismiss(client, now)
-        self._dispatch.retry_blocked(now)
+        self._keeping.left(client)
+        self._ledger.leave(client)
+        self._keeping.begin(client, now)
+        self._keeping.settle()
+        if client.tasks:
+            self._look_for(client, now)
 
     def _client_away(self, client: Client, now: float) -> None:
         client.peer = None
+        self._keeping.left(client)
+        self._look_for(client, now)
+
+    def _look_for(self, client: Client, now: float) -> None:
         client.away_since = now
         self._absent[client.id] = client
-        if self._absent_due is None:
-            self._absent_due = now + self._ttl
+        due = now + min(self._ttl, KEEP_AFTER)
+        self._absent_due = due if self._absent_due is None else min(due, self._absent_due)
 
-    def _dismiss_absent(self, now: float) -> None:
+    def _look_after_absent(self, now: float) -> None:
         if self._absent_due is None or now < self._absent_due:
             return
-        since: list[float] = []
+        due: list[float] = []
         for client in list(self._absent.values()):
             assert client.away_since is not None
             if now >= client.away_since + self._ttl:
                 del self._absent[client.id]
                 self._ledger.dismiss(client, now)
                 self._out.add(Expire(client.id, client.expired))
-            else:
-                since.append(client.away_since)
-        self._absent_due = min(since) + self._ttl if since else None
+                continue
+            if not client.kept and now >= client.away_since + KEEP_AFTER:
+                self._keeping.begin(client, now)
+            due.append(client.away_since + (self._ttl if client.kept else min(self._ttl, KEEP_AFTER)))
+        self._keeping.settle()
+        self._absent_due = min(due, default=None)
         self._dispatch.retry_blocked(now)
 
     def _on_ask(self, client: Client, ask: m.Ask, now: float) -> None:
+        if ask.question == "engines":
+
+            def engines(now: float) -> dict[str, Any]:
+                return {"engines": status.engines(self._roster, self._ledger, now)}
+
+            self._answer_later(client, ask.request, self._roster.in_order(), ask.patience, now, engines)
+            return
         body = status.queues(self._roster, self._ledger, self._dispatch, self._functions)
         if ask.question == "status":
             mine = {
@@ -412,12 +474,47 @@ class ControllerCore:
             body = {
                 "controller": mine,
                 "engines": self.roster(),
-                "clients": status.clients(self._roster),
+                "clients": status.clients(self._roster, now),
                 "queue": body["engines"],
                 "unassigned": body["unassigned"],
                 "expected": self._roster.expecting(now),
             }
         self._answer(client, ask.request, body)
+
+    def _on_why(self, client: Client, why: m.Why, now: float) -> None:
+        if why.tasks is None:
+            ids = [task.id for task in client.tasks.values() if task.open]
+            ids += [id for id, aliases in self._roster.wanted.items() if any(a.client == client.id for a in aliases)]
+        else:
+            ids = [self._reasons.meant(id) for id in why.tasks]
+
+        def text(now: float) -> dict[str, Any]:
+            return {
+                "text": self._reasons.of_tasks(ids, now)
+                if why.engine is None
+                else self._reasons.of_engine(why.engine, now)
+            }
+
+        concerned = self._reasons.concerned(ids) if why.engine is None else self._roster.named([why.engine])
+        self._answer_later(client, why.request, concerned, UNANSWERED, now, text)
+
+    def _answer_later(
+        self,
+        client: Client,
+        request: int,
+        engines: Sequence[Engine],
+        patience: float,
+        now: float,
+        body: Callable[[float], dict[str, Any]],
+    ) -> None:
+        """Answer when these engines have; on another connection, the client asks again."""
+        peer = client.peer
+
+        def answer(now: float) -> None:
+            if client.peer == peer:
+                self._answer(client, request, body(now))
+
+        self._answering.ask(engines, patience, now, answer)
 
     # ------------------------------------------------------------ from engines and agents
 
@@ -429,6 +526,8 @@ class ControllerCore:
                 self._on_output(engine, message)
             case m.EngineState():
                 self._lives.state(engine, message.state, now)
+            case m.Measured():
+                self._answering.answered(engine, message, now)
             case m.GivenBack():
                 self._dispatch.given_back(engine, message.tasks, now)
             case m.NeedFunction():
@@ -443,6 +542,7 @@ class ControllerCore:
     def _on_result(self, engine: Engine, result: m.Result, frames: Sequence[Frame], now: float) -> None:
         task = self._ledger.tasks.get(result.task)
         if task is None:
+            self._tell_store(result, frames)
             self._recovery.stray_result(engine, result, now)
         elif task.holder is engine and task.attempt == result.attempt:
             self._dispatch.result(engine, task, result, frames, now)
@@ -455,13 +555,22 @@ class ControllerCore:
             self._roster.tell_owner(output.client or engine.last_client or "", output)
             return
         task = self._ledger.tasks.get(output.task)
-        if task is not None and task.holder is engine and task.attempt == output.attempt:
-            self._roster.tell_owner(output.task.client, output)
+        if task is None:
+            self._tell_store(output)
+        elif task.holder is engine and task.attempt == output.attempt:
+            self._roster.tell_of(output.task, output)
+
+    def _tell_store(self, message: m.Result | m.Stream | m.Display, frames: Sequence[Frame] = ()) -> None:
+        """Of a task whose client has acknowledged it, or has not come back; somebody else may want it."""
+        assert message.task is not None
+        if message.task in self._roster.wanted:
+            self._out.send(Mailbox(message.task.client), message, frames)
 
     def _from_agent(self, agent: Agent, message: m.FromAgent, now: float) -> None:
         match message:
             case m.EngineExited():
                 self._lives.exited(agent, message, now)
+                self._keeping.settle()
             case m.AgentTrouble():
                 self._lives.trouble(agent, message.reason, now)
             case m.Goodbye():
@@ -535,6 +644,7 @@ class ControllerCore:
         self._jobs.check()
         self._ledger.check()
         self._dispatch.check()
+        self._answering.check()
         self._recovery.check()
 
     def sizes(self) -> dict[str, int]:
@@ -553,4 +663,6 @@ class ControllerCore:
             **self._functions.sizes(),
             **self._ledger.later.sizes(),
             **self._recovery.sizes(),
+            **self._keeping.sizes(),
+            **self._answering.sizes(),
         }

@@ -169,14 +169,15 @@ class Dispatch:
             function = self._functions.get(task.function)
             assert function is not None
             self._out.send(engine.tasks, m.Function(task.function), function)
-        message = m.Task(task.id, task.attempt, task.work, task.engine is not None, task.timeout)
+        ahead = task.engine is not None
+        message = m.Task(task.id, task.attempt, task.work, ahead, task.timeout, task.max_result)
         self._out.send(engine.tasks, message, task.frames)
         self._ledger.note_hint(task, now)
         self._ledger.tell_story(now, "handed to", task, engine.boot)
 
     def engine_changed(self, engine: Engine, now: float) -> None:
-        """Its user code does not end, so what it has not begun is for others; or it has ended after all."""
-        if engine.overrun:
+        """It runs nothing new, so what it has not begun is for others; or it does again."""
+        if engine.overrun or engine.unresponsive:
             self.recall(engine, [task for task in engine.sent.values() if task.engine is None])
         self.fill(engine, now)
         self.pump(now)
@@ -245,6 +246,24 @@ class Dispatch:
             return False
         task.boot = None
         return task.engine in self._roster.engines or self._roster.expected(task.engine, now)
+
+    def time_out(self, engine: Engine, tasks: Sequence[Task], silence: float, now: float) -> None:
+        """Their time is up and the engine does not answer: they fail, and whatever it still does with them is nobody's.
+
+        Parameters
+        ----------
+        silence : float
+            Seconds for which it has not answered.
+        """
+        engine.given_up = engine.given_up or self._roster.begun_by(engine)
+        self.recall(engine, tasks, interrupt=True)
+        begun = self._roster.started(engine.boot, [(task.id, task.attempt) for task in tasks])
+        for task, started in zip(tasks, begun, strict=True):
+            self._ledger.unsent(task, engine)
+            self._ledger.tell_story(now, "timed out on", task, engine.boot)
+            self._ledger.fail(task, failures.silent(engine.id, task.timeout, silence, started))
+        self.fill(engine, now)
+        self.pump(now)
 
     def abandon(self, engine: Engine, exit: Exit, now: float) -> None:
         """The engine is dead: what it had goes elsewhere or is lost."""
@@ -326,15 +345,13 @@ class Dispatch:
             if task.engine is None:
                 learn(engine, result.seconds)
             self._ledger.tell_story(now, "done", task, engine.boot)
-        client = self._roster.clients.get(task.id.client)
-        if client is None or client.left:
+        if self._roster.tell_of(task.id, result, frames):
+            if new and task.lacking and task.outputs:
+                self.send_again(engine, [task.id])
+            task.lacking = False
+        elif self._ledger.has_no_owner(task):
             self._ledger.end(task)
             self._ledger.forget(engine, task.id, task.attempt, now)
-        elif client.peer is not None:
-            self._out.send(client.peer, result, frames)
-            if new and task.lacking and task.outputs:
-                self.send_again(engine, [task])
-            task.lacking = False
         if new:
             if engine.queue:
                 self.fill(engine, now)
@@ -342,10 +359,25 @@ class Dispatch:
                 self.pool.file(engine)
             self.pump(now)
 
-    def send_again(self, engine: Engine, tasks: Sequence[Task]) -> None:
+    def repeat(self, task: Task, now: float) -> None:
+        """Whoever is to hear of this task has no result of it, and may have missed output."""
+        if task.state is State.ENDED:
+            self._ledger.send_failure(task)
+        elif task.state is State.SENT:
+            task.lacking = True
+        elif task.state is State.DONE:
+            engine = task.holder
+            assert engine is not None
+            if engine.gone:
+                self._ledger.fail_lost(task, engine.id, self._roster.exit_of(engine.boot), True)
+            else:
+                task.lacking = True
+                self.send_again(engine, [task.id])
+
+    def send_again(self, engine: Engine, tasks: Sequence[TaskId]) -> None:
         """Have the engine repeat these results and their output."""
         if tasks and engine.control is not None:
-            self._out.send(engine.control, m.SendAgain([task.id for task in tasks]))
+            self._out.send(engine.control, m.SendAgain(list(tasks)))
 
     # ------------------------------------------------------------ functions
 

@@ -47,6 +47,27 @@ class Expire(NamedTuple):
     number: int | None
 
 
+class Mailbox(NamedTuple):
+    """The store in the place of a client: a peer that is sent Result, Stream and Display only."""
+
+    client: str
+
+
+class Deliver(NamedTuple):
+    """Send what the store has of a task, as that of another task."""
+
+    peer: Peer
+    task: TaskId
+    alias: TaskId
+
+
+class Discard(NamedTuple):
+    """The store need not have this any more; number None: what is incomplete of that client."""
+
+    client: str
+    number: int | None
+
+
 class Watch(NamedTuple):
     """Tell the core when this local process ends."""
 
@@ -110,6 +131,10 @@ class RaiseInterrupt(NamedTuple):
     attempt: int
 
 
+class TellUsage(NamedTuple):
+    """Measure this process, and send what the core makes of it (``EngineCore.measured``)."""
+
+
 class Reconnect(NamedTuple):
     """Drop the connections and begin again with a hello."""
 
@@ -120,6 +145,8 @@ Effect = (
     | Journal
     | Enlist
     | Expire
+    | Deliver
+    | Discard
     | Watch
     | Stop
     | Log
@@ -130,5 +157,6 @@ Effect = (
     | Begin
     | Claimable
     | RaiseInterrupt
+    | TellUsage
     | Reconnect
 )

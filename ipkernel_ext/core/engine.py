@@ -27,7 +27,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from ipkernel_ext.core import messages as m
-from ipkernel_ext.core.effects import Begin, Claimable, Effect, RaiseInterrupt, Reconnect, Send, Stop
+from ipkernel_ext.core.effects import Begin, Claimable, Effect, RaiseInterrupt, Reconnect, Send, Stop, TellUsage
 from ipkernel_ext.core.messages import EngineRecord, TaskId
 from ipkernel_ext.core.wire import Entry, Frame
 
@@ -148,6 +148,8 @@ class EngineCore:
                 return self._on_recall(message)
             case m.InterruptRunning():
                 return [] if self.running is None else [RaiseInterrupt(*self.running)]
+            case m.Measure():
+                return [TellUsage()]
             case m.Forget():
                 for id, attempt in message.tasks:
                     if self._has_ended(id, attempt):
@@ -323,6 +325,18 @@ class EngineCore:
         self.record = msgspec.structs.replace(self.record, state=state)
         return [Send(Channel.CONTROL, m.EngineState(state))]
 
+    def measured(self, seconds: float, cpu: float, rss: int | None) -> m.Measured:
+        """What to answer to a question.
+
+        Parameters
+        ----------
+        seconds : float
+            Since the last task was claimed.
+        cpu, rss
+            Of this process: percent of a core, bytes.
+        """
+        return m.Measured(self.running, 0.0 if self.running is None else seconds, cpu, rss)
+
     # ------------------------------------------------------------ results
 
     def output(self, outputs: Sequence[Any]) -> list[Effect]:
@@ -341,6 +355,7 @@ class EngineCore:
         execution: int | None = None,
         has_value: bool = False,
         seconds: float = 0.0,
+        unseeded: bool = False,
     ) -> list[Effect]:
         """The running task ended.
 
@@ -361,7 +376,7 @@ class EngineCore:
         if expired and failure is not None and failure.kind == "TaskInterrupted":
             text = f"it ran longer than {self._timeout:g} s"
             failure = msgspec.structs.replace(failure, kind="TaskTimeout", type_name="TaskTimeout", message=text)
-        result = m.Result(id, attempt, self.id, count, failure, execution, has_value, seconds)
+        result = m.Result(id, attempt, self.id, count, failure, execution, has_value, seconds, unseeded)
         kept = self._finished[id] = _Finished(result, frames, [*self._outputs, *outputs])
         self.running = None
         self._outputs = []

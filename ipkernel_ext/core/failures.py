@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ipkernel_ext.core.messages import Exit, Failure, TaskId
+from ipkernel_ext.core.messages import Exit, Failure, Result, TaskId
 
 _BEGAN = {
     True: "the task had begun",
@@ -69,6 +69,15 @@ def cancelled(started: bool | None) -> Failure:
     return Failure("TaskCancelled", "TaskCancelled", _CANCELLED[started], started=started)
 
 
+def silent(engine: int, timeout: float, seconds: float, started: bool | None) -> Failure:
+    """Its time is up, and its engine, which keeps the time, does not answer."""
+    text = (
+        f"engine {engine} has not answered for {seconds:.0f} s, and each item had {timeout:g} s: its process is "
+        f"stopped, or C code keeps Python's lock; {_BEGAN[started]}; kill() or restart() ends that engine"
+    )
+    return Failure("TaskTimeout", "TaskTimeout", text, started=started)
+
+
 def no_engines(trouble: str, among: Iterable[int] | None = None) -> Failure:
     """Nobody is here to run it, and nobody is expected."""
     text = trouble or "no engines: start some with `ipengine` or `ipcluster start`"
@@ -106,6 +115,17 @@ def expired(task: TaskId) -> Failure:
     """Its result was dropped while its client was away."""
     text = f"what came of task {task} was dropped while its client was away"
     return Failure("ResultExpired", "ResultExpired", text)
+
+
+def unknown_result(task: TaskId) -> Failure:
+    """Somebody asked for the result of a task by its id."""
+    text = f"no result of task {task} is here: its client has collected it, or it is too old, or never was"
+    return Failure("ResultExpired", "ResultExpired", text)
+
+
+def result(task: TaskId, failure: Failure) -> Result:
+    """The end of a task that no engine has a word in."""
+    return Result(task, 0, -1, failure=failure)
 
 
 def protocol(text: str) -> Failure:

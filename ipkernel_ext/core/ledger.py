@@ -36,6 +36,8 @@ class Ledger:
         self._functions = functions
         self.tasks: dict[TaskId, Task] = {}
         self.held: dict[str, list[Task]] = {}  # by the boot they wait for
+        self.timed: dict[str, Engine] = {}  # engines that were sent tasks with a time, by boot
+        self.kept: dict[str, dict[int, str]] = {}  # results in the store, and what went wrong there, by client
         self.later = Dependencies()
         self.hints: deque[tuple[float, Task, int]] = deque()
         self.forgetful: dict[str, Engine] = {}
@@ -58,6 +60,12 @@ class Ledger:
         open: list[TaskId] = []
         for id in ids:
             known = self.tasks.get(id)
+            kept = None if known is not None else self.kept.get(id.client, {}).get(id.number)
+            if kept is not None:
+                if kept:
+                    self.fail(task, failures.dependency(id, kept))
+                    return True
+                continue
             foreign = id.client != task.id.client
             if known is None and foreign and self._roster.recovery_until:
                 open.append(id)  # its client may still replay it
@@ -88,6 +96,8 @@ class Ledger:
         engine.sent[task.id] = task
         if task.engine is None:
             engine.balanced += 1
+        if task.timeout:
+            self.timed[engine.boot] = engine
         self._write(task, engine.id, engine.boot)
 
     def unsent(self, task: Task, engine: Engine) -> None:
@@ -144,15 +154,20 @@ class Ledger:
         task.failure = failure
         task.frames = ()
         self._tell_later(task, failure)
-        client = self._roster.clients.get(task.id.client)
-        if client is None or client.left:
+        if self.has_no_owner(task):
             self.end(task)
         else:
             self.send_failure(task)
 
+    def has_no_owner(self, task: Task) -> bool:
+        """Whether nobody will ever hear of it: its client has been away for too long."""
+        client = self._roster.clients.get(task.id.client)
+        return client is None or (client.left and not client.kept)
+
     def _tell_later(self, task: Task, failure: Failure | None) -> None:
         if failure is not None:
-            task.error = failures.brief(failure)
+            stopped = task.cancelled and failure.kind == "TaskInterrupted"
+            task.error = failures.brief(failures.cancelled(True) if stopped else failure)
         if self.later.waited:
             self.later.ended(task.id, task.error)
 
@@ -182,8 +197,7 @@ class Ledger:
         """Tell its client how it ended."""
         assert task.failure is not None
         engine = -1 if task.engine is None else task.engine
-        result = m.Result(task.id, task.attempt, engine, failure=task.failure)
-        self._roster.tell_owner(task.id.client, result)
+        self._roster.tell_of(task.id, m.Result(task.id, task.attempt, engine, failure=task.failure))
 
     def acknowledge(
         self, client: Client, numbers: Iterable[int], now: float, failed: Mapping[int, str] | None = None
@@ -226,9 +240,8 @@ class Ledger:
         client = self._roster.clients.get(task.id.client)
         if client is not None:
             client.tasks.pop(task.id.number, None)
-            if client.left and not client.tasks:
-                del self._roster.clients[client.id]
-                self._roster.depart(client.id, client.highest)
+            if client.left:
+                self._depart(client)
 
     def _leave(self, task: Task) -> None:
         """It is in no queue and names no function any more."""
@@ -237,16 +250,24 @@ class Ledger:
         if task.function is not None and task.state is not State.DONE and task.state is not State.ENDED:
             self._functions.release(task.function)
 
-    def dismiss(self, client: Client, now: float) -> None:
-        """The client has left, or been away too long: what is queued still runs, results are dropped."""
+    def leave(self, client: Client) -> None:
+        """The client has left: what it has sent still runs, and the store has the results."""
         client.left = True
-        client.away_since = None
+        for task in list(client.tasks.values()):
+            if task.state in (State.WAITING, State.QUEUED, State.LATER) and self._functions.missing(task):
+                self.end(task)  # nobody can send it any more
+        self._depart(client)
+
+    def dismiss(self, client: Client, now: float) -> None:
+        """The client has been away too long: as if it had left, and results that are not in the store are dropped."""
         client.expired = client.highest
+        client.kept = False
         for task in list(client.tasks.values()):
             if task.state is State.DONE or task.state is State.ENDED:
                 self.acknowledge(client, (task.id.number,), now)
-            elif task.state in (State.WAITING, State.QUEUED, State.LATER) and self._functions.missing(task):
-                self.end(task)  # nobody can send it any more
+        self.leave(client)
+
+    def _depart(self, client: Client) -> None:
         if not client.tasks and self._roster.clients.pop(client.id, None) is not None:
             self._roster.depart(client.id, client.highest)
 

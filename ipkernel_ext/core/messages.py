@@ -37,6 +37,9 @@ Size = Annotated[int, Meta(ge=1, le=65536)]
 Seconds = Annotated[float, Meta(ge=0)]
 """A time that something may take."""
 
+Bytes = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+"""A size."""
+
 Failed = list[tuple[Number, str]]
 """Tasks whose results were failures, and what went wrong."""
 
@@ -70,6 +73,7 @@ class Apply(Record, frozen=True):
 
     function: str  # digest
     seed: str | None = None  # of its random streams; see Map
+    name: str = ""  # of the function, for those who watch
 
 
 class Map(Record, frozen=True):
@@ -79,6 +83,7 @@ class Map(Record, frozen=True):
     start: int  # index of the chunk's first item in the whole map
     return_exceptions: bool = False
     seed: str | None = None  # numbers with slashes between: what the random streams of all items have in common
+    name: str = ""  # of the function, for those who watch
 
 
 class Push(Record, frozen=True):
@@ -119,10 +124,16 @@ class Reset(Record, frozen=True):
     """Empty the namespace."""
 
 
+class Fetch(Record, frozen=True):
+    """Give the result of a task of any client, as that of this one. The controller's work, not an engine's."""
+
+    task: TaskId
+
+
 Work = Execute | Apply | Map | Push | Pull | Delete | Keys | Value | Seed | Reset
 
 
-def function_of(work: Work) -> str | None:
+def function_of(work: Work | Fetch) -> str | None:
     """Digest of the function that the work calls, or None."""
     return work.function if isinstance(work, Apply | Map) else None
 
@@ -142,11 +153,18 @@ class EngineRecord(Struct, frozen=True, array_like=True):
     replaces: str | None = None  # boot of the engine whose id this one takes over
     agent: str | None = None  # the supervisor that started it and will report its exit
     tags: list[str] = []
-    state: str = "ready"  # ready, away, overrun (its user code does not end though its time is up)
+    state: str = "ready"  # ready, away, overrun (user code does not end though its time is up), unresponsive
     log: str = ""  # file of its log, on its host
     size: Size | None = None  # of the MPI job
     job: str = ""  # its name, the same for all ranks and for no other job; "" where MPI gives none
     parent: int = 0  # pid of what started the ranks of this host; stands in for a name
+    cloudpickle: str = ""  # its version, as that of Python above
+    numpy: str = ""  # likewise; "" where there is none
+    cpu: float | None = None  # percent of one core since it was last measured; None: it was not, or does not answer
+    rss: int | None = None  # bytes of memory when it last answered
+    task: str = ""  # id of the task that it runs
+    running: str = ""  # what that is
+    seconds: float = 0.0  # for how long
 
 
 class Hint(Struct, frozen=True, array_like=True):
@@ -225,7 +243,7 @@ class Submit(Record, frozen=True):
     """Tasks that share their work: one per engine named, or balanced ones (engines None)."""
 
     numbers: list[Number]
-    work: Work
+    work: Work | Fetch
     engines: list[int] | None = None
     boots: list[str] | None = None  # the lives the client believes in; another one is refused
     retries: Count = 0
@@ -234,6 +252,7 @@ class Submit(Record, frozen=True):
     after: list[TaskId] = []  # these must have ended without an error before
     unmet: Failure | None = None  # one of them has not: these end so, unless they were handed out before
     timeout: Seconds = 0.0  # from the start of each item on its engine; 0: none
+    max_result: Bytes = 0  # what the client takes of each; 0: all
 
 
 class Cancel(Record, frozen=True):
@@ -266,7 +285,19 @@ class Ask(Record, frozen=True):
     """A question about the cluster, answered with the same request number."""
 
     request: int
-    question: Literal["status", "queue_status"]
+    question: Literal["status", "queue_status", "engines"]
+    patience: Seconds = 0.0  # that engines have to answer, where they are asked
+
+
+class Why(Record, frozen=True):
+    """Why is an engine, or a task, not running, not here or not answering?
+
+    Of several tasks the one with the worst news; with neither, of all tasks of this client.
+    """
+
+    request: int
+    engine: int | None = None
+    tasks: list[TaskId] | None = None
 
 
 class EndEngines(Record, frozen=True):
@@ -301,11 +332,15 @@ FromClient = (
     | ClearQueue
     | Acknowledge
     | Ask
+    | Why
     | EndEngines
     | Scale
     | ShutDown
     | Goodbye
 )
+
+Question = ClearQueue | Ask | Why | EndEngines | Scale
+"""What is answered."""
 
 # ---------------------------------------------------------------- controller to client
 
@@ -357,6 +392,7 @@ class Result(Record, frozen=True):
     execution: int | None = None  # number of the cell on its engine
     has_value: bool = False  # the cell ended in an expression; its value is kept in Out
     seconds: float = 0.0  # in user code
+    unseeded: bool = False  # its function drew random numbers, and nothing was there to seed them
 
 
 class Stream(Record, frozen=True):
@@ -395,7 +431,7 @@ class Refused(Record, frozen=True):
 
 
 class Answer(Record, frozen=True):
-    """Answer to Ask, ClearQueue, EndEngines or Scale."""
+    """Answer to a question."""
 
     request: int
     body: dict[str, Any]
@@ -458,13 +494,24 @@ class EngineState(Record, frozen=True):
     state: Literal["ready", "overrun"]
 
 
+class Measured(Record, frozen=True):
+    """Answer to Measure."""
+
+    running: tuple[TaskId, Count] | None = None  # with its attempt
+    seconds: Seconds = 0.0  # for which it has run
+    cpu: float = 0.0  # percent of one core, since the last answer
+    rss: int | None = None  # bytes
+
+
 class GivenBack(Record, frozen=True):
     """Answer to Recall: these will not run here."""
 
     tasks: list[tuple[TaskId, int]]
 
 
-FromEngine = HelloEngine | HelloTasks | EngineState | Result | Stream | Display | GivenBack | NeedFunction | Goodbye
+FromEngine = (
+    HelloEngine | HelloTasks | EngineState | Measured | Result | Stream | Display | GivenBack | NeedFunction | Goodbye
+)
 
 # ---------------------------------------------------------------- controller to engine
 
@@ -483,6 +530,7 @@ class Task(Record, frozen=True):
     work: Work
     ahead: bool = False
     timeout: float = 0.0  # seconds for each item; 0: none
+    max_result: int = 0  # bytes that its client takes; 0: all
 
 
 class Recall(Record, frozen=True):
@@ -499,6 +547,10 @@ class Recall(Record, frozen=True):
 
 class InterruptRunning(Record, frozen=True):
     """Interrupt what runs at this moment."""
+
+
+class Measure(Record, frozen=True):
+    """Say what you run and what you use. Whoever does not answer is stopped, or C code keeps Python's lock."""
 
 
 class Forget(Record, frozen=True):
@@ -523,6 +575,7 @@ ToEngine = (
     | Function
     | Recall
     | InterruptRunning
+    | Measure
     | Forget
     | SendAgain
     | StopEngine
@@ -596,6 +649,7 @@ FromPeer = (
     | ClearQueue
     | Acknowledge
     | Ask
+    | Why
     | EndEngines
     | Scale
     | ShutDown
@@ -603,6 +657,7 @@ FromPeer = (
     | HelloEngine
     | HelloTasks
     | EngineState
+    | Measured
     | Result
     | Stream
     | Display

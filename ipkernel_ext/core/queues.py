@@ -51,6 +51,7 @@ class Task:
         "id",
         "lacking",
         "losses",
+        "max_result",
         "outputs",
         "queue",
         "recalled",
@@ -71,6 +72,7 @@ class Task:
         retries: int,
         among: frozenset[int] | None = None,
         timeout: float = 0.0,
+        max_result: int = 0,
     ) -> None:
         self.id = id
         self.work = work
@@ -80,6 +82,7 @@ class Task:
         self.boot = boot  # the life of that engine the client believes in
         self.retries = retries
         self.timeout = timeout  # seconds for each item; 0: none
+        self.max_result = max_result  # bytes that the client takes; 0: all
         self.losses = 0  # engines that died with it begun
         self.attempt = 0  # the one its holder has, or the last one
         self.attempts = 0  # how many there were
@@ -98,6 +101,11 @@ class Task:
         self.after: set[TaskId] | None = None  # those it waits for, when LATER
         self.failure: Failure | None = None  # how it ended here, when ENDED
         self.error = ""  # what went wrong, when DONE or ENDED
+
+    @property
+    def open(self) -> bool:
+        """Whether it is not over."""
+        return self.state is not State.DONE and self.state is not State.ENDED
 
 
 class Queue:

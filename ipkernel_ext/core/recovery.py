@@ -138,7 +138,7 @@ class Recovery:
                 cleared.append(task)
         again.extend(task for task in engine.done.values() if task.outputs or task.lacking)
         self._dispatch.take_back(engine, missing, now)
-        self._dispatch.send_again(engine, again)
+        self._dispatch.send_again(engine, [task.id for task in again])
         self._dispatch.recall(engine, cancelled, interrupt=True)
         self._dispatch.recall(engine, cleared)
         forgotten = set(engine.forget)
@@ -148,7 +148,7 @@ class Recovery:
         for id, attempt in [*inventory.queued, *inventory.running]:
             self._claim(engine, id, attempt, False, now)
         for id, attempt in inventory.finished:
-            if (id, attempt) in forgotten:
+            if (id, attempt) in forgotten and id not in self._roster.wanted:
                 self._ledger.forget(engine, id, attempt, now)
             else:
                 self._claim(engine, id, attempt, True, now)
@@ -167,7 +167,9 @@ class Recovery:
     def _claim(self, engine: Engine, id: TaskId, attempt: int, finished: bool, now: float) -> None:
         """The engine says it holds this task."""
         task = self._ledger.tasks.get(id)
-        if task is None:
+        if id.number in self._ledger.kept.get(id.client, ()):
+            self._refuse(engine, id, attempt, finished, now)
+        elif task is None:
             self._add(engine, id, attempt, finished, now)
         elif self._is_free(task, attempt):
             engine.orphans[id] = Orphan(attempt, finished, now)
@@ -251,6 +253,16 @@ class Recovery:
 
     # ------------------------------------------------------------ orphans
 
+    def holder(self, id: TaskId) -> Engine | None:
+        """The engine that has a task which no client has claimed."""
+        return self._orphans.get(id.client, {}).get(id.number)
+
+    def forget(self, id: TaskId, now: float) -> None:
+        """An orphan is of no use any more."""
+        engine = self.holder(id)
+        if engine is not None and engine.orphans[id].finished:
+            self._disown(engine, id, now)
+
     def _adopt(self, task: Task, engine: Engine) -> None:
         """An engine already holds a task that is replayed, or that nobody else has."""
         orphan = engine.orphans[task.id]
@@ -263,7 +275,7 @@ class Recovery:
         task.lacking = True
         self._ledger.sent(task, engine)
         if orphan.finished:
-            self._dispatch.send_again(engine, [task])
+            self._dispatch.send_again(engine, [task.id])
         elif task.cancelled or task.cleared:
             self._dispatch.recall(engine, [task], interrupt=task.cancelled)
         self._dispatch.pool.file(engine)
@@ -285,9 +297,13 @@ class Recovery:
             self.orphans_until = now + self._ttl
         engine.orphans[id] = Orphan(attempt, finished, now)
         self._orphans.setdefault(id.client, {})[id.number] = engine
+        if finished and id in self._roster.wanted:
+            self._dispatch.send_again(engine, [id])
 
     def _may_be_wanted(self, id: TaskId) -> bool:
-        """Whether a client may still replay this task: it is not here, or has not come to it."""
+        """Whether a client may still replay this task, as it is not here or has not come to it, or waits for it."""
+        if id in self._roster.wanted:
+            return True
         client = self._roster.clients.get(id.client)
         if client is None:
             return id.client not in self._roster.departed
@@ -314,7 +330,7 @@ class Recovery:
         if self.journal_until is not None and now >= self.journal_until:
             self.journal_until = None
             for client, journal in self._journal.items():
-                self._expired(client, max(journal))
+                self.expired(client, max(journal))
                 for number in journal:
                     self._out.add(Journal(TaskId(client, number), None))
             self._journal.clear()
@@ -328,12 +344,12 @@ class Recovery:
                 id = TaskId(client, number)
                 if now >= engine.orphans[id].since + self._ttl:
                     self._disown(engine, id, now)
-                    self._expired(client, number)
+                    self.expired(client, number)
                 else:
                     since.append(engine.orphans[id].since)
         self.orphans_until = min(since) + self._ttl if since else None
 
-    def _expired(self, client: str, number: int) -> None:
+    def expired(self, client: str, number: int) -> None:
         """If the client comes after all, it must not run again what was dropped."""
         known = self._roster.clients.get(client)
         if known is None:

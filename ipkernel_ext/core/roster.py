@@ -6,15 +6,16 @@ Tables and plain questions about them. What follows from a coming or going is de
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from ipkernel_ext.core.effects import Expire, Peer
-from ipkernel_ext.core.messages import EngineRecord, Exit, TaskId
+from ipkernel_ext.core.effects import Expire, Mailbox, Peer
+from ipkernel_ext.core.messages import EngineRecord, Exit, Measured, TaskId
 from ipkernel_ext.core.outbox import Outbox
 from ipkernel_ext.core.queues import Queue, Task
+from ipkernel_ext.core.wire import Frame
 
 REMEMBERED = 1024  # dead engines and departed clients that are remembered
 
@@ -70,13 +71,24 @@ class Engine:
         self.away_since: float | None = None
         self.dying_since: float | None = None  # its process ended; its agent may still say how
         self.overrun = False  # its user code does not end although its time is up
+        self.asked_since: float | None = None  # the question that it has not answered
+        self.unresponsive = False  # it has not for too long
+        self.measured: Measured | None = None  # what it answered last
+        self.measured_at = 0.0
+        self.given_up: Task | None = None  # failed because its time was up, though it may still run
         self.gone = False
+        self.said_goodbye = False
         self.last_client: str | None = None
 
     @property
     def present(self) -> bool:
         """Whether tasks can be handed to it now."""
-        return self.tasks is not None and not self.gone and not self.overrun
+        return self.tasks is not None and not (self.gone or self.overrun or self.unresponsive)
+
+    @property
+    def answers(self) -> bool:
+        """Whether it has answered what it was asked last."""
+        return self.asked_since is None and self.measured is not None
 
     @property
     def load(self) -> tuple[int, int]:
@@ -108,8 +120,10 @@ class Client:
         self.expected: set[int] = set()  # it said at its hello that it will replay these
         self.highest = expired  # number it has used
         self.expired = expired  # up to this number, what is not known any more was dropped
+        self.here_since = 0.0
         self.away_since: float | None = None
-        self.left = False  # said goodbye, or away too long: nobody will fetch its results
+        self.left = False  # said goodbye, or away too long: it will not come for its results
+        self.kept = False  # the store hears of its tasks in its place
 
 
 class Agent:
@@ -138,6 +152,7 @@ class Roster:
         self.clients: dict[str, Client] = {}
         self.agents: dict[str, Agent] = {}
         self.dead: dict[str, Death] = {}
+        self.wanted: dict[TaskId, dict[TaskId, None]] = {}  # results others ask for, and as which task of theirs
         self.departed: dict[str, int] = {}  # clients that are gone: the highest number they had used
         self.vacant: dict[str, Vacancy] = {boot: Vacancy(id) for id, boot in enlisted.items()}
         self.next_id = 1 + max(enlisted, default=-1)
@@ -196,6 +211,11 @@ class Roster:
         otherwise = False if death is not None and death.certain else None
         return [True if task in begun else otherwise for task in tasks]
 
+    def begun_by(self, engine: Engine) -> Task | None:
+        """The first task of those an engine was sent that it has begun or, where that is unknowable, may have."""
+        begun = self._begun(engine.boot) if engine.sent else None
+        return next((t for t in engine.sent.values() if begun is None or (t.id, t.attempt) in begun), None)
+
     def exit_of(self, boot: str, otherwise: str = "") -> Exit:
         """How it ended, as far as known."""
         death = self.dead.get(boot)
@@ -203,7 +223,12 @@ class Roster:
 
     def record(self, engine: Engine) -> EngineRecord:
         """What clients are told of an engine."""
-        state = "away" if engine.away_since is not None else "overrun" if engine.overrun else "ready"
+        if engine.away_since is not None:
+            state = "away"
+        elif engine.unresponsive:
+            state = "unresponsive"
+        else:
+            state = "overrun" if engine.overrun else "ready"
         return engine.record if engine.record.state == state else replace(engine.record, state=state)
 
     def tell_clients(self, message: Any) -> None:
@@ -219,6 +244,19 @@ class Roster:
             return False
         self._out.send(owner.peer, message)
         return True
+
+    def tell_of(self, task: TaskId, message: Any, frames: Sequence[Frame] = ()) -> bool:
+        """Tell who is to hear of a task: its client or, where that is not here, the store. Whether anybody did."""
+        owner = self.clients.get(task.client)
+        here = owner is not None and owner.peer is not None
+        if owner is not None and here:
+            self._out.send(owner.peer, message, frames)
+            if not self.wanted:
+                return True
+        to_store = task in self.wanted or (owner is not None and not here and owner.kept)
+        if to_store:
+            self._out.send(Mailbox(task.client), message, frames)
+        return here or to_store
 
     def has_left(self, client: str) -> bool:
         """Whether a client will not come back."""

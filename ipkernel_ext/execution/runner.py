@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import nullcontext
 from functools import partial
-from typing import Any, Protocol, assert_never
+from typing import Any, NoReturn, Protocol, assert_never
 
 import msgspec
 
@@ -31,17 +31,24 @@ from ipkernel_ext.errors import (
     RemoteError,
     RemoteExit,
     ResultExpired,
+    ResultTooLarge,
     TaskTimeout,
+    VersionMismatch,
 )
+from ipkernel_ext.execution.draws import Draws
 from ipkernel_ext.execution.functions import FunctionCache
 from ipkernel_ext.execution.interrupt import Interrupter
 from ipkernel_ext.execution.output import CaptureStream, OutputBuffer
 from ipkernel_ext.execution.seeding import Streams
 from ipkernel_ext.execution.shell import EngineShell
 from ipkernel_ext.execution.traces import MESSAGE, format_traceback, message_of, name_of, shortened
+from ipkernel_ext.units import bytes_text
 
 LARGEST = 16 * 2**20
 """Bytes of an exception that is sent as itself; a larger one arrives as ``RemoteError``."""
+
+REFUSED = "_refused"
+"""Name of the latest value that was too large to be sent."""
 
 _ANYTHING = BaseException  # under a name that user code cannot delete
 
@@ -59,6 +66,8 @@ class Outcome(msgspec.Struct):
         The cell ended in a value, which is kept in ``Out``.
     seconds : float
         In user code, including what its objects do when they are rebuilt and pickled.
+    unseeded : bool
+        The function has drawn from the global random generators, and no seed was given.
     """
 
     failure: Failure | None = None
@@ -66,6 +75,7 @@ class Outcome(msgspec.Struct):
     execution: int | None = None
     has_value: bool = False
     seconds: float = 0.0
+    unseeded: bool = False
 
 
 class _Stop(Exception):
@@ -105,11 +115,13 @@ class Runner:
         self._shell = shell
         self._interrupter = interrupter
         self._functions = FunctionCache(shell.user_ns)
+        self._draws = Draws()
         self._stdout = CaptureStream(output, "stdout")
         self._stderr = CaptureStream(output, "stderr")
         self._builtins = dict(vars(builtins))
         self._task: Hashable = None
         self._timer: Timer | None = None
+        self._max_result = 0
 
     def run(
         self,
@@ -118,6 +130,7 @@ class Runner:
         function: Sequence[Frame] | None,
         task: Hashable = None,
         timer: Timer | None = None,
+        max_result: int = 0,
     ) -> Outcome:
         """Do the work of a task.
 
@@ -129,12 +142,14 @@ class Runner:
             By what name it can be interrupted.
         timer
             Where the time of each item is limited.
+        max_result : int
+            Bytes that the value may have; 0: any number.
         """
         outcome = Outcome()
         before = sys.stdout, sys.stderr
         sys.stdout, sys.stderr = self._stdout, self._stderr
         begun = time.perf_counter()
-        self._task, self._timer = task, timer
+        self._task, self._timer, self._max_result = task, timer, max_result
         raised = self._guarded(task, self._do, work, frames, function or (), outcome)
         outcome.seconds = time.perf_counter() - begun
         self._mend_builtins()
@@ -171,9 +186,9 @@ class Runner:
             case m.Execute():
                 self._execute(work, outcome)
             case m.Apply():
-                outcome.frames = self._apply(work, frames, function)
+                outcome.frames = self._apply(work, frames, function, outcome)
             case m.Map():
-                outcome.frames = self._map(work, frames, function)
+                outcome.frames = self._map(work, frames, function, outcome)
             case m.Push():
                 self._push(work.names, self._load(frames))
             case m.Pull():
@@ -202,26 +217,33 @@ class Runner:
         if error is not None:
             raise _Stop(error, trace=shell.problem_text)
 
-    def _apply(self, work: m.Apply, frames: Sequence[Frame], function: Sequence[Frame]) -> list[Frame]:
+    def _apply(
+        self, work: m.Apply, frames: Sequence[Frame], function: Sequence[Frame], outcome: Outcome
+    ) -> list[Frame]:
         args, kwargs = self._load(frames)
         f = self._function(work.function, function)
         args = [self._resolve(arg) for arg in args]
         if kwargs:
             kwargs = {name: self._resolve(arg) for name, arg in kwargs.items()}
+        look = self._draws.look(work.function) if work.seed is None else None
         with nullcontext() if work.seed is None else Streams(work.seed) as streams:
             if streams is not None:
                 streams.begin(0)
             value = f(*args, **kwargs)
+        outcome.unseeded = look is not None and look(f)
         del args, kwargs
         result = _dump(value, "result")
+        if self._too_large(result):
+            self._refuse(result, value)
         del value
         return payload.own(result)
 
-    def _map(self, work: m.Map, frames: Sequence[Frame], function: Sequence[Frame]) -> list[Frame]:
+    def _map(self, work: m.Map, frames: Sequence[Frame], function: Sequence[Frame], outcome: Outcome) -> list[Frame]:
         columns = self._load(frames)
         f = self._function(work.function, function)
         values: list[Any] = []
         call = f if self._timer is None else partial(self._timed, f, self._timer, work.return_exceptions)
+        look = self._draws.look(work.function) if work.seed is None else None
         with nullcontext() if work.seed is None else Streams(work.seed) as streams:
             for index, item in enumerate(zip(*columns, strict=False), work.start):
                 try:
@@ -234,8 +256,11 @@ class Runner:
                     if not work.return_exceptions:
                         raise _Stop(error, index) from None
                     values.append(_portable(error))
+        outcome.unseeded = look is not None and look(f)
         del columns
         result = _dump(values, "results")
+        if self._too_large(result):
+            self._refuse(result, values)
         del values
         return payload.own(result)
 
@@ -270,6 +295,8 @@ class Runner:
             for name, value in zip(names, values, strict=True):
                 _dump(value, name)
             raise _Stop(error, ours=True) from None
+        if self._too_large(result):
+            raise self._too_large_to_send(result, f"the value of {' and '.join(names)}", "it stays there")
         del values
         return payload.own(result)
 
@@ -291,20 +318,23 @@ class Runner:
                 ResultExpired(f"Out[{execution}] of engine {self._engine()} is no longer kept; it keeps the last few"),
                 ours=True,
             )
-        return payload.own(_dump(kept[execution], f"Out[{execution}]"))
+        result = _dump(kept[execution], f"Out[{execution}]")
+        if self._too_large(result):
+            raise self._too_large_to_send(result, f"Out[{execution}]", "it stays there")
+        return payload.own(result)
 
     # ------------------------------------------------------------ parts of them
 
     def _load(self, frames: Sequence[Frame]) -> Any:
         try:
             return self._functions.load(frames)
-        except PayloadError as error:
+        except (PayloadError, VersionMismatch) as error:
             raise _Stop(error, ours=True) from None
 
     def _function(self, digest: str, frames: Sequence[Frame]) -> Callable[..., Any]:
         try:
             return self._functions.function(digest, frames)
-        except PayloadError as error:
+        except (PayloadError, VersionMismatch) as error:
             raise _Stop(error, ours=True) from None
 
     def _resolve(self, argument: Any) -> Any:
@@ -320,6 +350,22 @@ class Runner:
                 near = difflib.get_close_matches(name, self._shell.keys(), 3)
                 hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
                 raise _Stop(NameNotFound(f"there is no variable {name!r} on engine {self._engine()}{hint}"), ours=True)
+
+    def _too_large(self, result: Sequence[Frame]) -> bool:
+        return bool(self._max_result) and sum(map(len, result)) > self._max_result
+
+    def _refuse(self, result: Sequence[Frame], value: Any) -> NoReturn:
+        """Keep a value that is not sent, which nobody else has."""
+        self._shell.user_ns[REFUSED] = value
+        raise self._too_large_to_send(result, "the result", f"it is kept there as {REFUSED}, until the next such one")
+
+    def _too_large_to_send(self, result: Sequence[Frame], what: str, where: str) -> _Stop:
+        text = (
+            f"{what} on engine {self._engine()} has {bytes_text(sum(map(len, result)))}, more than this client takes "
+            f"({bytes_text(self._max_result)}): {where}. Compute on with it there, pull a part of it, "
+            "or set rc.max_result higher and pull it"
+        )
+        return _Stop(ResultTooLarge(text), ours=True)
 
     def _engine(self) -> int:
         return self._shell.output.engine_id()

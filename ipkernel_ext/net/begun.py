@@ -1,7 +1,8 @@
 """Which tasks an engine began, in a mapped file that outlives it.
 
 The engine writes (task, attempt) into a ring before user code runs; after its death the controller
-of the same host reads it, and so knows which of the tasks it had handed out had begun.
+of the same host reads it, and so knows which of the tasks it had handed out had begun. The last byte
+says whether the engine left on purpose: user code can end the process with any exit code.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class BegunFile:
         self._file = file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.posix_fallocate(file, 0, SLOTS * _SLOT.size)  # a full disk is an error here, and not a signal later
+            os.posix_fallocate(file, 0, SLOTS * _SLOT.size + 1)  # a full disk is an error here, and not a signal later
             self._map = mmap.mmap(file, 0)
         except BaseException:
             os.close(file)
@@ -40,6 +41,10 @@ class BegunFile:
         """User code of this attempt begins now."""
         _SLOT.pack_into(self._map, self._next * _SLOT.size, task.client.encode(), task.number, attempt, 1)
         self._next = (self._next + 1) % SLOTS
+
+    def leave(self) -> None:
+        """This engine ends because it was told to."""
+        self._map[-1] = 1
 
     def close(self) -> None:
         """Let go of the file; it stays, for whoever asks after the engine's end."""
@@ -72,3 +77,11 @@ def prune(directory: Path) -> None:
             os.unlink(file.path)
     except OSError:
         pass  # somebody else removes them
+
+
+def has_left(path: Path) -> bool:
+    """Whether the engine ended because it was told to."""
+    try:
+        return path.read_bytes()[-1:] == b"\x01"
+    except OSError:
+        return False

@@ -30,6 +30,7 @@ from ipkernel_ext.core.client import ClientCore, Submission, refusal
 from ipkernel_ext.core.effects import Answered, Effect, Reconnect, Resolve, RosterChanged, Send, Show
 from ipkernel_ext.core.wire import Frame
 from ipkernel_ext.errors import ForkedClientError, NotConnected, ProtocolError
+from ipkernel_ext.net.callbacks import CallbackThread
 from ipkernel_ext.net.edge import Edge, Locate
 from ipkernel_ext.net.sockets import Wake, until
 
@@ -73,6 +74,8 @@ class Channel(Protocol):
     client: str
     on_stray: Callable[[m.Stream | m.Display], None]
     """Gets output that belongs to no task of ours that is under way; must be quick and must not raise."""
+    advised: set[str]
+    """What the user was told, and needs to be told once only."""
 
     def next_numbers(self, count: int) -> range:
         """Task numbers nobody else has."""
@@ -86,7 +89,7 @@ class Channel(Protocol):
     def tell(self, message: m.Interrupt | m.ShutDown) -> None:
         """Something without an answer."""
 
-    def ask(self, make: Callable[[int], m.Ask | m.ClearQueue | m.EndEngines | m.Scale]) -> Future[dict[str, Any]]:
+    def ask(self, make: Callable[[int], m.Question]) -> Future[dict[str, Any]]:
         """A question, made from its request number."""
 
     @property
@@ -100,8 +103,8 @@ class Channel(Protocol):
     def wait_roster(self, enough: Callable[[Roster], bool], timeout: float | None) -> bool:
         """Wait until the roster is so. False when the time ran out."""
 
-    def receiving(self) -> bool:
-        """Whether the calling thread is the one in which results arrive."""
+    def call_back(self, callback: Callable[[Any], object], future: Any) -> None:
+        """Call a user's callback with the future that is done, in a thread in which it may wait."""
 
     def give_up(self, reason: str) -> None:
         """Nothing more will come."""
@@ -148,6 +151,7 @@ class ClientChannel:
     def __init__(self, locate: Locate) -> None:
         self.client = uuid.uuid4().hex[:12]
         self.on_stray: Callable[[m.Stream | m.Display], None] = lambda output: None
+        self.advised: set[str] = set()
         self._locate = locate
         self._forks = _forks
         self._core = ClientCore(
@@ -173,6 +177,7 @@ class ClientChannel:
         self._ended: str | None = None
         self._refusal: Exception | None = None  # by the controller, of this client as such
         self._welcomed = False  # at least once
+        self._callbacks = CallbackThread()
         self._thread = threading.Thread(target=self._loop, name="ipkernel_ext client", daemon=True)
         self._thread.start()
         _channels.add(self)
@@ -212,7 +217,7 @@ class ClientChannel:
         self._check()
         self._enqueue(lambda: self._core.tell(message))
 
-    def ask(self, make: Callable[[int], m.Ask | m.ClearQueue | m.EndEngines | m.Scale]) -> Future[dict[str, Any]]:
+    def ask(self, make: Callable[[int], m.Question]) -> Future[dict[str, Any]]:
         """A question, made from its request number."""
         self._check()
         request = next(self._requests)
@@ -230,9 +235,12 @@ class ClientChannel:
         with self._changed:
             return self._changed.wait_for(lambda: enough(self._roster), timeout)
 
-    def receiving(self) -> bool:
-        """Whether the calling thread is the one in which results arrive."""
-        return threading.current_thread() is self._thread
+    def call_back(self, callback: Callable[[Any], object], future: Any) -> None:
+        """Call a user's callback with the future that is done, in a thread in which it may wait."""
+        if threading.current_thread() is self._thread:
+            self._callbacks.put(callback, future)
+        else:
+            callback(future)
 
     def give_up(self, reason: str) -> None:
         """Nothing more will come: whoever waits is told so."""
@@ -255,6 +263,7 @@ class ClientChannel:
         self._wake.set()
         if threading.current_thread() is not self._thread:
             self._thread.join(2.0)
+            self._callbacks.join()
 
     @property
     def ended(self) -> str | None:
@@ -290,6 +299,7 @@ class ClientChannel:
             self._closing = True
             self._leave()
             self._wake.close()
+            self._callbacks.end()
 
     def _turn(self) -> None:
         """One turn of the loop, after the poll."""

@@ -22,13 +22,28 @@ from ipkernel_ext.config.keys import ClusterKeys
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core import wire
 from ipkernel_ext.core.controller import ControllerCore
-from ipkernel_ext.core.effects import Drop, Effect, Enlist, Expire, Journal, Log, Peer, Send, Stop, Watch
+from ipkernel_ext.core.effects import (
+    Deliver,
+    Discard,
+    Drop,
+    Effect,
+    Enlist,
+    Expire,
+    Journal,
+    Log,
+    Mailbox,
+    Peer,
+    Send,
+    Stop,
+    Watch,
+)
 from ipkernel_ext.errors import ParallelError, ProtocolError
 from ipkernel_ext.net import tcp
 from ipkernel_ext.net.begun import prune, read_begun
 from ipkernel_ext.net.doors import LocalDoor, RemoteDoor, RemotePeer
 from ipkernel_ext.net.journal import JournalFile
 from ipkernel_ext.net.sockets import Wake, new_socket, send, until
+from ipkernel_ext.net.store import ResultStore
 from ipkernel_ext.net.zap import Gatekeeper, probe
 
 BATCH = 512  # batches taken in one turn of the loop
@@ -46,6 +61,8 @@ class ControllerServer:
         Where to listen; its directory is private to this user.
     journal : JournalFile
         What an earlier life left, and where this one writes.
+    store : ResultStore
+        Results whose clients are not here.
     engines : Path
         Directory in which local engines keep their begun files.
     log : logging.Logger
@@ -66,6 +83,7 @@ class ControllerServer:
         self,
         path: Path,
         journal: JournalFile,
+        store: ResultStore,
         engines: Path,
         log: logging.Logger,
         owner: int | None = None,
@@ -74,6 +92,7 @@ class ControllerServer:
         self.url = f"ipc://{path}"
         self._path = path
         self._journal = journal
+        self._store = store
         self._engines = engines
         self._log = log
         self._owner = owner
@@ -88,6 +107,7 @@ class ControllerServer:
             journal=journal.tasks,
             enlisted=journal.engines,
             expired=journal.clients,
+            kept=store.tasks(),
             **options,
         )
         self._decode = wire.Decoder(m.FromPeer).decode
@@ -213,6 +233,7 @@ class ControllerServer:
                 self._do(self._core.tick(now))
             if self._asked_to_stop is not None:
                 self._do(self._core.shut_down(self._asked_to_stop))
+            self._settle_store()
             self._flush()
         return self._stop
 
@@ -229,6 +250,7 @@ class ControllerServer:
         self._wake.close()
         self._path.unlink(missing_ok=True)
         self._journal.close()
+        self._store.close()
 
     # ------------------------------------------------------------ in
 
@@ -314,6 +336,9 @@ class ControllerServer:
         for effect in effects:
             match effect:
                 case Send(peer, message, frames):
+                    if type(peer) is Mailbox:
+                        self._store.take(message, frames)
+                        continue
                     self._out.setdefault(peer, []).append((message, frames))
                 case Journal(task, hint):
                     self._journal.write_task(task, hint)
@@ -321,6 +346,10 @@ class ControllerServer:
                     self._journal.write_engine(engine, boot)
                 case Expire(client, number):
                     self._journal.write_client(client, number)
+                case Deliver(peer, task, alias):
+                    self._out.setdefault(peer, []).extend(self._store.get(task, alias))
+                case Discard(client, number):
+                    self._store.discard(client, number)
                 case Watch(boot, pid):
                     self._watch(boot, pid)
                 case Drop(peer):
@@ -331,6 +360,15 @@ class ControllerServer:
                     self._stop = reason
                 case _:
                     raise AssertionError(f"not an effect of a controller: {effect}")
+
+    def _settle_store(self) -> None:
+        """What is on disk, engines need not keep; so it is written before anything that follows is sent."""
+        settled, dropped = self._store.settle()
+        for task, error, stored in settled:
+            self._do(self._core.kept(task, error, stored, time.monotonic()))
+        if dropped:
+            self._do(self._core.dropped(dropped))
+        self._store.forget_aside()
 
     def _watch(self, boot: str, pid: int) -> None:
         """Have the kernel tell when a local engine's process ends."""

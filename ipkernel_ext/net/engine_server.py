@@ -23,13 +23,23 @@ import zmq
 from ipkernel_ext.config.connection import Address
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core import wire
-from ipkernel_ext.core.effects import Begin, Claimable, Effect, RaiseInterrupt, Reconnect, Send, Stop
+from ipkernel_ext.core.effects import (
+    Begin,
+    Claimable,
+    Effect,
+    RaiseInterrupt,
+    Reconnect,
+    Send,
+    Stop,
+    TellUsage,
+)
 from ipkernel_ext.core.engine import Channel, Claim, EngineCore
 from ipkernel_ext.errors import ProtocolError
 from ipkernel_ext.execution.descriptors import Descriptors
 from ipkernel_ext.execution.interrupt import Interrupter
 from ipkernel_ext.execution.output import OutputBuffer
 from ipkernel_ext.execution.runner import Runner
+from ipkernel_ext.execution.usage import Usage
 from ipkernel_ext.net.begun import BegunFile
 from ipkernel_ext.net.edge import Edge, Locate
 from ipkernel_ext.net.sockets import Wake, receive, send, until
@@ -97,6 +107,8 @@ class EngineServer:
         self._insist_at: float | None = None
         self._insist_after = 0.0
         self._pending = False  # output waits to be sent
+        self._usage = Usage()
+        self._claimed_at = 0.0  # monotonic; of the running task
         self._stopping: str | None = None
         self._waiting_said = False
         self._pid = os.getpid()
@@ -128,6 +140,8 @@ class EngineServer:
             self._tasks.close(LINGER)
         self._context.term()
         if self._begun is not None:
+            if not self.failed:
+                self._begun.leave()
             self._begun.close()
         self._control_wake.close()
         self._main_wake.close()
@@ -174,6 +188,7 @@ class EngineServer:
     def _claim(self) -> Claim | None:
         with self._lock:
             claim, effects = self._core.claim()
+            self._claimed_at = time.monotonic()
             self._do_main(effects)
         return claim
 
@@ -181,7 +196,8 @@ class EngineServer:
         task = claim.task
         self._output.begin(task.id, task.attempt)
         timer = self._start_timer() if task.timeout else None
-        outcome = self._runner.run(task.work, claim.frames, claim.function, (task.id, task.attempt), timer)
+        name = (task.id, task.attempt)
+        outcome = self._runner.run(task.work, claim.frames, claim.function, name, timer, task.max_result)
         if os.getpid() != self._pid:
             self._output.flush()
             os._exit(0)  # user code forked, and the child came back here
@@ -196,6 +212,7 @@ class EngineServer:
                 outcome.execution,
                 outcome.has_value,
                 outcome.seconds,
+                outcome.unseeded,
             )
         self._do_main(effects)
 
@@ -336,6 +353,9 @@ class EngineServer:
                     self._interrupter.interrupt(self._interrupting)
                     self._insist_after = INSIST_AFTER[0]
                     self._insist_at = time.monotonic() + self._insist_after
+                case TellUsage():
+                    seconds = time.monotonic() - self._claimed_at
+                    entries.append((self._core.measured(seconds, self._usage.cpu(), self._usage.rss()), ()))
                 case Claimable():
                     self._main_wake.set()
                 case Reconnect():

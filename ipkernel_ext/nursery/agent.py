@@ -31,6 +31,7 @@ from ipkernel_ext.core import messages as m
 from ipkernel_ext.core import wire
 from ipkernel_ext.core.failures import how
 from ipkernel_ext.core.messages import Exit
+from ipkernel_ext.net.begun import has_left
 from ipkernel_ext.net.edge import Edge
 from ipkernel_ext.net.sockets import Wake, until
 from ipkernel_ext.nursery import open_files, register
@@ -390,7 +391,7 @@ class Agent:
 
     def _after_end(self, boot: str, number: int, exit: Exit, replaces: str | None, log: str, since: int = 0) -> None:
         ordered = boot in self._ending
-        failed = exit.exit_code != 0
+        failed = exit.exit_code != 0 or not has_left(self.place.engines / boot)
         again = boot in self._successors or (
             not ordered and failed and self._orders["restart"] and self._may_restart(f"engine {number}")
         )

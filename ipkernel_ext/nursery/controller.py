@@ -22,6 +22,7 @@ from ipkernel_ext.config.resolved import ControllerSettings
 from ipkernel_ext.errors import ParallelError
 from ipkernel_ext.net.controller_server import ControllerServer, stop_on_signals
 from ipkernel_ext.net.journal import JournalFile
+from ipkernel_ext.net.store import ResultStore
 from ipkernel_ext.nursery import open_files
 from ipkernel_ext.nursery.children import LINK
 from ipkernel_ext.nursery.orders import ControllerOrders, first_line
@@ -63,6 +64,7 @@ def serve(
     server = ControllerServer(
         place.socket,
         journal,
+        ResultStore(place.store, settings.result_store, settings.result_ttl),
         place.engines,
         log,
         owner,

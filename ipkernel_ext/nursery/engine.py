@@ -11,13 +11,13 @@ import logging
 import os
 import signal
 import socket
-import sys
 import uuid
 from pathlib import Path
 from typing import NamedTuple
 
 from msgspec import structs
 
+from ipkernel_ext import versions
 from ipkernel_ext.config import connection, logs
 from ipkernel_ext.config.resolved import EngineSettings
 from ipkernel_ext.core.messages import EngineRecord
@@ -43,6 +43,7 @@ class Parts(NamedTuple):
 
 def build(settings: EngineSettings) -> Parts:
     """Build the parts and make them this process's own."""
+    versions.here(search=True)  # found out once for all that are forked
     output = OutputBuffer(settings.max_output)
     shell = EngineShell(output)
     shell.become_global()
@@ -55,7 +56,7 @@ def record_of(orders: EngineOrders | None = None, rank: mpi.Rank | None = None) 
         boot=orders["boot"] if orders else uuid.uuid4().hex[:12],
         host=socket.gethostname(),
         pid=os.getpid(),
-        python=".".join(map(str, sys.version_info[:3])),
+        **versions.here(search=True)._asdict(),
         id=orders["number"] if orders else -1,
         agent=orders["agent"] if orders else None,
         replaces=orders["replaces"] if orders else None,

@@ -170,3 +170,28 @@ def test_retries_that_make_no_sense_are_refused_at_once(rc, retries, error):
         rc.submit(abs, -1, retries=retries)
     with pytest.raises(error, match="retries"):
         rc.map(abs, range(5), retries=retries)
+
+
+def test_a_result_is_indexed_by_engine_or_item(rc):
+    ran = rc.execute("6 * 7", block=False)
+    assert [ran[n].engine_id for n in range(4)] == [0, 1, 2, 3]
+    assert ran[-1].value == 42
+    assert ran.get()[1] is ran[1]
+    assert [one.value for one in ran[1:3]] == [42, 42]
+    assert rc[2].apply(abs, -2, block=False)[0] == 2
+    assert rc.submit(abs, -3)[0] == 3
+    mapped = rc.map(abs, range(-30, 0), block=False)
+    assert (mapped[0], mapped[-1], mapped[1:3]) == (30, 1, [29, 28])
+    rc.push({"n": [1, 2]})
+    assert rc.gather("n", block=False)[:3] == [1, 2, 1]
+    with pytest.raises(IndexError):
+        ran[4]
+
+
+def test_an_engines_value_is_there_though_another_engine_failed(rc):
+    rc.execute("n = 1")
+    rc[1].execute("n = 0")
+    failed = rc.execute("1 // n", block=False)
+    assert failed[0].value == 1
+    with pytest.raises(ZeroDivisionError):
+        failed[1]

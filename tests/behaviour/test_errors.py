@@ -5,6 +5,7 @@ import traceback
 
 import pytest
 
+from ipkernel_ext import Ref
 from ipkernel_ext.display import describe
 from ipkernel_ext.errors import CompositeError, EngineStartError, RemoteError, RemoteExit
 from ipkernel_ext.results import said
@@ -102,6 +103,28 @@ def test_an_error_whose_class_misbehaves_here_too(rc):
     with pytest.raises(CompositeError, match=r"4 × Bad: \(its message cannot be shown\)") as raised:
         rc.execute(code)
     assert describe(raised.value)[0].endswith("4 engines:")
+
+
+MISSING = {
+    "pull": lambda rc: rc.pull("missing"),
+    "del": lambda rc: rc.__delitem__("missing"),
+    "Ref": lambda rc: rc.apply(abs, Ref("missing")),
+    "input": lambda rc: rc.execute("input()"),
+    "getpass": lambda rc: rc.execute("import getpass\ngetpass.getpass()"),
+}
+
+
+@pytest.mark.parametrize("call", MISSING)
+def test_errors_that_differ_in_their_engine_only_are_one(rc, call):
+    rc[2].execute("'so that the number of the cell is another one'")
+    with pytest.raises(CompositeError) as raised:
+        MISSING[call](rc)
+    assert len(raised.value.exceptions) == 4
+    assert "; " not in raised.value.message.replace("; push", "")
+    assert raised.value.message.endswith("on [0-3]")
+    told = describe(raised.value)
+    assert told[0].startswith("[0-3] 4 engines")
+    assert "engine 0" not in "\n".join(told)
 
 
 def test_many_distinct_errors_are_told_in_short():

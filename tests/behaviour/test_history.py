@@ -35,8 +35,13 @@ def test_what_there_is_not_is_said(rc):
     rc.execute("1")
     with pytest.raises(LookupError, match="there is no call 100000 of this client; its calls are 1 to"):
         rc.get_result(100_000)
-    with pytest.raises(LookupError, match="no task 'x:1'"):
-        rc.get_result("x:1")
+    mine = rc.get_result().task_ids[0]
+    with pytest.raises(LookupError, match="no task"):
+        rc.get_result(mine.rpartition(":")[0] + ":1000000")
+    with pytest.raises(ResultExpired, match="no result of task x:1 is here"):
+        rc.get_result("x:1").get()
+    with pytest.raises(ValueError, match="'x' is not the id of a task"):
+        rc.get_result("x")
 
 
 def test_collected_results_are_dropped_and_others_are_not(rc):

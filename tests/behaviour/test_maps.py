@@ -3,9 +3,11 @@
 import itertools
 import random
 import threading
+import warnings
 
 import numpy as np
 import pytest
+from tqdm import tqdm
 
 from ipkernel_ext.errors import PayloadError
 
@@ -75,6 +77,10 @@ def test_a_failure_stops_a_map(rc):
 def test_progress(rc, capsys):
     assert rc.map(abs, range(-3, 0), progress=True) == [3, 2, 1]
     assert "3/3" in capsys.readouterr().err
+    with tqdm(total=3, desc="mine") as bar:
+        assert rc.map(abs, range(-3, 0), progress=bar) == list(rc.imap(abs, [3, 2, 1], progress=True))
+        assert bar.n == 3
+    assert "mine: 100%" in capsys.readouterr().err
     with pytest.raises(ValueError, match="wait_interactive"):
         rc.map(abs, [1], progress=True, block=False)
 
@@ -146,3 +152,46 @@ def test_an_item_that_cannot_be_sent_takes_the_map_back(rc, block):
     with pytest.raises(PayloadError, match="items"):
         list(rc.imap(str, [1, threading.Lock()], chunksize=1))
     assert rc.map(abs, [-1]) == [1]
+
+
+@pytest.fixture
+def unadvised(rc):
+    """A client that has not been told of its random numbers yet."""
+    rc._link.channel.advised.clear()
+    return rc
+
+
+USES = {
+    "map": lambda rc: rc.map(draw, range(8)),
+    "map later": lambda rc: list(rc.map(draw, range(8), block=False)),
+    "imap": lambda rc: list(rc.imap(draw, range(8))),
+    "submit": lambda rc: rc.submit(draw, 0).get(),
+    "executor": lambda rc: list(rc.executor().map(draw, range(8))),
+    "numpy": lambda rc: rc.map(lambda _: np.random.random(), range(8)),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_random_numbers_that_nobody_seeded_are_warned_of_once(unadvised, use):
+    with pytest.warns(UserWarning, match=r"nobody has seeded.*seed=n.*rc\.seed\(n\)") as told:
+        USES[use](unadvised)
+    assert [warning.filename for warning in told] == [__file__]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        USES[use](unadvised)
+
+
+def test_what_is_the_same_again_is_not_warned_of(unadvised):
+    rc = unadvised
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rc.map(draw, range(8), seed=5)
+        list(rc.imap(draw, range(8), seed=5))
+        rc.map(lambda n: random.Random(n).random() + np.random.default_rng(n).random(), range(8))
+        rc.apply(draw, 0)
+        rc.map(abs, range(8))
+        rc.seed(3)
+        rc.map(draw, range(8))
+        rc.submit(draw, 0).get()
+        list(rc.executor().map(draw, range(8)))
+    rc._link._seed = None

@@ -7,9 +7,10 @@ from typing import Any
 
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.controller import ControllerCore
-from ipkernel_ext.core.effects import Effect, Enlist, Expire, Journal, Send
+from ipkernel_ext.core.effects import Deliver, Discard, Effect, Enlist, Expire, Journal, Mailbox, Send
 from ipkernel_ext.core.messages import Hint, TaskId
 from ipkernel_ext.core.wire import Frame
+from ipkernel_ext.net.store import ResultStore
 
 CODE = m.Execute("1")
 NOTHING = m.Inventory()
@@ -23,6 +24,7 @@ class Controller:
         self.enlisted: dict[int, str] = before.enlisted if before else {}
         self.expired: dict[str, int] = before.expired if before else {}
         self.begun: dict[str, set[tuple[TaskId, int]]] = before.begun if before else {}
+        self.store = before.store if before else ResultStore(None, 2**20, 1e9)
         self.now: float = before.now if before else 0.0
         self.sent: list[tuple[Any, Any]] = []  # (peer, message) of the last stimulus
         self.effects: list[Effect] = []
@@ -35,6 +37,7 @@ class Controller:
             journal=dict(self.journal),
             enlisted=dict(self.enlisted),
             expired=dict(self.expired),
+            kept=self.store.tasks(),
             **options,
         )
 
@@ -56,9 +59,22 @@ class Controller:
                     self.enlisted.pop(engine, None)
                 case Enlist(engine, boot) if boot is not None:
                     self.enlisted[engine] = boot
+                case Send(Mailbox(), message, frames):
+                    self.store.take(message, frames)
+                case Discard(client, number):
+                    self.store.discard(client, number)
+                case Deliver(peer, task, alias):
+                    self.sent.extend((peer, message) for message, _ in self.store.get(task, alias))
                 case _:
                     pass
         self.core.check()
+
+    def settle(self) -> None:
+        """The store writes what is complete."""
+        for task, error, stored in self.store.settle()[0]:
+            sent = self.sent
+            self.take(self.core.kept(task, error, stored, self.now))
+            self.sent = sent + self.sent
 
     def receive(self, peer: str, message: Any, frames: Sequence[Frame] = ()) -> None:
         """A message arrives."""

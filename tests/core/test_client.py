@@ -66,6 +66,11 @@ def client() -> Client:
     return Client()
 
 
+def test_the_limits_of_a_submission_go_with_each_replay(client: Client) -> None:
+    for [submit] in (client.submit(0, timeout=2.5, max_result=1000), client.reconnect()):
+        assert (submit.timeout, submit.max_result) == (2.5, 1000)
+
+
 def test_hello_names_what_is_unresolved(client: Client) -> None:
     client.submit(0)
     client.submit(1)

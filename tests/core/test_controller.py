@@ -315,11 +315,13 @@ def test_a_hello_acknowledges_what_it_does_not_name(one: Controller) -> None:
     assert one.core.sizes()["tasks"] == 0
 
 
-def test_results_of_a_client_that_left_are_dropped(one: Controller) -> None:
+def test_results_of_a_client_that_left_go_into_the_store(one: Controller) -> None:
     one.submit(0)
     one.receive("ann", m.Goodbye())
     one.result(0)
+    one.settle()
     assert one.core.sizes()["tasks"] == one.core.sizes()["clients"] == 0
+    assert one.store.tasks() == {ann(0): ""}
     one.engine("b0", m.Inventory(finished=[(ann(0), 1)]), generation=2)
     one.wait(1.0)
     assert one.to("b0", m.Forget)

@@ -89,10 +89,11 @@ def states(records: list[Any]) -> list[str]:
     return [record.engine.state for record in records]
 
 
-def test_the_time_travels_with_the_task(two: Controller) -> None:
-    two.submit(0, timeout=2.5)
+def test_the_limits_travel_with_the_task(two: Controller) -> None:
+    two.submit(0, timeout=2.5, max_result=1000)
     [task] = two.to("b0/tasks", m.Task)
     assert task.timeout == 2.5
+    assert task.max_result == 1000
 
 
 def test_an_overrun_engine_is_given_nothing_and_its_work_goes_to_others(two: Controller) -> None:

@@ -22,9 +22,9 @@ def command():
     """Start one of our commands; it is ended, and has ended, at the end of the test."""
     running = []
 
-    def start(program, *arguments, **options):
+    def start(program, *arguments, python=sys.executable, **options):
         process = subprocess.Popen(
-            [sys.executable, "-m", "ipkernel_ext.commands", program, *arguments],
+            [python, "-m", "ipkernel_ext.commands", program, *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             stdin=subprocess.DEVNULL,

@@ -1,7 +1,6 @@
 """Interrupts, deaths and restarts, with real signals."""
 
 import os
-import queue
 import signal
 import subprocess
 import sys
@@ -132,6 +131,15 @@ def test_a_restarted_engine_keeps_its_id_and_is_said_once(cluster):
     assert raised.value.restarted
     assert cluster[0].keys() == []
     assert cluster[1]["a"] == 1
+
+
+def test_engine_code_that_ends_its_process_as_if_all_were_well_gets_a_successor(cluster):
+    with pytest.raises(EngineLost):
+        cluster[0].execute("import os; os._exit(0)")
+    cluster.wait_for_engines(2, 20)
+    with pytest.raises(EngineLost, match="was restarted"):
+        cluster[0].execute("1")
+    assert cluster[0].apply(abs, -1) == 1
 
 
 def test_restart_gives_empty_namespaces_without_a_word(cluster):
@@ -278,20 +286,6 @@ def test_what_user_code_starts_ends_with_its_engine():
         child = psutil.Process(rc[0]["pid"])
     _, alive = psutil.wait_procs([child], timeout=10)
     assert not alive
-
-
-def test_a_callback_that_waits_is_told_not_to(cluster):
-    answers = queue.SimpleQueue()
-
-    def callback(future):
-        try:
-            answers.put(cluster.execute("1"))
-        except RuntimeError as error:
-            answers.put(error)
-
-    cluster.submit(abs, -1).add_done_callback(callback)
-    assert "callback" in str(answers.get(timeout=10))
-    assert cluster[0].execute("1").value == 1
 
 
 @pytest.mark.fault("several engines are killed at once")

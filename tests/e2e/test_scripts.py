@@ -72,3 +72,38 @@ def test_a_script_without_a_guard(tmp_path, start_method):
         [sys.executable, "script.py", start_method], cwd=tmp_path, capture_output=True, text=True, timeout=50
     )
     assert (done.stdout, done.stderr) == ("ended well\n", "")
+
+
+FAILING = """
+import logging
+import sys
+
+from ipkernel_ext import launch
+
+def fails(x):
+    raise ValueError(f"no {x}")
+
+with launch(n=3) as rc:
+    try:
+        rc.apply(fails, 1)
+    except Exception:
+        logging.exception("as logged")
+    rc.execute("me = 'even'")
+    rc[1].execute("me = 'odd'")
+    rc.execute("raise ValueError(me) if me == 'odd' else KeyError(me)")
+"""
+
+
+def test_an_error_that_nobody_catches_is_told_once_for_all_engines(tmp_path):
+    script = tmp_path / "failing.py"
+    script.write_text(FAILING)
+    ran = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 1
+    _, logged, uncaught = ran.stderr.split("Exception Group Traceback")
+    assert logged.count("RemoteTraceback") == 1
+    assert logged.count('raise ValueError(f"no {x}")') == 1
+    assert "3 of 3 engines failed: 3 × ValueError: no 1 on [0-2]" in logged
+    assert uncaught.count("RemoteTraceback") == 2
+    assert "2 × KeyError: 'even' on [0, 2]; 1 × ValueError: odd on [1]" in uncaught
+    assert "_value" not in uncaught
+    assert [f"on engine {n} of host" in uncaught for n in range(4)] == [True, True, True, False]

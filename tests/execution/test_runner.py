@@ -26,10 +26,10 @@ class Bench:
         self.interrupter = Interrupter()
         self.runner = Runner(self.shell, self.output, self.interrupter)
 
-    def work(self, work, frames=(), function=None, task=1, timer=None):
+    def work(self, work, frames=(), function=None, task=1, timer=None, max_result=0):
         self.output.begin(TASK, 1)
         with self.shell.being_global():
-            outcome = self.runner.run(work, frames, function, task, timer)
+            outcome = self.runner.run(work, frames, function, task, timer, max_result)
         self.pieces, self.count = self.output.end()
         return outcome
 
@@ -140,6 +140,20 @@ def test_pull_and_delete_name_close_names_and_are_all_or_nothing(bench):
     assert "b" in bench.names
     assert bench.work(m.Delete(["b"])).failure is None
     assert "b" not in bench.names
+
+
+def test_of_a_value_that_is_too_large_nothing_is_sent(bench):
+    bench.execute("x = b'x' * 10_000")
+    digest, function = payload.dumps_function(bytes)
+    call = m.Apply(digest), payload.dumps_call((10_000,), {}), function
+    chunk = m.Map(digest, 0), payload.dumps([[1, 10_000]]), function
+    for work in ((m.Pull(["x"]),), call, chunk):
+        outcome = bench.work(*work, max_result=9_000)
+        assert outcome.failure.kind == "ResultTooLarge"
+        assert list(outcome.frames) == []
+        assert bench.work(*work, max_result=11_000).failure is None
+        assert bench.work(*work).failure is None
+    assert [len(item) for item in bench.names["_refused"]] == [1, 10_000]
 
 
 def test_push_is_all_or_nothing(bench):

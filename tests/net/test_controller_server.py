@@ -11,6 +11,7 @@ from ipkernel_ext.config import keys
 from ipkernel_ext.errors import ParallelError
 from ipkernel_ext.net.controller_server import ControllerServer
 from ipkernel_ext.net.journal import JournalFile
+from ipkernel_ext.net.store import ResultStore
 from ipkernel_ext.net.zap import probe
 
 
@@ -18,7 +19,13 @@ from ipkernel_ext.net.zap import probe
 def server(temporary_directory):
     """One that does not listen yet."""
     path = temporary_directory / "c.sock"
-    server = ControllerServer(path, JournalFile(path.with_name("journal")), path.parent, logging.getLogger("test"))
+    server = ControllerServer(
+        path,
+        JournalFile(path.with_name("journal")),
+        ResultStore(None, 2**20, 60.0),
+        path.parent,
+        logging.getLogger("test"),
+    )
     yield server
     server.close()
     signal.set_wakeup_fd(-1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 from ipkernel_ext.core import messages as m
@@ -31,6 +32,11 @@ class Asked:
         self.output: dict[int, list[tuple[int, str]]] = {}  # shown (sequence, boot), by attempt
         self.cancelled = False
 
+    @property
+    def is_fetch(self) -> bool:
+        """Whether it is no task, but asks for the result of one."""
+        return isinstance(self.submission.work, m.Fetch)
+
 
 class SimClient(Actor):
     """A client and the program that uses it."""
@@ -51,6 +57,8 @@ class SimClient(Actor):
     def submit_random(self) -> None:
         """Something: addressed to one or many, or balanced."""
         random = self.world.random
+        if self.world.curious is not None and self.world.curious.random() < 0.15:
+            self._fetch_random(self.world.curious)
         engines = sorted(self.core.engines)
         kind = random.random()
         work = self._random_work()
@@ -68,6 +76,18 @@ class SimClient(Actor):
         with_boots = random.random() < 0.8
         boots = [self.core.engines[id].boot for id in chosen] if with_boots else None
         self._submit(len(chosen), work, chosen, random.choice((0, 0, 2)), boots)
+
+    def _fetch_random(self, random: Random) -> None:
+        """The result of somebody's task, by its id."""
+        tasks = [a.id for c in self.world.clients if c is not self for a in c.asked.values() if not a.is_fetch]
+        if not tasks:
+            return
+        number = self._next
+        self._next += 1
+        submission = Submission([number], m.Fetch(random.choice(tasks[-20:])), ())
+        self.asked[number] = Asked(TaskId(self.name, number), submission, 0)
+        self.world.trace(self.name, f"wants {submission.work} as {number}")
+        self._do(self.core.submit(submission))
 
     def cancel_random(self) -> None:
         """Some of what is not resolved."""
@@ -92,7 +112,16 @@ class SimClient(Actor):
 
     def ask_random(self) -> None:
         """How things are."""
-        self._ask(m.Ask(self._new_request(), "status" if self.world.random.random() < 0.5 else "queue_status"))
+        chance = Random(f"{self.name} asks {self._request}")
+        if chance.random() < 0.5:
+            self._ask(m.Ask(self._new_request(), chance.choice(("status", "queue_status"))))
+        elif chance.random() < 0.5:
+            self._ask(m.Ask(self._new_request(), "engines", chance.choice((0.0, 0.5, 3.0))))
+        else:
+            engine = chance.randrange(4) if chance.random() < 0.4 else None
+            latest = [asked.id for client in self.world.clients for asked in list(client.asked.values())[-6:]]
+            tasks = chance.sample(latest, min(len(latest), 2)) if engine is None and chance.random() < 0.6 else None
+            self._ask(m.Why(self._new_request(), engine, tasks))
 
     def restart_random(self) -> None:
         """End an engine, perhaps with a successor."""
@@ -122,7 +151,7 @@ class SimClient(Actor):
         if random.random() >= self.world.share["after"]:
             return []
         owner = random.choice(self.world.clients) if random.random() < 0.3 else self
-        latest = list(owner.asked.values())[-6:]
+        latest = [asked for asked in owner.asked.values() if not asked.is_fetch][-6:]
         return [asked.id for asked in random.sample(latest, min(len(latest), random.randint(1, 3)))]
 
     def _random_work(self, balanced: bool = False) -> m.Work:

@@ -8,7 +8,21 @@ from typing import TYPE_CHECKING, Any
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core import wire
 from ipkernel_ext.core.controller import ControllerCore
-from ipkernel_ext.core.effects import Drop, Effect, Enlist, Expire, Journal, Log, Send, Stop, Watch
+from ipkernel_ext.core.effects import (
+    Deliver,
+    Discard,
+    Drop,
+    Effect,
+    Enlist,
+    Expire,
+    Journal,
+    Log,
+    Mailbox,
+    Send,
+    Stop,
+    Watch,
+)
+from ipkernel_ext.core.mailbox import Complete, Mailboxes, relabelled
 from ipkernel_ext.core.messages import Hint, TaskId
 from tests.simulation.actor import Actor
 from tests.simulation.network import Connection
@@ -28,6 +42,7 @@ class Disk:
         self.journal: dict[TaskId, Hint] = {}
         self.enlisted: dict[int, str] = {}
         self.expired: dict[str, int] = {}
+        self.kept: dict[TaskId, Complete] = {}
 
     def do(self, effect: Effect) -> None:
         """Write down."""
@@ -57,6 +72,8 @@ class SimController(Actor):
         self.disk = disk
         self.connections: dict[str, Connection] = {}
         self.watched: dict[str, int] = {}
+        self.mailboxes = Mailboxes()
+        self.complete: list[Complete] = []
         self.crash_next = False
         self._tick_at: float | None = None
         self._idle_ticks = 0
@@ -69,6 +86,7 @@ class SimController(Actor):
             journal=dict(disk.journal),
             enlisted=dict(disk.enlisted),
             expired=dict(disk.expired),
+            kept={id: complete.error for id, complete in disk.kept.items()},
             **world.options,
         )
         self._set_timer()
@@ -145,9 +163,29 @@ class SimController(Actor):
             return
         self.check()
         self._set_timer()
+        self._settle()
+
+    def _settle(self) -> None:
+        complete, self.complete = self.complete, []
+        for one in complete:
+            self.disk.kept[one.task] = one
+            self._do(self.core.kept(one.task, one.error, True, self.world.clock.now))
 
     def _do_one(self, effect: Effect, out: dict[str, list[wire.Entry]]) -> None:
         match effect:
+            case Send(Mailbox(), message, frames):
+                self.world.trace(self.name, f"store < {_short(message)}")
+                complete = self.mailboxes.take(message, frames)
+                if complete is not None:
+                    self.complete.append(complete)
+            case Deliver(peer, task, alias):
+                kept = self.disk.kept[task]
+                self.world.trace(self.name, f"{peer} < stored {task} as {alias}")
+                out.setdefault(str(peer), []).extend(relabelled(kept.entries, alias))
+            case Discard(client, None):
+                self.mailboxes.discard(client)
+            case Discard(client, number) if number is not None:
+                self.disk.kept.pop(TaskId(client, number), None)
             case Send(peer, message, frames):
                 self.world.trace(self.name, f"{peer} < {_short(message)}")
                 self.world.note_loss(message)

@@ -44,6 +44,8 @@ class World:
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.random = random = Random(seed)
+        curious = Random(f"curious {seed}")
+        self.curious = curious if curious.random() < 0.4 else None  # clients ask for the results of others
         self.clock = Clock()
         self.delays = Delays(random, random.choice((0.0003, 0.001, 0.01)), random.choice((0.0, 0.05, 0.3)))
         self.options = {
@@ -354,6 +356,9 @@ class World:
         assert result is not None
         starts = self.starts.get(asked.id, [])
         failure = result.failure
+        if isinstance(asked.submission.work, m.Fetch):
+            self._judge_fetched(asked, result, asked.submission.work.task)
+            return
         if failure is None:
             assert asked.value is not None
             id, payload, boot, attempt = asked.value.split("|")
@@ -374,7 +379,8 @@ class World:
         elif failure.kind in ("NoEngines", "NoSuchEngine"):
             assert not starts or asked.submission.retries, f"{asked.id} had begun: {failure}"
         elif failure.kind == "TaskTimeout":
-            assert starts and asked.submission.timeout, f"{asked.id} has no time: {failure}"
+            assert asked.submission.timeout, f"{asked.id} has no time: {failure}"
+            assert starts or failure.started is None, f"{asked.id} has not begun: {failure}"
         else:
             assert failure.kind in ("EngineLost", "TaskInterrupted", "ResultExpired", "TaskCancelled"), failure
         if failure is not None and failure.kind == "TaskCancelled":
@@ -387,6 +393,14 @@ class World:
             last = [s.boot for s in starts if s.attempt == result.attempt]
             lost = asked.id in self.given_up or any(boot in self.given_up or self.is_dead(boot) for boot in last)
             assert lost, f"{asked.id} shows {shown} of {result.outputs}"
+
+    def _judge_fetched(self, asked: Asked, result: m.Result, wanted: TaskId) -> None:
+        assert asked.id not in self.starts, f"{asked.id} is no work"
+        if result.failure is None:
+            assert asked.value is not None
+            assert asked.value.startswith(f"{wanted}|"), f"{asked.id} got {asked.value} for {wanted}"
+            shown = [sequence for sequence, _ in asked.output.get(result.attempt, [])]
+            assert shown == list(range(result.outputs)), f"output of {wanted}: {shown} of {result.outputs}"
 
     def _may_fail(self, task: TaskId, id: TaskId) -> bool:
         """Whether a task cannot run that was to come after another one.
@@ -506,6 +520,9 @@ class World:
 _SMALL: dict[str, tuple[int, ...]] = {
     "WINDOW": (1, 2, 3, 64),
     "OVERRUN_AFTER": (0.01, 0.5),
+    "UNANSWERED": (0.01, 0.3, 3.0),
+    "SWEEP": (0.01, 0.3, 2.0),
+    "MARGIN": (0.0, 0.5),
     "FUNCTIONS": (1, 2, 512),
     "IDLE": (0, 1, 2, 1024),
     "FORGET_AT": (1, 2, 64),
