@@ -158,7 +158,14 @@ def _rebuild(failure: m.Failure, frames: Sequence[Frame], engine: int) -> Except
         return errors.RemoteError(f"{failure.type_name}: {failure.message}", failure.type_name, failure.traceback)
     if failure.kind == "EngineLost":
         return errors.EngineLost(
-            failure.message, engine, failure.exit_code, failure.signal, failure.started, failure.restarted
+            failure.message,
+            engine,
+            failure.exit_code,
+            failure.signal,
+            failure.started,
+            failure.restarted,
+            failure.oom,
+            failure.said,
         )
     if failure.kind == "RemoteError":
         return errors.RemoteError(failure.message, failure.type_name, failure.traceback)
