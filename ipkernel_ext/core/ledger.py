@@ -97,6 +97,7 @@ class Ledger:
         if task.engine is None:
             engine.balanced += 1
         if task.timeout:
+            engine.timed += 1
             self.timed[engine.boot] = engine
         self._write(task, engine.id, engine.boot)
 
@@ -105,6 +106,8 @@ class Ledger:
         del engine.sent[task.id]
         if task.engine is None:
             engine.balanced -= 1
+        if task.timeout:
+            engine.timed -= 1
         task.holder = None
 
     def unassigned(self, task: Task) -> None:
