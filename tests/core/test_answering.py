@@ -269,6 +269,22 @@ def test_what_a_restarted_controller_finds_has_its_time_too(two: Controller) -> 
     assert after.failure(0).kind == "TaskTimeout"
 
 
+@pytest.mark.parametrize("finished", [False, True])
+def test_a_later_life_of_the_controller_does_not_run_it_again(two: Controller, finished: bool) -> None:
+    two.submit(0, among=[0], timeout=1.0)
+    two.left("ann")
+    two.wait(SWEEP + patience(1.0))
+    if finished:
+        two.result(0)
+    after = Controller(two)
+    after.engine("b0")
+    after.client(unresolved=[0])
+    after.submit(0, among=[0], timeout=1.0)
+    assert after.tasks("b0") == []
+    assert after.failure(0).kind == "TaskTimeout"
+    assert "has not answered for long" in after.failure(0).message
+
+
 def test_those_that_come_after_it_are_told_why(two: Controller) -> None:
     two.submit(0, among=[0], timeout=1.0)
     two.submit(1, after=[ann(0)])
