@@ -25,6 +25,7 @@ from ipkernel_ext.core.roster import Engine, Roster
 
 UNANSWERED = 3.0  # seconds without an answer, after which an engine is unresponsive
 SWEEP = 2.0  # seconds between questions to engines that have tasks with a time
+SLEPT = 1.0  # seconds by which a tick is too late where this process itself was stopped
 MARGIN = 2.0  # seconds beyond those in which the engine itself would have given up
 
 
@@ -120,6 +121,9 @@ class Answering:
         """Do what is due."""
         if self.due is None or now < self.due:
             return
+        if now > self.due + SLEPT:
+            for engine in self._asked.values():
+                engine.asked_since = now  # what it has answered may be there, unread
         for engine in list(self._asked.values()):
             assert engine.asked_since is not None
             if not engine.unresponsive and now >= engine.asked_since + UNANSWERED:

@@ -262,7 +262,10 @@ class Dispatch:
         for task, started in zip(tasks, begun, strict=True):
             self._ledger.unsent(task, engine)
             self._ledger.tell_story(now, "timed out on", task, engine.boot)
-            self._ledger.fail_silent(task, engine.id, silence, started)
+            if task.cancelled:
+                self._ledger.fail_cancelled(task, started)
+            else:
+                self._ledger.fail_silent(task, engine.id, silence, started)
         self.fill(engine, now)
         self.pump(now)
 

@@ -269,6 +269,25 @@ def test_what_a_restarted_controller_finds_has_its_time_too(two: Controller) -> 
     assert after.failure(0).kind == "TaskTimeout"
 
 
+def test_a_controller_that_was_stopped_itself_gives_engines_their_time_again(two: Controller) -> None:
+    two.submit(0, among=[0], timeout=1.0)
+    wait_for_sweep(two)
+    two.now += 1000.0
+    two.take(two.core.tick(two.now))
+    assert two.to("ann") == [], "neither has it failed, nor is the engine unresponsive"
+    two.receive("b0", BUSY)
+    wait_for_sweep(two)
+    assert two.results() == {}
+
+
+def test_a_cancelled_task_of_an_engine_that_does_not_answer_ends_as_cancelled(two: Controller) -> None:
+    two.submit(0, among=[0], timeout=1.0)
+    two.begun["b0"] = {(ann(0), 1)}
+    two.receive("ann", m.Cancel([0]))
+    two.wait(SWEEP + patience(1.0))
+    assert (two.failure(0).kind, two.failure(0).started) == ("TaskCancelled", True)
+
+
 @pytest.mark.parametrize("finished", [False, True])
 def test_a_later_life_of_the_controller_does_not_run_it_again(two: Controller, finished: bool) -> None:
     two.submit(0, among=[0], timeout=1.0)
