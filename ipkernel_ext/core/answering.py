@@ -3,7 +3,8 @@
 An engine's control thread answers while user code runs, unless the process is stopped or C code
 keeps Python's lock. It is asked when somebody wants to know; and now and then while it has a task
 with a time, because that time is kept there too, and by nobody where the thread cannot run. No
-question is asked twice at once, so one that does not answer costs nothing.
+question is asked twice at once, so one that does not answer costs nothing; what its process uses is
+then asked of its agent, if it has one.
 
 Whoever does not answer is *unresponsive*: it gets nothing new, and it is never ended for that. Tasks
 whose time is up fail, so that nobody waits for ever. An item that runs at the question had begun
@@ -63,7 +64,8 @@ class Answering:
         engines = list(engines)
         for engine in engines:
             self._ask(engine, now)
-        waiting = {engine.boot for engine in engines if engine.asked_since is not None and not engine.unresponsive}
+        asked = [engine for engine in engines if engine.asked_since is not None]
+        waiting = {engine.boot for engine in asked if not engine.unresponsive or self._ask_agent(engine)}
         self._surveys.append(_Survey(waiting, now + patience, then))
         self._due_at(now + patience)
 
@@ -74,6 +76,21 @@ class Answering:
         self._asked[engine.boot] = engine
         self._out.send(engine.control, m.Measure())
         self._due_at(now + UNANSWERED)
+
+    def _ask_agent(self, engine: Engine) -> bool:
+        """Ask what an engine's process uses. False if nobody can say."""
+        agent = self._roster.agents.get(engine.record.agent or "")
+        if agent is None or agent.peer is None:
+            return False
+        self._out.send(agent.peer, m.MeasureEngine(engine.boot))
+        return True
+
+    def seen(self, measured: m.EngineMeasured) -> None:
+        """An agent says what an engine's process uses."""
+        engine = self._roster.boots.get(measured.boot)
+        if engine is not None and engine.unresponsive:
+            engine.seen = measured
+            self._wait_no_more(engine)
 
     def answered(self, engine: Engine, measured: m.Measured, now: float) -> None:
         """An engine says what it runs and uses."""
@@ -90,6 +107,7 @@ class Answering:
         """Its connection is gone, or begins anew."""
         engine.asked_since = engine.measured = None
         engine.unresponsive = False
+        engine.seen = None
         self._asked.pop(engine.boot, None)
         self._wait_no_more(engine)
 
@@ -99,6 +117,9 @@ class Answering:
 
     def _become(self, engine: Engine, unresponsive: bool, now: float) -> None:
         engine.unresponsive = unresponsive
+        engine.seen = None
+        if unresponsive:
+            self._ask_agent(engine)
         self._wait_no_more(engine)
         self._roster.tell_clients(m.EngineJoined(self._roster.record(engine)))
         self._dispatch.engine_changed(engine, now)

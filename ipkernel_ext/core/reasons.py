@@ -61,6 +61,8 @@ class Reasons:
         if engine.unresponsive and engine.asked_since is not None:
             silence = duration(now - engine.asked_since)
             text = f"{who} has not answered for {silence}: its process is stopped, or C code keeps Python's lock"
+            if engine.seen is not None and engine.seen.cpu is not None:
+                text += f", and it uses {engine.seen.cpu:.0f} % of a core"
             return f"{text}; it has been running {what}; {END_IT}" if what else f"{text}; {END_IT}"
         if engine.overrun:
             return f"{who} still runs {what or 'a task'}, which does not end though its time is up; {END_IT}"

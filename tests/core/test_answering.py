@@ -115,6 +115,43 @@ def test_an_unresponsive_engine_gets_nothing_new_and_others_get_its_work(two: Co
     assert {number for number, _ in two.tasks("b0")} >= {7, 8}
 
 
+def test_what_an_engine_uses_that_does_not_answer_its_agent_says() -> None:
+    controller = Controller()
+    controller.agent()
+    controller.engine("b0", agent="agent")
+    controller.client()
+    ask(controller)
+    controller.wait(UNANSWERED)
+    assert controller.to("agent") == [m.MeasureEngine("b0")]
+    assert rows(controller)[0].cpu is None
+    controller.receive("agent", m.EngineMeasured("b0", None, 10))
+    ask(controller)
+    assert controller.to("ann") == []
+    controller.receive("agent", m.EngineMeasured("b0", 99.5, 20))
+    assert [(record.state, record.cpu, record.rss) for record in rows(controller)] == [("unresponsive", 99.5, 20)]
+    ask(controller)
+    controller.receive("b0", IDLE)
+    assert [(record.cpu, record.rss) for record in rows(controller)] == [(1.0, 2000)]
+    controller.receive("agent", m.EngineMeasured("b0", 99.5, 20))
+    ask(controller)
+    controller.receive("b0", IDLE)
+    assert rows(controller)[0].cpu == 1.0
+
+
+def test_an_agent_that_does_not_answer_either_is_waited_for_as_long_as_an_engine() -> None:
+    controller = Controller()
+    controller.agent()
+    controller.engine("b0", agent="agent")
+    controller.client()
+    ask(controller, 0.0)
+    controller.wait(UNANSWERED)
+    ask(controller, 1.0)
+    controller.wait(0.9)
+    assert controller.to("ann", m.Answer) == []
+    controller.wait(0.1)
+    assert rows(controller)[0].state == "unresponsive"
+
+
 def test_an_engine_that_connects_again_answers_again(two: Controller) -> None:
     stop(two)
     two.left("b0")
