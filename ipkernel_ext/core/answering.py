@@ -9,7 +9,8 @@ then asked of its agent, if it has one.
 Whoever does not answer is *unresponsive*: it gets nothing new, and it is never ended for that. Tasks
 whose time is up fail, so that nobody waits for ever. An item that runs at the question had begun
 before it, and between two items the thread would have answered; so the time from the question on is
-enough to wait, however many items a task has.
+enough to wait, however many items a task has. While the controller itself was stopped nobody could
+answer it: from then on, engines have all their time anew.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from ipkernel_ext.core.roster import Engine, Roster
 
 UNANSWERED = 3.0  # seconds without an answer, after which an engine is unresponsive
 SWEEP = 2.0  # seconds between questions to engines that have tasks with a time
+ASLEEP = 2.0  # seconds too late for a tick, after which it was the controller that did not run
 MARGIN = 2.0  # seconds beyond those in which the engine itself would have given up
 
 
@@ -141,6 +143,9 @@ class Answering:
         """Do what is due."""
         if self.due is None or now < self.due:
             return
+        if now > self.due + ASLEEP:
+            for engine in self._asked.values():
+                engine.asked_since = now
         for engine in list(self._asked.values()):
             assert engine.asked_since is not None
             if not engine.unresponsive and now >= engine.asked_since + UNANSWERED:

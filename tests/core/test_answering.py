@@ -208,6 +208,18 @@ def test_a_task_with_a_time_ends_though_its_engine_does_not_answer(two: Controll
     assert two.core.next_deadline() is None, "nothing is asked again while the question stands"
 
 
+def test_a_controller_that_was_stopped_itself_blames_nobody(two: Controller) -> None:
+    two.submit(0, among=[0], timeout=1.0)
+    wait_for_sweep(two)
+    two.now += 100.0
+    two.take(two.core.tick(two.now))
+    assert states(two) == [] and two.results() == {}
+    two.wait(UNANSWERED)
+    assert states(two) == ["unresponsive"]
+    two.wait(patience(1.0) - UNANSWERED)
+    assert two.failure(0).kind == "TaskTimeout"
+
+
 @pytest.mark.parametrize("acknowledged", [False, True])
 def test_its_late_result_is_dropped_and_it_runs_nowhere_else(two: Controller, acknowledged: bool) -> None:
     two.submit(0, among=[0], timeout=1.0, retries=3)
