@@ -18,7 +18,7 @@ PACKAGE = ROOT.name
 
 MAY_IMPORT = {
     "errors": set(),
-    "core": {"errors"},
+    "core": {"errors", "units"},
     "config": {"errors"},
     "blobs": {"errors"},
     "payload": {"advice", "blobs", "classes", "modules", "versions", "errors"},
@@ -73,6 +73,7 @@ MAY_IMPORT = {
         "payload",
         "sequences",
         "targets",
+        "units",
         "versions",
         "config",
         "core",
@@ -80,7 +81,7 @@ MAY_IMPORT = {
     },
     "asynchronous": {"results", "core"},
     "clean": {"config", "nursery", "errors"},
-    "doctor": {"clean", "remote", "config", "core", "errors"},
+    "doctor": {"clean", "remote", "config", "core", "units", "errors"},
     "launchers": {"config", "errors"},
     "launcher": {"launchers", "nursery", "remote", "config", "errors"},
     "upkeep": {"clean", "doctor", "launcher", "config", "errors"},

@@ -3,12 +3,14 @@
 An engine's control thread answers while user code runs, unless the process is stopped or C code
 keeps Python's lock. It is asked when somebody wants to know; and now and then while it has a task
 with a time, because that time is kept there too, and by nobody where the thread cannot run. No
-question is asked twice at once, so one that does not answer costs nothing.
+question is asked twice at once, so one that does not answer costs nothing; what its process uses is
+then asked of its agent, if it has one.
 
 Whoever does not answer is *unresponsive*: it gets nothing new, and it is never ended for that. Tasks
 whose time is up fail, so that nobody waits for ever. An item that runs at the question had begun
 before it, and between two items the thread would have answered; so the time from the question on is
-enough to wait, however many items a task has.
+enough to wait, however many items a task has. While the controller itself was stopped nobody could
+answer it: from then on, engines have all their time anew.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from ipkernel_ext.core.roster import Engine, Roster
 
 UNANSWERED = 3.0  # seconds without an answer, after which an engine is unresponsive
 SWEEP = 2.0  # seconds between questions to engines that have tasks with a time
-SLEPT = 1.0  # seconds by which a tick is too late where this process itself was stopped
+ASLEEP = 2.0  # seconds too late for a tick, after which it was the controller that did not run
 MARGIN = 2.0  # seconds beyond those in which the engine itself would have given up
 
 
@@ -64,7 +66,8 @@ class Answering:
         engines = list(engines)
         for engine in engines:
             self._ask(engine, now)
-        waiting = {engine.boot for engine in engines if engine.asked_since is not None and not engine.unresponsive}
+        asked = [engine for engine in engines if engine.asked_since is not None]
+        waiting = {engine.boot for engine in asked if not engine.unresponsive or self._ask_agent(engine)}
         self._surveys.append(_Survey(waiting, now + patience, then))
         self._due_at(now + patience)
 
@@ -75,6 +78,21 @@ class Answering:
         self._asked[engine.boot] = engine
         self._out.send(engine.control, m.Measure())
         self._due_at(now + UNANSWERED)
+
+    def _ask_agent(self, engine: Engine) -> bool:
+        """Ask what an engine's process uses. False if nobody can say."""
+        agent = self._roster.agents.get(engine.record.agent or "")
+        if agent is None or agent.peer is None:
+            return False
+        self._out.send(agent.peer, m.MeasureEngine(engine.boot))
+        return True
+
+    def seen(self, measured: m.EngineMeasured) -> None:
+        """An agent says what an engine's process uses."""
+        engine = self._roster.boots.get(measured.boot)
+        if engine is not None and engine.unresponsive:
+            engine.seen = measured
+            self._wait_no_more(engine)
 
     def answered(self, engine: Engine, measured: m.Measured, now: float) -> None:
         """An engine says what it runs and uses."""
@@ -91,6 +109,7 @@ class Answering:
         """Its connection is gone, or begins anew."""
         engine.asked_since = engine.measured = None
         engine.unresponsive = False
+        engine.seen = None
         self._asked.pop(engine.boot, None)
         self._wait_no_more(engine)
 
@@ -100,6 +119,9 @@ class Answering:
 
     def _become(self, engine: Engine, unresponsive: bool, now: float) -> None:
         engine.unresponsive = unresponsive
+        engine.seen = None
+        if unresponsive:
+            self._ask_agent(engine)
         self._wait_no_more(engine)
         self._roster.tell_clients(m.EngineJoined(self._roster.record(engine)))
         self._dispatch.engine_changed(engine, now)
@@ -121,9 +143,9 @@ class Answering:
         """Do what is due."""
         if self.due is None or now < self.due:
             return
-        if now > self.due + SLEPT:
+        if now > self.due + ASLEEP:
             for engine in self._asked.values():
-                engine.asked_since = now  # what it has answered may be there, unread
+                engine.asked_since = now
         for engine in list(self._asked.values()):
             assert engine.asked_since is not None
             if not engine.unresponsive and now >= engine.asked_since + UNANSWERED:

@@ -115,6 +115,43 @@ def test_an_unresponsive_engine_gets_nothing_new_and_others_get_its_work(two: Co
     assert {number for number, _ in two.tasks("b0")} >= {7, 8}
 
 
+def test_what_an_engine_uses_that_does_not_answer_its_agent_says() -> None:
+    controller = Controller()
+    controller.agent()
+    controller.engine("b0", agent="agent")
+    controller.client()
+    ask(controller)
+    controller.wait(UNANSWERED)
+    assert controller.to("agent") == [m.MeasureEngine("b0")]
+    assert rows(controller)[0].cpu is None
+    controller.receive("agent", m.EngineMeasured("b0", None, 10))
+    ask(controller)
+    assert controller.to("ann") == []
+    controller.receive("agent", m.EngineMeasured("b0", 99.5, 20))
+    assert [(record.state, record.cpu, record.rss) for record in rows(controller)] == [("unresponsive", 99.5, 20)]
+    ask(controller)
+    controller.receive("b0", IDLE)
+    assert [(record.cpu, record.rss) for record in rows(controller)] == [(1.0, 2000)]
+    controller.receive("agent", m.EngineMeasured("b0", 99.5, 20))
+    ask(controller)
+    controller.receive("b0", IDLE)
+    assert rows(controller)[0].cpu == 1.0
+
+
+def test_an_agent_that_does_not_answer_either_is_waited_for_as_long_as_an_engine() -> None:
+    controller = Controller()
+    controller.agent()
+    controller.engine("b0", agent="agent")
+    controller.client()
+    ask(controller, 0.0)
+    controller.wait(UNANSWERED)
+    ask(controller, 1.0)
+    controller.wait(0.9)
+    assert controller.to("ann", m.Answer) == []
+    controller.wait(0.1)
+    assert rows(controller)[0].state == "unresponsive"
+
+
 def test_an_engine_that_connects_again_answers_again(two: Controller) -> None:
     stop(two)
     two.left("b0")
@@ -169,6 +206,18 @@ def test_a_task_with_a_time_ends_though_its_engine_does_not_answer(two: Controll
     assert two.tasks("b1") == [(1, 1)]
     two.wait(10_000.0)
     assert two.core.next_deadline() is None, "nothing is asked again while the question stands"
+
+
+def test_a_controller_that_was_stopped_itself_blames_nobody(two: Controller) -> None:
+    two.submit(0, among=[0], timeout=1.0)
+    wait_for_sweep(two)
+    two.now += 100.0
+    two.take(two.core.tick(two.now))
+    assert states(two) == [] and two.results() == {}
+    two.wait(UNANSWERED)
+    assert states(two) == ["unresponsive"]
+    two.wait(patience(1.0) - UNANSWERED)
+    assert two.failure(0).kind == "TaskTimeout"
 
 
 @pytest.mark.parametrize("acknowledged", [False, True])
@@ -267,17 +316,6 @@ def test_what_a_restarted_controller_finds_has_its_time_too(two: Controller) -> 
     after.submit(0, among=[0], timeout=1.0)
     after.wait(SWEEP + patience(1.0))
     assert after.failure(0).kind == "TaskTimeout"
-
-
-def test_a_controller_that_was_stopped_itself_gives_engines_their_time_again(two: Controller) -> None:
-    two.submit(0, among=[0], timeout=1.0)
-    wait_for_sweep(two)
-    two.now += 1000.0
-    two.take(two.core.tick(two.now))
-    assert two.to("ann") == [], "neither has it failed, nor is the engine unresponsive"
-    two.receive("b0", BUSY)
-    wait_for_sweep(two)
-    assert two.results() == {}
 
 
 def test_a_cancelled_task_of_an_engine_that_does_not_answer_ends_as_cancelled(two: Controller) -> None:
