@@ -18,7 +18,7 @@ PACKAGE = ROOT.name
 
 MAY_IMPORT = {
     "errors": set(),
-    "core": {"errors"},
+    "core": {"errors", "units"},
     "config": {"errors"},
     "blobs": {"errors"},
     "payload": {"advice", "blobs", "classes", "modules", "versions", "errors"},

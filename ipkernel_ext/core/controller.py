@@ -573,6 +573,8 @@ class ControllerCore:
                 self._keeping.settle()
             case m.AgentTrouble():
                 self._lives.trouble(agent, message.reason, now)
+            case m.EngineMeasured():
+                self._answering.seen(message)
             case m.Goodbye():
                 self._lives.agent_left(agent, now, on_purpose=True)
             case m.HelloAgent():

@@ -31,6 +31,7 @@ from ipkernel_ext.core import messages as m
 from ipkernel_ext.core import wire
 from ipkernel_ext.core.failures import how
 from ipkernel_ext.core.messages import Exit
+from ipkernel_ext.execution.usage import Usage
 from ipkernel_ext.net.begun import has_left
 from ipkernel_ext.net.edge import Edge
 from ipkernel_ext.net.sockets import Wake, until
@@ -99,6 +100,7 @@ class Agent:
         self._epoch = 0
         self._known = False  # the controller has welcomed us
         self._unsent: list[Any] = []
+        self._usages: dict[str, Usage] = {}  # of engines that do not answer themselves, by boot
         self._exits: deque[m.EngineExited] = deque(maxlen=256)  # the controller may not have heard of
         # of the connection; higher than any of an agent that this one succeeds
         self._generation = int(time.monotonic() * 1000)
@@ -396,6 +398,7 @@ class Agent:
             not ordered and failed and self._orders["restart"] and self._may_restart(f"engine {number}")
         )
         self._ending.discard(boot)
+        self._usages.pop(boot, None)
         self._successors.discard(boot)
         if failed and not ordered:
             said = _without_ours(tail(log, 200, since))
@@ -487,6 +490,8 @@ class Agent:
                     if message.restart:
                         self._successors.add(message.boot)
                     engine.child.signal(signal.SIGKILL)
+            case m.MeasureEngine():
+                self._measure(message.boot)
             case m.ScaleAgent():
                 self._scale(message.engines)
             case m.StopAgent():
@@ -497,6 +502,23 @@ class Agent:
                 self._edge.retry_at = time.monotonic()
             case m.Refused():
                 self._log.error("the controller refuses this agent: %s", message.failure.message)
+
+    def _measure(self, boot: str) -> None:
+        """Say what an engine uses that does not answer itself."""
+        import psutil
+
+        engine = self._engines.get(boot)
+        if engine is None:
+            return
+        try:
+            process = psutil.Process(engine.child.pid)
+            known = self._usages.get(boot)
+            if known is None:
+                self._usages[boot] = Usage(cpu=lambda: sum(process.cpu_times()[:2]))  # in user code, in the system
+            cpu = None if known is None else known.cpu()
+            self._unsent.append(m.EngineMeasured(boot, cpu, process.memory_info().rss))
+        except psutil.Error:
+            pass  # it has just ended
 
     def _report(self) -> None:
         if self._known and self._unsent:
