@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -17,14 +18,24 @@ from ipkernel_ext.core.messages import EngineRecord
 from ipkernel_ext.results import AsyncResult
 
 if TYPE_CHECKING:
-    from ipkernel_ext.remote import Engines, RemoteController
+    from ipkernel_ext.remote import Engines, RemoteController, SyncImports
 
 SENT = frozenset({"execute", "run", "apply", "reset", "keys", "push", "pull", "scatter", "gather", "map"})
 """Calls that take ``block=``: they are sent, and what they give is awaited."""
 
-AT_ONCE = frozenset(
-    {"cancel", "history", "get_result", "ended", "cluster", "targets", "engines", "ids", "timeout", "executor"}
-)
+SETTINGS = frozenset({"targets", "timeout", "max_result"})
+
+AT_ONCE = SETTINGS | {
+    "activate",
+    "cancel",
+    "cluster",
+    "ended",
+    "executor",
+    "get_result",
+    "history",
+    "ids",
+    "known",
+}
 """What neither waits nor asks anybody: it is as it is in ``RemoteController``."""
 
 
@@ -48,8 +59,8 @@ class AsyncEngines:
 
     @property
     def engines(self) -> list[EngineRecord]:
-        """What is known of these engines, in order."""
-        return self._engines.engines
+        """What was last heard of these engines, in order; ``(await rc.status())["engines"]`` asks them."""
+        return self._engines.known
 
     def __len__(self) -> int:
         return len(self._engines)
@@ -61,6 +72,10 @@ class AsyncEngines:
         if isinstance(key, str) and ":" not in key:
             return self.pull(key)
         return AsyncEngines(self._engines[key])
+
+    def sync_imports(self, *, targets: Any = None) -> AsyncImports:
+        """``async with rc.sync_imports(): import numpy as np``; see ``RemoteController.sync_imports``."""
+        return AsyncImports(self._engines.sync_imports(targets=targets))
 
     async def imap(self, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
         """The values of a map one by one, for ``async for``; see ``RemoteController.imap``."""
@@ -79,11 +94,31 @@ class AsyncEngines:
             return _sent(attribute)
         return _in_a_thread(attribute) if callable(attribute) else attribute
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in SETTINGS:
+            setattr(self._engines, name, value)
+        else:
+            super().__setattr__(name, value)
+
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *dir(self._engines)})
 
     def __repr__(self) -> str:
         return f"<async {repr(self._engines)[1:]}"
+
+
+class AsyncImports:
+    """Has engines import what an ``async with`` block imports here."""
+
+    def __init__(self, imports: SyncImports) -> None:
+        self._imports = imports
+
+    def __aenter__(self) -> Awaitable[None]:
+        self._imports.begin(sys._getframe(1))
+        return asyncio.sleep(0)
+
+    async def __aexit__(self, *raised: Any) -> None:
+        await asyncio.to_thread(self._imports.__exit__, *raised)
 
 
 class AsyncRemoteController(AsyncEngines):
@@ -92,6 +127,11 @@ class AsyncRemoteController(AsyncEngines):
     def __init__(self, rc: RemoteController) -> None:
         super().__init__(rc)
         self._rc = rc
+
+    @property
+    def clients(self) -> Awaitable[list[dict[str, Any]]]:
+        """Who is connected, to be awaited; see ``RemoteController.clients``."""
+        return asyncio.to_thread(lambda: self._rc.clients)
 
     async def close(self) -> None:
         """Leave; see ``RemoteController.close``."""

@@ -31,6 +31,8 @@ _NOT_THE_USERS = tuple(os.path.dirname(str(path)) + os.sep for path in (__file__
 class Screen:
     """Shows output as it arrives; each line begins with its engine's label.
 
+    Values of a cell that is done soon come at its end, in the order of the engines.
+
     Parameters
     ----------
     group_by : "engine" or "order", optional
@@ -59,6 +61,7 @@ class Screen:
         self._budget = blocks.Budget()
         self._lines: dict[tuple[str, str], blocks.Lines] = {}
         self._status = _Status()
+        self._values: list[blocks.Output] = []  # to be shown in the order of the engines
 
     def follow(self, result: AsyncResult, limit: float = math.inf) -> None:
         """Show a result's output until it is done, and after a while what is still running.
@@ -71,6 +74,7 @@ class Screen:
         try:
             self._follow(result, limit)
         finally:
+            self._show_values()
             self._show_late()
             self.flush()
             self._status.end()
@@ -89,18 +93,33 @@ class Screen:
                 return
             if self._clock() >= last:
                 return
+        holds = self._group_by is None
         while not result.done() and self._clock() < last:
             for output in result.follow(until=min(self._clock() + TURN, last)):
-                self.show(output)
+                self._show_or_hold(output, holds)
+            if holds and self._clock() >= begun + STREAM_AFTER:
+                holds = False
+                self._show_values()
             self._turn(result, begun)
         for output in result.follow(until=self._clock()):
-            self.show(output)
+            self._show_or_hold(output, holds)
 
     def show(self, output: blocks.Output) -> None:
         """Show one piece."""
         engines = [output.engine]
         for piece, execution in blocks.pieces_of([output]):
             self._show_block(blocks.Block(engines, piece, [execution]))
+
+    def _show_or_hold(self, output: blocks.Output, holds: bool) -> None:
+        if holds and isinstance(output, m.Display) and output.execution is not None:
+            self._values.append(output)
+        else:
+            self.show(output)
+
+    def _show_values(self) -> None:
+        values, self._values = self._values, []
+        for output in sorted(values, key=lambda output: output.engine):
+            self.show(output)
 
     def flush(self, label: str | None = None) -> None:
         """Show the lines that have not ended, under one label or all."""
@@ -168,11 +187,11 @@ class _Status:
     def __init__(self) -> None:
         self._width = 0  # of what stands on the terminal
         self._next = 0.0  # seconds, from which on the next line may be written
-        self._handle: Any = None  # of a notebook's output
+        self._output = NotebookOutput()
 
     def show(self, text: str, seconds: float) -> None:
-        if _in_notebook():
-            self._update(text)
+        if in_notebook():
+            self._output.show(text)
         elif sys.stderr.isatty():
             self.wipe()
             self._width = len(text)
@@ -193,10 +212,17 @@ class _Status:
     def end(self) -> None:
         """Nothing is under way any more."""
         self.wipe()
-        if self._handle is not None:
-            self._update("")
+        self._output.end()
 
-    def _update(self, text: str) -> None:
+
+class NotebookOutput:
+    """One output of a notebook, whose text changes."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+
+    def show(self, text: str) -> None:
+        """Show another text in its place."""
         from IPython.display import display
 
         bundle = {"text/plain": text}
@@ -205,8 +231,14 @@ class _Status:
         else:
             self._handle.update(bundle, raw=True)
 
+    def end(self) -> None:
+        """Show nothing, if anything was shown."""
+        if self._handle is not None:
+            self.show("")
 
-def _in_notebook() -> bool:
+
+def in_notebook() -> bool:
+    """Whether what is displayed can change later."""
     from IPython.core.getipython import get_ipython
 
     return getattr(get_ipython(), "kernel", None) is not None
@@ -247,24 +279,6 @@ def called_from(trace: TracebackType | None, colours: str = "nocolor") -> list[s
     own = [frame for frame in traceback.extract_tb(trace) if not frame.filename.startswith(_NOT_THE_USERS)]
     text = "".join(["Traceback (most recent call last):\n", *traceback.format_list(own)]).rstrip()
     return tracebacks.coloured(text, colours).split("\n") if own else []
-
-
-def engines_table(engines: Sequence[m.EngineRecord], queue: dict[Any, Any]) -> str:
-    """The table of ``%engines``."""
-    rows: list[tuple[str, ...]] = [("id", "host", "pid", "state", "running", "queued", "done")]
-    for engine in engines:
-        load = queue.get(engine.id, {"running": 0, "queued": 0, "done": 0})
-        state = "busy" if engine.state == "ready" and load["running"] else engine.state
-        rows.append(
-            (
-                str(engine.id),
-                engine.host,
-                str(engine.pid),
-                state,
-                *(str(load[k]) for k in ("running", "queued", "done")),
-            )
-        )
-    return columns(rows)
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:

@@ -99,16 +99,14 @@ class EngineLost(ParallelError):
     engine_id : int
     exit_code, signal : int or None
         How the process ended, where its supervisor could see it.
-    oom : bool
-        The kernel ended it because memory ran out, of its machine or of its cgroup.
     started : bool or None
         Whether user code had begun; None where nobody can know.
     restarted : bool
         True when a new engine already has this id, with an empty namespace.
-    stderr : str
-        The last lines that the engine wrote to standard error as it died.
-    task : str
-        Id of the task that has no result.
+    oom : bool
+        True when the kernel killed it for want of memory, where that is known.
+    last_lines : str
+        What it wrote to its log in the end, at most 4,000 characters.
     """
 
     def __init__(
@@ -120,18 +118,16 @@ class EngineLost(ParallelError):
         started: bool | None = None,
         restarted: bool = False,
         oom: bool = False,
-        stderr: str = "",
-        task: str = "",
+        last_lines: str = "",
     ) -> None:
         super().__init__(message)
+        self.oom = oom
+        self.last_lines = last_lines
         self.engine_id = engine_id
         self.exit_code = exit_code
         self.signal = signal
         self.started = started
         self.restarted = restarted
-        self.oom = oom
-        self.stderr = stderr
-        self.task = task
 
 
 class TaskCancelled(ParallelError, concurrent.futures.CancelledError):

@@ -10,6 +10,7 @@ import builtins
 import dis
 import importlib.util
 import sys
+import threading
 import types
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -27,27 +28,47 @@ class Recorder:
     def __init__(self, frame: types.FrameType) -> None:
         self.statements: list[str] = []
         self._frame = frame
-        self._import = builtins.__import__
 
     def start(self) -> None:
         """Record from now on."""
-        self._import = builtins.__import__
-        builtins.__import__ = self._record
+        with _lock:
+            if not _recording:
+                _otherwise.append(builtins.__import__)
+                builtins.__import__ = _record
+            _recording.append(self)
 
     def stop(self) -> None:
         """Record no more."""
-        builtins.__import__ = self._import
+        with _lock:
+            _recording.remove(self)
+            if not _recording:
+                builtins.__import__ = _otherwise.pop()
 
-    def _record(
-        self, name: str, globals: Any = None, locals: Any = None, fromlist: Sequence[str] | None = (), level: int = 0
-    ) -> types.ModuleType:
-        module = self._import(name, globals, locals, fromlist or (), level)
-        frame = sys._getframe(1)
+    def note(
+        self, frame: types.FrameType, name: str, package: str | None, fromlist: tuple[str, ...], level: int
+    ) -> None:
+        """A frame has imported something."""
         if frame is self._frame:
             if level:
-                name = importlib.util.resolve_name("." * level + name, (globals or {}).get("__package__"))
-            self.statements += _statements(frame, name, tuple(fromlist or ()))
-        return module
+                name = importlib.util.resolve_name("." * level + name, package)
+            self.statements += _statements(frame, name, fromlist)
+
+
+_lock = threading.Lock()
+_recording: list[Recorder] = []
+"""Those that are on: blocks of several threads and coroutines may overlap."""
+_otherwise: list[Any] = []
+"""What imports when none is."""
+
+
+def _record(
+    name: str, globals: Any = None, locals: Any = None, fromlist: Sequence[str] | None = (), level: int = 0
+) -> types.ModuleType:
+    otherwise = next(iter(_otherwise), importlib.__import__)  # the last of them may end just now
+    module: types.ModuleType = otherwise(name, globals, locals, fromlist or (), level)
+    for recorder in _recording.copy():
+        recorder.note(sys._getframe(1), name, (globals or {}).get("__package__"), tuple(fromlist or ()), level)
+    return module
 
 
 def _statements(frame: types.FrameType, name: str, fromlist: tuple[str, ...]) -> Iterator[str]:

@@ -9,7 +9,8 @@ import atexit
 import functools
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +20,21 @@ from traitlets import observe
 
 from ipkernel_ext import completion, targets
 from ipkernel_ext.callers import wants_value
-from ipkernel_ext.config import files, settings, templates
+from ipkernel_ext.config import files, profiles, settings, templates
 from ipkernel_ext.config.place import Place
-from ipkernel_ext.display import Screen, called_from, describe, engines_table
+from ipkernel_ext.display import Screen, called_from, describe
 from ipkernel_ext.errors import AlreadyRunning, CompositeError, NotConnected, ParallelError, TaskTimeout
 from ipkernel_ext.execution.inventory import variables
 from ipkernel_ext.interruption import guarded
 from ipkernel_ext.launcher import Cluster, find, stop_profile
 from ipkernel_ext.magic_options import Option, function_and_data, names_as, split
+from ipkernel_ext.overview import Live, engines_table
 from ipkernel_ext.remote import RemoteController
 from ipkernel_ext.results import AsyncResult, ExecuteResult, RemoteTraceback, ResultList
+from ipkernel_ext.units import count
 from ipkernel_ext.variables import table
+
+BAR_AFTER = 0.5  # seconds, after which a map shows its progress
 
 CANCEL = 5.0  # seconds for which a magic waits for what Ctrl-C cancelled; a second Ctrl-C ends that too
 
@@ -91,11 +96,14 @@ _OPTIONS = {
     "pxwhos": (_TARGETS,),
     "pxconfig": _CONFIG,
     "result": (),
-    "engines": (),
+    "engines": (Option(("-w", "--watch")),),
+    "why": (),
 }
 """By magic; for its own line and for tab completion."""
 
 ANSWERS = 0.5  # seconds in which engines must say their names, for tab completion
+
+REDRAWN = 1.0  # seconds between two tables of `%engines -w`
 
 OBEYS = 5.0  # seconds in which interrupted code must end
 
@@ -113,11 +121,17 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         self._cluster: Cluster | None = None
         self._auto_targets = "all"
         settings.check(self.config)
+        self.profile = self.profile or self._own_profile()
 
     @property
     def _ip(self) -> Any:
         """The session's shell."""
         return self.shell
+
+    def _own_profile(self) -> str:
+        """The profile of this session; the default one where it has none of a name."""
+        made = getattr(self._ip, "profile_dir", None)
+        return profiles.DEFAULT if made is None else profiles.name_of(Path(made.location)) or profiles.DEFAULT
 
     # ------------------------------------------------------------ the cluster
 
@@ -126,8 +140,9 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         """The session's client. Connects, and starts a cluster where none runs, when first asked for."""
         if self._client is not None and self._client.ended is None:
             return self._client
-        if self._given and self._cluster is not None and self._cluster.poll():
-            self._client, self._given = self._limited(self._cluster.connect()), False
+        self._give_back()
+        if self._cluster is not None and self._cluster.poll():
+            self._client = self._limited(self._cluster.connect())
             return self._client
         self._drop()
         try:
@@ -149,7 +164,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
             cluster.start()
         except AlreadyRunning:
             self._client = self._connect(profile=profile)
-            print(f"a cluster of profile {profile!r} runs already: connected to its {len(self._client)} engines")
+            print(_connected(profile, self._client))
             return
         try:
             client = self._limited(cluster.connect())
@@ -160,7 +175,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         self._client = client
         self._cluster = None if keep else cluster
         until = "until `%cluster stop`" if keep else "until this session ends"
-        print(f"started {cluster.n} engines on this machine, {until}")
+        print(f"started {count(cluster.n, 'engine')} on this machine, {until}")
 
     def _connect(self, *args: Any, **options: Any) -> RemoteController:
         return self._limited(RemoteController(*args, **options))
@@ -175,23 +190,30 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         if self._client is not None and not self._given:
             self._limited(self._client)
 
-    def use(self, client: RemoteController) -> None:
+    def use(self, client: RemoteController, spec: str, block: bool) -> None:
         """Have the magics use a client of the user's, which they do not close.
 
         What this session started runs on, and is used again when that client is closed.
         """
-        if client is self._client:
-            return
-        if self._client is not None and not self._given:
-            self._client.close()
+        if not self._given:
+            self._before_given = self.targets, self.block
+            if self._client is not None and self._client is not client:
+                self._client.close()
         self._client, self._given = client, True
+        self.targets, self.block = spec, block
+
+    def _give_back(self) -> None:
+        """The user's client is not used any more."""
+        if self._given:
+            self._client, self._given = None, False
+            self.targets, self.block = self._before_given
 
     def _drop(self) -> None:
         """Disconnect, and end what this session started."""
+        self._give_back()
         client, self._client = self._client, None
-        given, self._given = self._given, False
         cluster, self._cluster = self._cluster, None
-        if client is not None and not given:
+        if client is not None:
             client.close()
         if cluster is not None:
             cluster.stop()
@@ -214,7 +236,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         profile = found.get("profile", self.profile)
         if action == "start":
             if self._client is not None and self._client.ended is None and profile == self.profile:
-                print(f"a cluster of profile {profile!r} runs already: connected to its {len(self._client)} engines")
+                print(_connected(profile, self._client))
                 return None
             self._drop()
             self.profile = profile
@@ -350,15 +372,17 @@ class ParallelMagics(Magics, settings.ParallelMagics):
             show(result)
             return result
 
-        def stop(result: AsyncResult) -> None:
-            if result.cancel():
-                try:
-                    if not result.wait(CANCEL):
-                        print(f"cancelled; {result.progress} of {len(result)} have ended, the others do not obey yet")
-                except KeyboardInterrupt:
-                    pass  # the first one goes on
+        return guarded(send, shown, self._until_ended)
 
-        return guarded(send, shown, stop)
+    @staticmethod
+    def _until_ended(result: Any) -> None:
+        """Cancel a result, and wait a while until it has ended; a second Ctrl-C ends that too."""
+        if result.cancel():
+            try:
+                if not result.wait(CANCEL):
+                    print(f"cancelled; {result.progress} of {len(result)} have ended, the others do not obey yet")
+            except KeyboardInterrupt:
+                pass  # the first one goes on
 
     def _follow_within(self, screen: Screen, result: AsyncResult, limit: float) -> None:
         """Show a result; interrupt it when it runs for too long.
@@ -516,15 +540,20 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         items = self._evaluated(data)
         if not isinstance(items, Iterable):
             raise UsageError(f"{data} is a {type(items).__name__}, not a sequence of items")
-        spec = self._spec(found)
-        result = self._wait(
-            lambda: self.rc.map(function, items, targets=spec, block=False), AsyncResult.wait_interactive
-        )
-        values = result.get()
+        values = self._map(function, items if isinstance(items, Sized) else list(items), self._spec(found))
         if "out" in found:
             self._assign(found["out"], values)
             return None
         return values
+
+    def _map(self, function: Callable[..., Any], items: Any, spec: targets.Spec) -> Any:
+        from tqdm.auto import tqdm
+
+        def send() -> _Came:
+            with tqdm(total=len(items), delay=BAR_AFTER, leave=False) as bar:
+                return _Came(self.rc.map(function, items, targets=spec, block=True, progress=bar))
+
+        return guarded(send, lambda came: came.value, self._until_ended)
 
     def _cell_function(self, cell: str) -> Callable[..., Any]:
         """The function of x that a cell is, or defines."""
@@ -545,10 +574,51 @@ class ParallelMagics(Magics, settings.ParallelMagics):
     @line_magic
     @shows_errors
     def engines(self, line: str) -> None:
-        """A table of the engines: id, host, process id, state, and what they have to do."""
-        split(line, ())
+        """A table of the engines: who they are, what they run and for how long, what waits, and what they use.
+
+        %engines
+        -w, --watch          draw it anew each second, until Ctrl-C
+
+        cpu is percent of one core since it was asked for last. Whoever does not answer within 3 s is
+        unresponsive: its process is stopped, or C code keeps Python's lock. %why says more.
+        """
+        found, rest = split(line, _OPTIONS["engines"])
+        if rest:
+            raise UsageError(f"%engines takes no {rest!r}; it shows all engines")
         rc = self.rc
-        print(engines_table(rc.engines, rc.queue_status()))
+        if "watch" not in found:
+            print(engines_table(rc.engines, rc.queue_status()))
+            return
+        live = Live()
+        try:
+            while True:
+                live.show(engines_table(rc.engines, rc.queue_status()))
+                time.sleep(REDRAWN)
+        except KeyboardInterrupt:
+            pass  # it is how one says that one has seen enough
+
+    @line_magic
+    @shows_errors
+    def why(self, line: str) -> None:
+        """Say in one sentence why an engine or a task is not running, not here or not answering.
+
+        %why                 what this session waits for
+        %why 3               an engine
+        %why RESULT          a variable that holds the result of a call
+        %why 3fa9c0d1e2b3:7  a task, by its id
+        """
+        name = line.strip()
+        if not name:
+            print(self.rc.why())
+        elif re.fullmatch(r"-?\d+", name):
+            print(self.rc.why(int(name)))
+        elif ":" in name:
+            print(self.rc.why(name))
+        else:
+            result = self._local(name)
+            if not isinstance(result, AsyncResult):
+                raise UsageError(f"{name} is a {type(result).__name__}; %why takes an engine, a task or a result")
+            print(self.rc.why(result))
 
     @line_magic
     @shows_errors
@@ -627,7 +697,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         return found
 
     def _specs(self) -> list[str]:
-        roster = [] if self._client is None else self._client.engines
+        roster = [] if self._client is None else self._client.known
         hosts = [f"host:{engine.host}" for engine in roster]
         tags = [f"tag:{tag}" for engine in roster for tag in engine.tags]
         return ["all", *(str(engine.id) for engine in roster), *hosts, *tags]
@@ -643,6 +713,8 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         return sorted({name for keys in asked.get() for name in keys})
 
     def _spec(self, found: dict[str, str]) -> targets.Spec:
+        if self._client is not None and self._client.ended is not None:
+            self._give_back()  # and so the targets that went with it
         try:
             return targets.parse(found.get("targets", self.targets))
         except ValueError as error:
@@ -664,6 +736,25 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         if not name.isidentifier():
             raise UsageError(f"{name!r} is not a name")
         self._ip.user_ns[name] = value
+
+
+class _Came:
+    """A value that is here, in the place of a result that Ctrl-C would cancel."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def done(self) -> bool:
+        """It is."""
+        return True
+
+    def cancel(self) -> bool:
+        """There is nothing to cancel."""
+        return False
+
+
+def _connected(profile: str, client: RemoteController) -> str:
+    return f"a cluster of profile {profile!r} runs already: connected to its {count(len(client), 'engine')}"
 
 
 def _until_done(result: AsyncResult) -> None:

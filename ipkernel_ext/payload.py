@@ -25,7 +25,7 @@ import sys
 import types
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache, partial, singledispatch, update_wrapper
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -379,6 +379,12 @@ class _Reader:
 _known: WeakKeyDictionary[Any, tuple[str, list[Frame]]] = WeakKeyDictionary()
 
 
+def name_of(f: Callable[..., Any]) -> str:
+    """A function's name, for people; of one inside another, its own."""
+    name = getattr(f, "__qualname__", None)
+    return name.rpartition("<locals>.")[2] if isinstance(name, str) else type(f).__name__
+
+
 def dumps_function(f: Callable[..., Any]) -> tuple[str, list[Frame]]:
     """A function as (digest, frames). One that is importable by name goes by name.
 
@@ -487,6 +493,8 @@ class _Light(io.BytesIO):
 
 def _stamp(obj: Any) -> Any:
     """What changes when something of the user's own modules is defined anew."""
+    if _is_dispatcher(obj):
+        return [id(implementation) for implementation in obj.registry.values()]
     if isinstance(obj, types.FunctionType):
         return obj.__code__, [id(value) for value, _ in _brought(obj).values()]
     return [id(value) for value in vars(obj).values()]
@@ -639,9 +647,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     """Cloudpickle's, and some things more.
 
     What is of the user's own modules goes by name and by value, or ``by_value`` alone, cached
-    functions go without their cache, exceptions get across whose ``__init__`` does not take their
-    ``args``, code keeps the name of its file, for tracebacks, and a piece of an Arrow object does not
-    bring the whole along.
+    functions go without their cache, those that dispatch by type with what is registered for them,
+    exceptions get across whose ``__init__`` does not take their ``args``, code keeps the name of its
+    file, for tracebacks, and says who made it, and a piece of an Arrow object does not bring the whole along.
     """
 
     def __init__(
@@ -681,6 +689,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return _find_named, (home, name, *_value_of(obj))
         if isinstance(obj, _CACHING) and (own or not by_name):
             return _cache, (obj.__wrapped__, obj.cache_parameters())
+        if _is_dispatcher(obj) and (own or not by_name):
+            return _reduce_dispatcher(obj)
         if isinstance(obj, types.ModuleType) and own:
             return (
                 types.ModuleType,
@@ -715,6 +725,32 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             if len(self._portable) <= _CHAIN and _pickle_error(error, self._portable) is None:
                 self._portable[id(error)] = error
         return self._portable[id(error)]
+
+
+_DISPATCHER = singledispatch(len).__code__  # type: ignore[attr-defined]
+_OF_DISPATCHER = frozenset({"register", "dispatch", "registry", "_clear_cache", "__wrapped__"})
+
+
+def _is_dispatcher(obj: Any) -> bool:
+    """Whether ``functools.singledispatch`` made it, which keeps weak references behind it."""
+    return isinstance(obj, types.FunctionType) and obj.__code__ is _DISPATCHER
+
+
+def _reduce_dispatcher(f: Any) -> Any:
+    more = {name: value for name, value in vars(f).items() if name not in _OF_DISPATCHER}
+    return _new_dispatcher, (), (f.__wrapped__, list(f.registry.items()), more), None, None, _set_dispatcher
+
+
+def _new_dispatcher() -> Any:
+    return singledispatch(len)
+
+
+def _set_dispatcher(f: Any, state: tuple[Callable[..., Any], list[tuple[type, Callable[..., Any]]], Any]) -> None:
+    wrapped, registry, more = state
+    update_wrapper(f, wrapped)
+    for kind, implementation in registry:
+        f.register(kind, implementation)
+    vars(f).update(more)
 
 
 _CACHING = type(lru_cache(len))

@@ -13,11 +13,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ipkernel_ext import imports, payload, sequences, targets, versions
+import msgspec
+
+from ipkernel_ext import imports, outcomes, payload, sequences, targets, versions
 from ipkernel_ext.advice import advise
 from ipkernel_ext.asynchronous import Connecting
 from ipkernel_ext.chunks import Columns, Pace, Rows
@@ -25,9 +28,9 @@ from ipkernel_ext.conditions import Conditions, MapOptions, conditions, natural,
 from ipkernel_ext.config import memory
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.client import Submission
-from ipkernel_ext.core.messages import EngineRecord
+from ipkernel_ext.core.messages import EngineRecord, TaskId
 from ipkernel_ext.core.wire import Frame
-from ipkernel_ext.errors import NoEngines, NotConnected
+from ipkernel_ext.errors import NoEngines, NotConnected, ResultExpired
 from ipkernel_ext.executor import EngineExecutor, PickledCall
 from ipkernel_ext.history import Call, History
 from ipkernel_ext.interruption import guarded
@@ -47,6 +50,7 @@ from ipkernel_ext.results import (
     decoded,
 )
 from ipkernel_ext.targets import Spec
+from ipkernel_ext.units import count
 from ipkernel_ext.versions import Versions
 
 if TYPE_CHECKING:
@@ -59,6 +63,9 @@ After = AsyncResult | str | Iterable[AsyncResult | str] | None
 NO_CONDITIONS = Conditions()
 
 R = TypeVar("R", bound=AsyncResult)
+
+PATIENCE = 3.0
+"""Seconds that engines have to say what they run and use."""
 
 PACES = 256  # functions of which it is remembered how long their items take
 
@@ -92,7 +99,20 @@ class Engines:
 
     @property
     def engines(self) -> list[EngineRecord]:
-        """What is known of these engines, in order."""
+        """What is known of these engines, in order; they are asked what they run and use at this moment.
+
+        ``cpu`` is percent of one core since somebody asked last, ``rss`` bytes, ``task``, ``running`` and
+        ``seconds`` say what it runs. Whoever has not answered after 3 s is ``unresponsive``: its process is
+        stopped, or C code keeps Python's lock. From then on it is not waited for, and what it uses is what its
+        host's agent sees; where there is none, as of a rank of MPI, ``cpu`` is None.
+        """
+        body = self._link.ask(lambda request: m.Ask(request, "engines", PATIENCE), PATIENCE)
+        measured = {engine.boot: engine for engine in msgspec.convert(body["engines"], list[EngineRecord])}
+        return [measured.get(engine.boot, engine) for engine in self.known]
+
+    @property
+    def known(self) -> list[EngineRecord]:
+        """What was last heard of these engines, in order, without asking anybody."""
         known = self._link.roster().engines
         return [known[id] for id in self.ids if id in known]
 
@@ -128,6 +148,8 @@ class Engines:
         -------
         ExecuteResult, or ResultList over several targets
         """
+        if not isinstance(code, str):
+            raise TypeError(f"code is a string, not {code!r}")
         return self._run_code("execute", m.Execute(code), targets, block)
 
     def run(self, path: str | Path, *, targets: Spec | None = None, block: bool | None = None) -> Any:
@@ -204,8 +226,9 @@ class Engines:
         frames = self._kept(payload.dumps_call(args, kwargs), block)
 
         def send() -> AsyncResult:
-            result = self._link.send(kind, chosen, m.Apply(digest), frames, function, subject)
-            self._link.history.add("apply", _name_of(f), result)
+            work = m.Apply(digest, name=payload.name_of(f))
+            result = self._link.send(kind, chosen, work, frames, function, subject)
+            self._link.history.add("apply", payload.name_of(f), result)
             return result
 
         return self._give(send, block)
@@ -348,7 +371,7 @@ class Engines:
         subject = conditions(retries, after)
         digest, function = payload.dumps_function(f)
         frames = payload.own(payload.dumps_call(args, kwargs))
-        work = m.Apply(digest, self._link.next_seed())
+        work = m.Apply(digest, self._link.next_seed(), payload.name_of(f))
         return self._give(lambda: self._link.balance(SingleResult, work, frames, among, function, subject), block)
 
     def map(
@@ -361,7 +384,7 @@ class Engines:
         retries: int = 0,
         timeout: float | None = None,  # seconds
         return_exceptions: bool = False,
-        progress: bool = False,
+        progress: Any = False,
         seed: int | None = None,
         targets: Spec | None = None,
         block: bool | None = None,
@@ -381,10 +404,12 @@ class Engines:
         timeout : float
             Seconds that each item has, from its start on an engine. Then it is interrupted, and fails
             with ``TaskTimeout``. If it does not obey within 5 s it fails all the same, while the engine,
-            which cannot do anything else, shows the state ``overrun`` until it ends or is killed.
+            which cannot do anything else, shows the state ``overrun`` until it ends or is killed. Where
+            the engine does not answer at all (its process is stopped, or C code keeps Python's lock), what
+            it has of the map fails up to 9 s after an item's time.
         return_exceptions : bool
             Failed items give their exception instead of raising it.
-        progress : bool
+        progress : bool or bar of tqdm
             Show a bar while the call waits.
         seed : int
             Each item finds ``random`` and ``numpy.random`` seeded with a stream of its own, which
@@ -406,7 +431,7 @@ class Engines:
 
         def make() -> MapResult:
             result = link.map(options, len(columns), ordered)
-            link.history.add("map", _name_of(f), result)
+            link.history.add("map", payload.name_of(f), result)
             return result
 
         def send() -> MapResult:
@@ -426,11 +451,7 @@ class Engines:
 
         if not self._blocks(block):
             return guarded(send, _itself)
-        if not progress:
-            return guarded(make, fed)
-        from tqdm.auto import tqdm
-
-        with tqdm(total=len(columns)) as bar:
+        with _bar(progress, len(columns)) as bar:
             return guarded(make, lambda result: fed(result, bar))
 
     def imap(
@@ -443,7 +464,7 @@ class Engines:
         retries: int = 0,
         timeout: float | None = None,  # seconds
         return_exceptions: bool = False,
-        progress: bool = False,
+        progress: Any = False,
         seed: int | None = None,
         targets: Spec | None = None,
     ) -> Generator[Any, None, None]:
@@ -461,28 +482,20 @@ class Engines:
         return self._stream(options, among, Rows(iterables), ordered, progress)
 
     def _stream(
-        self, options: MapOptions, among: list[int] | None, rows: Rows, ordered: bool, progress: bool
+        self, options: MapOptions, among: list[int] | None, rows: Rows, ordered: bool, progress: Any
     ) -> Generator[Any, None, None]:
         link = self._link
         pace = link.pace(options.digest)
         flight = Flight(link.channel, link.channel.roster.hosts, ordered, pace)
-        bar: Any = None
-        if progress:
-            from tqdm.auto import tqdm
-
-            bar = tqdm()
-
-        def show(done: int) -> None:
-            if bar is not None:
-                bar.update(done - bar.n)
-
         send = link.sender(options, among)
         wanted = options.return_exceptions
-        try:
+        with _bar(progress) as bar:
+
+            def show(done: int) -> None:
+                if bar is not None:
+                    bar.update(done - bar.n)
+
             yield from stream(flight, rows, options.size, lambda: link.workers(among), send, wanted, pace, show)
-        finally:
-            if bar is not None:
-                bar.close()
 
     def executor(self, max_workers: int | None = None, targets: Spec | None = None) -> EngineExecutor:
         """These engines as a ``concurrent.futures.Executor``.
@@ -613,6 +626,85 @@ class Engines:
         status["unassigned"] = body["unassigned"]
         return status
 
+    def why(self, x: int | str | AsyncResult | None = None) -> str:
+        """Why an engine or a task is not running, not here or not answering: one sentence.
+
+        Parameters
+        ----------
+        x : int, str or AsyncResult, optional
+            An engine's id, a task's id, or a result; of a result's tasks the one with the worst news. By
+            default all that this client waits for.
+
+        Raises
+        ------
+        NoSuchEngine
+            There is no such engine, there was none, and none is expected.
+        LookupError
+            Nothing is known of such a task.
+        """
+        if x is None:
+            return self._reason() or "nothing waits"
+        if isinstance(x, AsyncResult):
+            open = [id for id, result in x.tasks() if result is None]
+            ended = [(id, result) for id, result in x.tasks() if result is not None]
+            if open:
+                return self._reason(tasks=open) or f"{x} is on its way to the controller"
+            return outcomes.told(ended)
+        if isinstance(x, str):
+            return self._why_task(task_id(x))
+        if isinstance(x, bool) or not hasattr(x, "__index__"):
+            raise TypeError(f"why takes an engine's id, a task's id or a result, not {x!r}")
+        x = x.__index__()
+        if self._along() or x < 0:
+            x = targets.choose(x, self.ids, {}, along=self._along()).ids[0]
+        reason = self._reason(engine=x)
+        if not reason:
+            targets.choose(x, self._link.roster().ids, {})
+        return reason
+
+    def _why_task(self, id: TaskId) -> str:
+        try:
+            ended = dict(self._link.history.get(str(id)).tasks())[id]
+        except (LookupError, ResultExpired):
+            ended = None
+        if ended is not None:
+            return outcomes.told([(id, ended)])
+        reason = self._reason(tasks=[id])
+        if not reason:
+            raise LookupError(f"nothing is known of task {id}: its client has its result, or it never was")
+        return reason
+
+    def _reason(self, engine: int | None = None, tasks: list[TaskId] | None = None) -> str:
+        text: str = self._link.ask(lambda request: m.Why(request, engine, tasks), PATIENCE)["text"]
+        return text
+
+    # ------------------------------------------------------------ the magics
+
+    def activate(self) -> None:
+        """Have the magics of the running IPython use this client, and address what its own calls do.
+
+        The client stays yours to close; then the magics go back to what they used before.
+
+        Raises
+        ------
+        RuntimeError
+            This is no IPython session.
+        """
+        ipython = sys.modules.get("IPython")
+        shell = None if ipython is None else ipython.get_ipython()
+        if shell is None:
+            raise RuntimeError(
+                "activate() is for the magics of IPython and Jupyter, and this is no such session; "
+                "the calls of RemoteController do the same without it"
+            )
+        shell.extension_manager.load_extension(__name__.partition(".")[0])
+        magics = shell.magics_manager.registry["ParallelMagics"]
+        magics.use(self._link.client, targets.as_text(self._activated()), self.block)
+
+    def _activated(self) -> Spec:
+        """Whom the magics are to address."""
+        return self.targets
+
     # ------------------------------------------------------------ what was called
 
     @property
@@ -652,8 +744,8 @@ class Engines:
             of_code = piece.result is not None and piece.result.execution is not None
             return ExecuteResult(piece, self._fetch) if of_code else decoded(piece)
 
-        result = FetchedResult(link.channel, numbers, hosts, task, decode)
-        link.channel.submit(Submission(numbers, m.Fetch(task), ()), result)
+        result = link.limited(FetchedResult(link.channel, numbers, hosts, task, decode))
+        link.submit(Submission(numbers, m.Fetch(task), ()), result)
         return result
 
     # ------------------------------------------------------------ sending
@@ -711,6 +803,9 @@ class View(Engines):
     def _fixed(self) -> list[int] | None:
         return self.ids
 
+    def _activated(self) -> Spec:
+        return self.targets if self._within is None else self.ids
+
     def shutdown(self) -> None:
         """End these engines' processes."""
         self._end(self.ids, restart=False)
@@ -728,7 +823,11 @@ class SyncImports:
         self._recorder: imports.Recorder | None = None
 
     def __enter__(self) -> None:
-        self._recorder = imports.Recorder(sys._getframe(1))
+        self.begin(sys._getframe(1))
+
+    def begin(self, frame: FrameType) -> None:
+        """The block of this frame begins."""
+        self._recorder = imports.Recorder(frame)
         self._recorder.start()
 
     def __exit__(
@@ -780,6 +879,7 @@ class RemoteController(Engines):
             locate()
             channel = ClientChannel(locate)
         super().__init__(_Link(channel, timeout), "all", True)
+        self._link.client = self
         self.cluster = RunningCluster(self)
         self._late = LateOutput()
         channel.on_stray = self._late.add
@@ -819,8 +919,8 @@ class RemoteController(Engines):
         return self._link.max_result
 
     @max_result.setter
-    def max_result(self, count: int) -> None:
-        self._link.max_result = natural("max_result", count)
+    def max_result(self, size: int) -> None:
+        self._link.max_result = natural("max_result", size)
 
     @property
     def ended(self) -> str | None:
@@ -861,18 +961,38 @@ class RemoteController(Engines):
         there = len(self._link.channel.roster.ids)
         if there < n and (given_up or not came):
             waited = "" if timeout is None or given_up else f" after {timeout:g} s"
-            raise TimeoutError(f"{there} of {n} engines are there{waited}: {_trouble(self._link)}")
+            are = f"{there} of {count(n, 'engine')} {'is' if n == 1 else 'are'} there"
+            raise TimeoutError(f"{are}{waited}: {_trouble(self._link)}")
+
+    @property
+    def clients(self) -> list[dict[str, Any]]:
+        """Who is connected.
+
+        Each a dict: ``id``, ``host``, ``pid``, ``since`` (as ``time.time()``), ``me``, ``connected``, and how many of
+        its tasks are ``queued`` and ``running``; ``tasks`` counts also those whose result it has not confirmed.
+        """
+        return [client for client in self._clients(self._status()) if client["connected"]]
+
+    def _status(self) -> dict[str, Any]:
+        return self._link.ask(lambda request: m.Ask(request, "status"))
+
+    def _clients(self, body: dict[str, Any]) -> list[dict[str, Any]]:
+        me, now = self._link.channel.client, time.time()
+        for client in body["clients"]:
+            client.update(since=now - client.pop("seconds"), me=client["id"] == me)
+        clients: list[dict[str, Any]] = body["clients"]
+        return clients
 
     def status(self) -> dict[str, Any]:
         """What the controller says of itself, the engines, the clients and the queue, at this moment."""
-        body = self._link.ask(lambda request: m.Ask(request, "status"))
+        body = self._status()
         controller = dict(body["controller"])
         controller["started"] = time.time() - controller.pop("uptime")
         controller["address"] = self._link.channel.roster.address
         return {
             "controller": controller,
             "engines": self.engines,
-            "clients": body["clients"],
+            "clients": self._clients(body),
             "queue": {
                 **{id: {"queued": q, "running": r, "done": d} for id, q, r, d in body["queue"]},
                 "unassigned": body["unassigned"],
@@ -899,24 +1019,6 @@ class RemoteController(Engines):
         The latest million characters are kept.
         """
         return self._late.take()
-
-    def activate(self) -> None:
-        """Have the magics of the running IPython use this client; it stays yours to close.
-
-        Raises
-        ------
-        RuntimeError
-            This is no IPython session.
-        """
-        ipython = sys.modules.get("IPython")
-        shell = None if ipython is None else ipython.get_ipython()
-        if shell is None:
-            raise RuntimeError(
-                "activate() is for the magics of IPython and Jupyter, and this is no such session; "
-                "the calls of RemoteController do the same without it"
-            )
-        shell.extension_manager.load_extension(__name__.partition(".")[0])
-        shell.magics_manager.registry["ParallelMagics"].use(self)
 
     def shutdown(self) -> None:
         """End the whole cluster."""
@@ -949,7 +1051,7 @@ class RemoteController(Engines):
 
     def __repr__(self) -> str:
         ids = self._link.channel.roster.ids
-        return f"<RemoteController: {len(ids)} engines ({targets.summary(ids) or 'none'})>"
+        return f"<RemoteController: {count(len(ids), 'engine')} ({targets.summary(ids) or 'none'})>"
 
 
 class RunningCluster:
@@ -986,7 +1088,8 @@ class RunningCluster:
             raise NoEngines("these engines were started by hand; `ipengine` starts one more")
         self._rc.wait_for_engines(n, timeout)
         if not link.channel.wait_roster(lambda roster: len(roster.ids) <= n, timeout):
-            raise TimeoutError(f"{len(self._rc)} engines are still there after {timeout:g} s")
+            still = f"{count(len(self._rc), 'engine')} {'is' if len(self._rc) == 1 else 'are'} still there"
+            raise TimeoutError(f"{still} after {timeout:g} s")
         link.forget_boots(set(before) - set(self._rc.ids))
 
     def stop(self) -> None:
@@ -1003,7 +1106,7 @@ class RunningCluster:
         FileNotFoundError
             The log is on another host, or the engine was started by hand and writes to its terminal.
         """
-        (record,) = self._rc[engine].engines
+        (record,) = self._rc[engine].known
         if not record.log:
             raise FileNotFoundError(f"engine {engine} was started by hand; it writes to its terminal")
         if record.host != socket.gethostname():
@@ -1011,11 +1114,13 @@ class RunningCluster:
         return Path(record.log).read_text(errors="replace")
 
     def __repr__(self) -> str:
-        return f"<RunningCluster: {len(self._rc)} engines>"
+        return f"<RunningCluster: {count(len(self._rc), 'engine')}>"
 
 
 class _Link:
     """What a ``RemoteController`` shares with its views: the channel, and which lives of the engines it has used."""
+
+    client: RemoteController
 
     def __init__(self, channel: Channel, timeout: float) -> None:
         self.channel = channel
@@ -1107,13 +1212,13 @@ class _Link:
         """Send the same work to each of the engines."""
         self.need(chosen.ids)
         numbers = self.channel.next_numbers(len(chosen.ids))
-        result = self._limited(make(self.channel, numbers, chosen.ids, self._hosts(), **options))
+        result = self.limited(make(self.channel, numbers, chosen.ids, self._hosts(), **options))
         boots = self._lives(chosen.ids)
         retries, after, unmet, timeout = subject
         submission = Submission(
             numbers, work, frames, chosen.ids, boots, retries, function, None, after, unmet, timeout
         )
-        self._submit(submission, result)
+        self.submit(submission, result)
         return result
 
     def send_each(
@@ -1121,10 +1226,10 @@ class _Link:
     ) -> AsyncResult:
         """Send each engine work with frames of its own."""
         numbers = self.channel.next_numbers(len(chosen.ids))
-        result = self._limited(make(self.channel, numbers, chosen.ids, self._hosts()))
+        result = self.limited(make(self.channel, numbers, chosen.ids, self._hosts()))
         boots = self._lives(chosen.ids)
         for number, engine, boot, frames in zip(numbers, chosen.ids, boots, each, strict=True):
-            self._submit(Submission([number], work, frames, [engine], [boot]), result)
+            self.submit(Submission([number], work, frames, [engine], [boot]), result)
         return result
 
     def balance(
@@ -1140,16 +1245,16 @@ class _Link:
         retries, after, unmet, timeout = subject
         self.workers(among)
         numbers = self.channel.next_numbers(1)
-        result = self._limited(make(self.channel, numbers, None, self._hosts()))
+        result = self.limited(make(self.channel, numbers, None, self._hosts()))
         submission = Submission(numbers, work, frames, None, None, retries, function, among, after, unmet, timeout)
-        self._submit(submission, result)
+        self.submit(submission, result)
         return result
 
     def map(self, options: MapOptions, items: int, ordered: bool) -> MapResult:
         """The result of a map, of which nothing has been sent yet."""
         first = self.channel.next_numbers(max(1, items))[0]
         pace = self.pace(options.digest)
-        return self._limited(
+        return self.limited(
             MapResult(self.channel, self._hosts(), items, first, ordered, options.return_exceptions, pace)
         )
 
@@ -1159,26 +1264,28 @@ class _Link:
         seed = self.next_seed() if options.seed is None else f"{options.seed}/0"
 
         def send(receiver: Receiver, number: int, start: int, frames: Sequence[Frame]) -> None:
-            work = m.Map(options.digest, start, options.return_exceptions, seed)
+            work = m.Map(options.digest, start, options.return_exceptions, seed, options.name)
             function = options.function
             submission = Submission(
                 (number,), work, frames, None, None, retries, function, among, after, unmet, timeout
             )
-            self._submit(submission, receiver)
+            self.submit(submission, receiver)
 
         return send
 
     def call(self, among: Sequence[int] | None, receiver: Receiver, call: PickledCall) -> None:
         """Send a call to whichever engine is free."""
         numbers = self.channel.next_numbers(1)
-        work = m.Apply(call.digest, self.next_seed())
-        self._submit(Submission(numbers, work, call.frames, function=call.function, among=among), receiver)
+        work = m.Apply(call.digest, self.next_seed(), call.name)
+        self.submit(Submission(numbers, work, call.frames, function=call.function, among=among), receiver)
 
-    def _submit(self, submission: Submission, receiver: Receiver) -> None:
+    def submit(self, submission: Submission, receiver: Receiver) -> None:
+        """Send tasks, with what this client takes of each."""
         submission.max_result = self.max_result
         self.channel.submit(submission, receiver)
 
-    def _limited(self, result: R) -> R:
+    def limited(self, result: R) -> R:
+        """The result, with what this client takes of all of it."""
         result.max_result = self.max_result
         return result
 
@@ -1211,13 +1318,20 @@ class _Link:
         with self._lock:
             self._seed, self._seeded = n, 0
 
-    def ask(self, make: Callable[[int], m.Ask | m.ClearQueue | m.EndEngines | m.Scale]) -> dict[str, Any]:
-        """The controller's answer to a question."""
+    def ask(self, make: Callable[[int], m.Question], patience: float = 0.0) -> dict[str, Any]:
+        """The controller's answer to a question.
+
+        Parameters
+        ----------
+        patience : float
+            Seconds that the controller waits for engines before it answers.
+        """
         self.roster()
+        limit = self.timeout + patience
         try:
-            return self.channel.ask(make).result(self.timeout)
+            return self.channel.ask(make).result(limit)
         except TimeoutError:
-            raise NotConnected(f"the controller does not answer; waited {self.timeout:g} s") from None
+            raise NotConnected(f"the controller does not answer; waited {limit:g} s") from None
 
     def _hosts(self) -> dict[int, str]:
         return self.channel.roster.hosts
@@ -1230,12 +1344,20 @@ class CodeResults(ListResult):
         return ResultList(values)
 
 
+@contextmanager
+def _bar(progress: Any, total: int | None = None) -> Iterator[Any]:
+    """The bar that is asked for: a new one, the caller's own, or None."""
+    if progress is not True:
+        yield None if progress is False else progress
+        return
+    from tqdm.auto import tqdm
+
+    with tqdm(total=total) as bar:
+        yield bar
+
+
 def _itself(result: AsyncResult) -> AsyncResult:
     return result
-
-
-def _name_of(f: Callable[..., Any]) -> str:
-    return getattr(f, "__qualname__", type(f).__name__)
 
 
 def _check_name(name: Any) -> None:

@@ -26,7 +26,7 @@ from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.messages import TaskId
 from ipkernel_ext.core.wire import Frame
 from ipkernel_ext.net.client_channel import Channel
-from ipkernel_ext.units import bytes_text
+from ipkernel_ext.units import bytes_text, count
 
 Output = m.Stream | m.Display
 KINDS = 8  # distinct errors that the message of a CompositeError tells
@@ -127,7 +127,7 @@ def error_of(piece: Piece, host: str = "") -> Exception | None:
     if result is None or result.failure is None:
         return None
     failure = msgspec.structs.replace(result.failure, traceback=tracebacks.with_source(result.failure.traceback))
-    error = _rebuild(failure, piece.frames, result)
+    error = _rebuild(failure, piece.frames, result.engine)
     if failure.traceback:
         story = RemoteTraceback(failure.traceback)
         story.__cause__ = error.__cause__
@@ -144,10 +144,14 @@ def _note(error: Exception, result: m.Result, failure: m.Failure, host: str) -> 
         where = f"on engine {result.engine}" + (f" of host {host}" if host else "")
         error.add_note(f"{where}, task {result.task}")
     if failure.item is not None:
-        error.add_note(f"at item {failure.item} of the map")
+        error.add_note(_at_items(failure.item, 1))
 
 
-def _rebuild(failure: m.Failure, frames: Sequence[Frame], result: m.Result) -> Exception:
+def _at_items(start: int, count: int) -> str:
+    return f"at item {start} of the map" if count == 1 else f"in items {start} to {start + count - 1} of the map"
+
+
+def _rebuild(failure: m.Failure, frames: Sequence[Frame], engine: int) -> Exception:
     if failure.kind == "user":
         try:
             error = payload.loads(frames)
@@ -159,14 +163,13 @@ def _rebuild(failure: m.Failure, frames: Sequence[Frame], result: m.Result) -> E
     if failure.kind == "EngineLost":
         return errors.EngineLost(
             failure.message,
-            max(failure.engine, result.engine),
+            engine,
             failure.exit_code,
             failure.signal,
             failure.started,
             failure.restarted,
             failure.oom,
-            failure.words,
-            str(result.task),
+            failure.said,
         )
     if failure.kind == "RemoteError":
         return errors.RemoteError(failure.message, failure.type_name, failure.traceback)
@@ -184,7 +187,7 @@ def advise_to_seed(channel: Channel, result: m.Result) -> None:
 
 UNSEEDED = (
     "this uses random numbers of random or numpy.random, which nobody has seeded: "
-    "the next run gives other results. map(…, seed=n), or rc.seed(n) once before, makes them the same again"
+    "the next run gives other results. map(…, seed=n), or rc.seed(n) or %pxseed n before, makes them the same again"
 )
 
 
@@ -600,6 +603,15 @@ class FetchedResult(SingleResult):
     def __init__(self, channel: Channel, numbers: Sequence[int], hosts: dict[int, str], task: TaskId, decode: Decode):
         self._task = task
         super().__init__(channel, numbers, None, hosts, decode)
+        self._first = task.number
+
+    def on_result(self, result: m.Result, frames: Sequence[Frame]) -> None:
+        """It came, as that of a task of this client."""
+        super().on_result(msgspec.structs.replace(result, task=self._task), frames)
+
+    def on_output(self, output: Output) -> None:
+        """Some of its output came, likewise."""
+        super().on_output(msgspec.structs.replace(output, task=self._task))
 
     @property
     def task_ids(self) -> list[str]:
@@ -735,15 +747,13 @@ class MapResult(AsyncResult):
         return not self._return_exceptions and super()._has_failed()
 
     def _value(self, index: int) -> Any:
-        """The values of a chunk; of one that is lost with its engine nobody knows which item that was."""
         try:
             return super()._value(index)
-        except errors.EngineLost as error:
-            first = sum(self._sizes[:index])
-            last = first + self._sizes[index] - 1
-            error.add_note(
-                f"at item {first} of the map" if first == last else f"among items {first} to {last} of the map"
-            )
+        except Exception as error:
+            failure = self._failure(index)
+            if failure.item is None and failure.kind != "TaskCancelled":
+                with contextlib.suppress(Exception):  # a class of the user's may not like it
+                    error.add_note(_at_items(sum(self._sizes[:index]), self._sizes[index]))
             raise
 
     def _values(self, index: int) -> Sequence[Any]:
@@ -804,7 +814,9 @@ def composite(failed: Sequence[Exception], engines: int) -> errors.CompositeErro
     ]
     if len(groups) > KINDS:
         kinds.append(f"and {len(groups) - KINDS} errors more")
-    return errors.CompositeError(f"{len(failed)} of {engines} engines failed: {'; '.join(kinds)}", list(failed))
+    return errors.CompositeError(
+        f"{len(failed)} of {count(engines, 'engine')} failed: {'; '.join(kinds)}", list(failed)
+    )
 
 
 def _share_tracebacks(failed: Sequence[Exception]) -> None:
@@ -830,9 +842,10 @@ def alike(failed: Sequence[Exception]) -> dict[str, list[Exception]]:
 
 
 def impersonal(text: str, error: Exception) -> str:
-    """What is said of an error, without the number of its engine."""
+    """What is said of an error, without the number of its engine and the id of its task."""
     engine = rf"engine {getattr(error, 'engine_id', None)}\b"
-    return re.sub(rf"\b{engine}", "the engine", re.sub(f" on {engine}", "", text))
+    text = re.sub(rf"\b{engine}", "the engine", re.sub(f" on {engine}", "", text))
+    return re.sub(r" \(task \w+:\d+\)", "", text)
 
 
 def _anywhere(text: str, error: Exception) -> str:

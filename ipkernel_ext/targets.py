@@ -49,6 +49,26 @@ def parse(text: str) -> Spec:
     raise ValueError(f"targets {text!r} are not understood: write all, 0, 0,2, 0:4, ::2, -1, host:NAME or tag:NAME")
 
 
+def as_text(spec: Spec) -> str:
+    """A specification as ``parse`` takes it.
+
+    Raises
+    ------
+    NoSuchEngine
+        It names no engine at all.
+    """
+    if isinstance(spec, str):
+        return spec
+    if isinstance(spec, slice):
+        parts = ["" if part is None else str(part) for part in (spec.start, spec.stop, spec.step)]
+        return ":".join(parts if spec.step is not None else parts[:2])
+    if isinstance(spec, Sequence):
+        if not spec:
+            raise NoSuchEngine("these targets are no engine at all")
+        return "".join(f"{id}," for id in spec)  # with a comma it stays a list, also of one
+    return str(spec)
+
+
 def choose(spec: Spec, ids: Sequence[int], engines: Mapping[int, EngineRecord], *, along: bool = False) -> Chosen:
     """The engines that a specification means.
 

@@ -30,17 +30,14 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault("several engines are killed at once", "each gets a successor with its id", "20 s"),
         Fault("engine code ends its process", "`EngineLost` with the exit code, also 0", "5 s"),
-        Fault(
-            "engine code crashes the interpreter",
-            "`EngineLost` with the signal, what the interpreter said and where in user code it was",
-        ),
-        Fault(
-            "an engine is ended by the kernel because memory ran out",
-            "`EngineLost` with `oom=True`; engines and controller live on",
-        ),
+        Fault("engine code crashes the interpreter", "`EngineLost` with the signal and what the interpreter said"),
         Fault(
             "an engine dies before the result of the task before has left it",
             "that result, where it is small, comes all the same; only what it ran is lost",
+        ),
+        Fault(
+            "the kernel kills an engine for want of memory",
+            "`EngineLost` that says so (`oom`); engines and controller beside it keep all",
         ),
         Fault("engine code calls exit", "`RemoteExit`; the engine and its variables live on"),
         Fault(

@@ -141,6 +141,25 @@ def test_in_a_notebook_the_status_is_one_output_that_changes(monkeypatch):
     assert texts[-1] == ""
 
 
+def value(engine):
+    return Display(None, engine, 0, {"text/plain": f"'{engine}'"}, {}, execution=1)
+
+
+def test_values_of_a_cell_that_is_done_soon_come_in_the_order_of_the_engines(capsys):
+    follow(Result([(0.1, value(2)), (0.2, stream(1, "text\n")), (0.3, value(0)), (0.4, value(1))], (0.3, 0.4, 0.1)))
+    assert capsys.readouterr().out == "[1] text\nOut[0:1]: '0'\nOut[1:1]: '1'\nOut[2:1]: '2'\n"
+
+
+def test_values_of_a_cell_that_runs_for_long_come_as_they_are_there(capsys):
+    follow(Result([(0.1, value(1)), (3.0, value(2)), (4.0, value(0))], (4.0, 0.1, 3.0)))
+    assert capsys.readouterr().out == "Out[1:1]: '1'\nOut[2:1]: '2'\nOut[0:1]: '0'\n"
+
+
+def test_in_order_values_are_not_sorted(capsys):
+    follow(Result([(0.1, value(1)), (0.2, value(0))], (0.2, 0.1)), group_by="order")
+    assert capsys.readouterr().out == "Out[1:1]: '1'\nOut[0:1]: '0'\n"
+
+
 def test_late_output_is_shown_with_its_label(capsys):
     late = [[stream(3, "from before\n")], [], [stream(3, "meanwhile\n")], []]
     follow(Result([(0.1, stream(0, "now\n"))], [0.5]), late=lambda: late.pop(0) if late else [])

@@ -1,5 +1,6 @@
 """The magics, in a real IPython session of its own process."""
 
+import ast
 import contextlib
 import json
 import os
@@ -133,6 +134,38 @@ def test_map(session):
     assert session.value == "[0, -1, -2]"
 
 
+def test_map_learns_how_large_its_chunks_should_be(session):
+    session("quick = %map (lambda v: v) range(20_000)")
+    session("len(get_ipython().magics_manager.registry['ParallelMagics'].rc.get_result().tasks()), sum(quick)")
+    tasks, total = ast.literal_eval(session.value)
+    assert total == 199990000
+    assert tasks < 3 * 32, "as many as where nothing is learnt"
+    session("def endless():\n    yield from range(3)")
+    session("some = %map abs endless()")
+    session("some")
+    assert session.value == "[0, 1, 2]"
+    session("%map abs 5")
+    assert "not a sequence" in session.err
+
+
+def test_ctrl_c_in_a_map_ends_it_before_the_prompt_is_back(session):
+    session(
+        "import os, signal, threading\n"
+        "def begins(x):\n    open(x, 'w').close()\n    while True: pass\n"
+        "import tempfile, time\nfolder = tempfile.mkdtemp()\n"
+        "paths = [os.path.join(folder, str(n)) for n in range(3)]\n"
+        "def interrupt():\n"
+        "    while not all(map(os.path.exists, paths)): time.sleep(0.01)\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "threading.Thread(target=interrupt).start()\n"
+        "%map begins paths"
+    )
+    assert session.error == "KeyboardInterrupt"
+    session("get_ipython().magics_manager.registry['ParallelMagics'].rc.get_result().done()")
+    assert session.value == "True"
+    assert session("%px 1").count("Out[") == 3
+
+
 def test_a_whole_cell_as_scatter_compute_gather(session):
     session("data = list(range(5))")
     session("%%px --scatter data --gather squares\nsquares = [d * d for d in data]")
@@ -230,6 +263,11 @@ def test_errors_have_the_colours_of_the_shell(session):
         ("%map nope [1]", "UsageError", "nope"),
         ("%map abs 5", "UsageError", "not a sequence"),
         ("%px -t x 1", "UsageError", "write all"),
+        ("%engines 3", "UsageError", "it shows all engines"),
+        ("%why 9", "NoSuchEngine", "the engines are 0-2"),
+        ("%why nobody", "UsageError", "no local variable"),
+        ("%why x", "UsageError", "an engine, a task or a result"),
+        ("%why nobody:3", "LookupError", "nothing is known of task nobody:3"),
         ("%scatter x", "TypeError", "cannot scatter"),
     ],
 )
@@ -243,8 +281,25 @@ def test_wrong_input_says_what_is_right(session, cell, error, says):
 def test_engines_and_cluster_status(session):
     for cell in ("%engines", "%cluster status"):
         out = session(cell)
-        assert out.splitlines()[0].split()[:4] == ["id", "host", "pid", "state"]
+        head, *rows = out.splitlines()
+        assert head.split() == ["id", "host", "pid", "state", "running", "queued", "done", "cpu", "memory"]
+        assert [row.split()[3] for row in rows] == ["ready"] * 3
+        assert all(row.endswith("MB") for row in rows)
         assert "remote.py" not in out
+
+
+def test_why_says_why_something_does_not_go_on(session):
+    assert session("%why") == "nothing waits\n"
+    assert session("%why 1") == "engine 1 is ready and has nothing to do\n"
+    session("%px -t 1 -a -o held import time; time.sleep(600)")
+    session("while not get_ipython().magics_manager.registry['ParallelMagics'].rc.engines[1].task: pass")
+    assert "(import time; time.sleep(600)) has been running on engine 1 for" in session("%why")
+    assert "busy" in session("%engines").splitlines()[2]
+    assert session("%why held").startswith("task ")
+    session("held.cancel(); held.wait(20)")
+    assert "was cancelled" in session("%why held")
+    session("print(held.task_ids[0]); get_ipython().run_line_magic('why', held.task_ids[0])")
+    assert "was cancelled" in session.out
 
 
 @pytest.mark.parametrize("magic", ["px", "push", "pull", "map", "scatter", "gather", "engines", "cluster"])
@@ -406,11 +461,36 @@ def test_the_profile_of_a_cluster_is_configured_and_looking_makes_none(ipython_d
         assert session.error == "NotConnected"
         assert "Did you mean 'mpi'" in session.out
         assert not (ipython_dir / "profile_mip").exists()
-        assert "started 1 engines" in session("%cluster start --profile mpi")
+        assert "started 1 engine on" in session("%cluster start --profile mpi")
         assert "the cluster has ended" in session("%cluster stop")
         assert "profile 'mpj' is new" in session("%cluster start -n 1 --profile mpj")
     finally:
         session.close()
+
+
+PROFILE = """
+%load_ext ipkernel_ext
+%cluster start -n 1
+from ipkernel_ext import RemoteController
+from ipkernel_ext.errors import NotConnected
+found = []
+for profile in ("t", None):
+    try:
+        found.append(RemoteController(profile=profile).ids)
+    except NotConnected:
+        found.append(None)
+print(found)
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [(["--profile=t"], "[[0], None]"), ([], "[None, [0]]"), (["--profile-dir=elsewhere"], "[None, [0]]")],
+)
+def test_the_cluster_is_that_of_the_sessions_profile(options, expected, tmp_path):
+    command = [sys.executable, "-m", "IPython", *options, "--no-banner", "--colors=nocolor", "-c", PROFILE]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path, stdin=subprocess.DEVNULL)
+    assert expected in ran.stdout, ran.stdout + ran.stderr
 
 
 def test_activate_has_the_magics_use_a_client():
@@ -431,6 +511,29 @@ def test_activate_has_the_magics_use_a_client():
         session("mine = RemoteController(); mine.activate(); mine.close()")
         session("%pull -t 0 mine")
         assert session("print(mine)") == "of the session\n"
+
+
+def test_activate_of_a_view_goes_with_its_engines():
+    with contextlib.closing(Session()) as session:
+        session("%cluster start -n 3")
+        session("%pxconfig -t 0:2")
+        session("from ipkernel_ext import RemoteController; rc = RemoteController()")
+        for view, value in (
+            ("rc[1]", "1"),
+            ("rc[1:2]", "[1]"),
+            ("rc[[0, 2]]", "[0, 2]"),
+            ("rc['host:' + rc.engines[0].host]", "[0, 1, 2]"),
+            ("rc", "[0, 1, 2]"),
+        ):
+            session("[rc[n].push({'who': n}) for n in rc.ids]")
+            session(f"({view}).activate()")
+            session("%pull who")
+            session("who")
+            assert (session.error, session.value) == (None, value)
+        session("rc[2].activate(); rc.close()")
+        session("%px 'of the session'")
+        assert sorted(line[:5] for line in session.out.splitlines()) == ["Out[0", "Out[1"]
+        assert session("%pxconfig") == "targets 0:2, block\n"
 
 
 def test_activate_outside_ipython():

@@ -63,3 +63,15 @@ def test_other_types_are_refused(spec):
 )
 def test_labels(ids, text):
     assert targets.label(ids) == text
+
+
+@pytest.mark.parametrize(
+    "spec", ["all", "tag:gpu", 0, -1, [0], [0, 2], slice(0, 2), slice(None, None, 2), slice(-2, None)]
+)
+def test_a_specification_as_text_means_the_same(spec):
+    assert targets.choose(targets.parse(targets.as_text(spec)), IDS, ENGINES) == targets.choose(spec, IDS, ENGINES)
+
+
+def test_no_engine_at_all_is_no_text():
+    with pytest.raises(NoSuchEngine):
+        targets.as_text([])

@@ -28,6 +28,12 @@ def profile_dir(name: str | None = None) -> Path:
     return ipython_dir() / f"profile_{name}"
 
 
+def name_of(directory: Path) -> str | None:
+    """The profile whose directory this is; None where it is not one that its name leads to."""
+    name = directory.name.removeprefix("profile_")
+    return name if directory.name != name and directory.resolve() == profile_dir(name).resolve() else None
+
+
 def profiles() -> list[str]:
     """Names of the profiles there are."""
     return sorted(path.name.removeprefix("profile_") for path in ipython_dir().glob("profile_*") if path.is_dir())

@@ -74,7 +74,7 @@ class ParallelMagics(Configurable):
     n = Integer(0, min=0, help="Engines of a cluster that a magic starts; 0 is what ParallelCluster.n says.").tag(
         config=True
     )
-    profile = Unicode("default", help="Profile whose cluster the magics use.").tag(config=True)
+    profile = Unicode("", help="Profile whose cluster the magics use; empty is the session's own.").tag(config=True)
     targets = Unicode("all", help="Engines that the magics address.").tag(config=True)
     block = Bool(True, help="Whether %px waits for its code to end.").tag(config=True)
     max_result = Integer(

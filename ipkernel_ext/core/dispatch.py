@@ -138,7 +138,7 @@ class Dispatch:
         else:
             queue = self.balanced.anywhere
             while queue:
-                engine = self.pool.choose()
+                engine = self.pool.choose(idle=queue.first.timeout > 0)
                 if engine is None:
                     break
                 self._hand_out(queue.pop(), engine, now)
@@ -150,7 +150,8 @@ class Dispatch:
 
     def _hand_out_one(self, among: frozenset[int] | None, now: float) -> bool:
         """Hand out one of the balanced tasks for these engines. False if there is none, or nobody to take it."""
-        engine = self.pool.choose(among) if self.balanced.queue(among) else None
+        queue = self.balanced.queue(among)
+        engine = self.pool.choose(among, queue.first.timeout > 0) if queue else None
         if engine is None:
             return False
         self._hand_out(self.balanced.pop(among), engine, now)
@@ -176,8 +177,8 @@ class Dispatch:
         self._ledger.tell_story(now, "handed to", task, engine.boot)
 
     def engine_changed(self, engine: Engine, now: float) -> None:
-        """Its user code does not end, so what it has not begun is for others; or it has ended after all."""
-        if engine.overrun:
+        """It runs nothing new, so what it has not begun is for others; or it does again."""
+        if engine.overrun or engine.unresponsive:
             self.recall(engine, [task for task in engine.sent.values() if task.engine is None])
         self.fill(engine, now)
         self.pump(now)
@@ -246,6 +247,27 @@ class Dispatch:
             return False
         task.boot = None
         return task.engine in self._roster.engines or self._roster.expected(task.engine, now)
+
+    def time_out(self, engine: Engine, tasks: Sequence[Task], silence: float, now: float) -> None:
+        """Their time is up and the engine does not answer: they fail, and whatever it still does with them is nobody's.
+
+        Parameters
+        ----------
+        silence : float
+            Seconds for which it has not answered.
+        """
+        engine.given_up = engine.given_up or self._roster.begun_by(engine)
+        self.recall(engine, tasks, interrupt=True)
+        begun = self._roster.started(engine.boot, [(task.id, task.attempt) for task in tasks])
+        for task, started in zip(tasks, begun, strict=True):
+            self._ledger.unsent(task, engine)
+            self._ledger.tell_story(now, "timed out on", task, engine.boot)
+            if task.cancelled:
+                self._ledger.fail_cancelled(task, started)
+            else:
+                self._ledger.fail_silent(task, engine.id, silence, started)
+        self.fill(engine, now)
+        self.pump(now)
 
     def abandon(self, engine: Engine, exit: Exit, now: float) -> None:
         """The engine is dead: what it had goes elsewhere or is lost."""
@@ -445,6 +467,7 @@ class Dispatch:
             assert not self._functions.missing(task), f"queued without its function {task.id}"
         for engine in self._roster.engines.values():
             assert engine.balanced == sum(t.engine is None for t in engine.sent.values()), f"balanced on {engine.id}"
+            assert engine.timed == sum(t.timeout > 0 for t in engine.sent.values()), f"timed on {engine.id}"
             for task in engine.sent.values():
                 assert task.state is State.SENT and task.holder is engine, f"sent {task.id} {task.state}"
                 assert self._ledger.tasks.get(task.id) is task, f"sent but unknown {task.id}"
@@ -457,4 +480,5 @@ class Dispatch:
             if engine.queue:
                 assert not engine.present or len(engine.sent) >= WINDOW, f"engine {engine.id} could take a task"
         for among in self.balanced.sets():
-            assert not self.pool.free_among(among), "a balanced task waits though an engine could take it"
+            idle = self.balanced.queue(among).first.timeout > 0
+            assert not self.pool.free_among(among, idle), "a balanced task waits though an engine could take it"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from textwrap import indent
 
 from ipkernel_ext.core.messages import Exit, Failure, Result, TaskId
 
@@ -24,6 +23,8 @@ def how(exit: Exit) -> str:
     """How a process ended."""
     if exit.signal is not None:
         text = f"killed by signal {exit.signal}"
+        if exit.oom:
+            text += " from the kernel, for want of memory"
     elif exit.exit_code is not None:
         text = f"exited with code {exit.exit_code}"
     else:
@@ -31,31 +32,18 @@ def how(exit: Exit) -> str:
     return f"{text} ({exit.detail})" if exit.detail else text
 
 
-def lost(task: TaskId, engine: int, exit: Exit, started: bool | None, losses: int = 0) -> Failure:
-    """The engine that had the task, or was to have it, is dead.
-
-    Parameters
-    ----------
-    losses : int
-        How many engines have died with this task begun, where more were allowed to.
-    """
+def lost(task: TaskId, engine: int, exit: Exit, started: bool | None) -> Failure:
+    """The engine that had the task, or was to have it, is dead."""
     where = f"engine {engine}" if engine >= 0 else "the engine"
-    text = f"{where} is lost: {how(exit)}; {_BEGAN[started]} (task {task})"
-    if losses > 1:
-        text += f"; {losses} engines have died with it, so it is given up"
-    words = exit.words if started is not False else ""
-    if "\n" in words:
-        text += "\nthe last that the engine wrote to standard error:\n" + indent(words, "  ")
     return Failure(
         "EngineLost",
         "EngineLost",
-        text,
+        f"{where} is lost: {how(exit)}; {_BEGAN[started]} (task {task})",
         exit_code=exit.exit_code,
         signal=exit.signal,
         started=started,
         oom=exit.oom,
-        words=words,
-        engine=engine,
+        said=exit.said,
     )
 
 
@@ -71,14 +59,25 @@ def restarted(engine: int, exit: Exit | None) -> Failure:
         signal=exit.signal if exit else None,
         started=False,
         restarted=True,
-        oom=exit is not None and exit.oom,
-        engine=engine,
+        oom=exit.oom if exit else False,
+        said=exit.said if exit else "",
     )
 
 
 def cancelled(started: bool | None) -> Failure:
     """Somebody wanted it so."""
     return Failure("TaskCancelled", "TaskCancelled", _CANCELLED[started], started=started)
+
+
+def silent(engine: int, start: int | None, timeout: float, seconds: float | None, started: bool | None) -> Failure:
+    """Its time is up, and its engine, which keeps the time, does not answer. ``start``: of its items."""
+    each = f"each item had {timeout:g} s" if start is None else f"each item, from {start} on, had {timeout:g} s"
+    silence = "long" if seconds is None else f"{seconds:.0f} s"
+    text = (
+        f"engine {engine} has not answered for {silence}, and {each}: its process is stopped, or C code "
+        f"keeps Python's lock; {_BEGAN[started]}; kill() or restart() ends that engine"
+    )
+    return Failure("TaskTimeout", "TaskTimeout", text, started=started)
 
 
 def no_engines(trouble: str, among: Iterable[int] | None = None) -> Failure:

@@ -24,6 +24,7 @@ FORGET_AT = 64  # acknowledgements that travel at once
 
 CANCELLED = "cancelled"
 LOST = "lost"
+TIMED_OUT = "timed out"
 """In the journal, instead of a boot: the task ended so, though its client may not know."""
 
 
@@ -36,6 +37,7 @@ class Ledger:
         self._functions = functions
         self.tasks: dict[TaskId, Task] = {}
         self.held: dict[str, list[Task]] = {}  # by the boot they wait for
+        self.timed: dict[str, Engine] = {}  # engines that were sent tasks with a time, by boot
         self.kept: dict[str, dict[int, str]] = {}  # results in the store, and what went wrong there, by client
         self.later = Dependencies()
         self.hints: deque[tuple[float, Task, int]] = deque()
@@ -95,6 +97,9 @@ class Ledger:
         engine.sent[task.id] = task
         if task.engine is None:
             engine.balanced += 1
+        if task.timeout:
+            engine.timed += 1
+            self.timed[engine.boot] = engine
         self._write(task, engine.id, engine.boot)
 
     def unsent(self, task: Task, engine: Engine) -> None:
@@ -102,6 +107,8 @@ class Ledger:
         del engine.sent[task.id]
         if task.engine is None:
             engine.balanced -= 1
+        if task.timeout:
+            engine.timed -= 1
         task.holder = None
 
     def unassigned(self, task: Task) -> None:
@@ -163,7 +170,8 @@ class Ledger:
 
     def _tell_later(self, task: Task, failure: Failure | None) -> None:
         if failure is not None:
-            task.error = failures.brief(failure)
+            stopped = task.cancelled and failure.kind == "TaskInterrupted"
+            task.error = failures.brief(failures.cancelled(True) if stopped else failure)
         if self.later.waited:
             self.later.ended(task.id, task.error)
 
@@ -177,6 +185,15 @@ class Ledger:
             self._write(task, engine, LOST)
         losses = task.losses if task.retries else 0
         self.fail(task, failures.lost(task.id, engine, exit, self._ever(task, started), losses))
+
+    def fail_silent(self, task: Task, engine: int, silence: float | None, started: bool | None) -> None:
+        """Its time is up, and its engine, which is to keep it, has not answered for so many seconds; None: for long.
+
+        Written down, or a later life of the controller would run it again once the engine has ended it after all.
+        """
+        self._write(task, engine, TIMED_OUT)
+        start = task.work.start if isinstance(task.work, m.Map) else None
+        self.fail(task, failures.silent(engine, start, task.timeout, silence, started))
 
     def fail_cancelled(self, task: Task, started: bool | None = False) -> None:
         """Somebody wanted it so; ``started`` speaks of its latest attempt.

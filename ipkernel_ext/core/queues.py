@@ -102,6 +102,11 @@ class Task:
         self.failure: Failure | None = None  # how it ended here, when ENDED
         self.error = ""  # what went wrong, when DONE or ENDED
 
+    @property
+    def open(self) -> bool:
+        """Whether it is not over."""
+        return self.state is not State.DONE and self.state is not State.ENDED
+
 
 class Queue:
     """Tasks in order, each of them in one queue at most."""
@@ -128,6 +133,11 @@ class Queue:
         task.queue = self
         self._tasks[task] = None
         self._tasks.move_to_end(task, last=False)
+
+    @property
+    def first(self) -> Task:
+        """The first task. There must be one."""
+        return next(iter(self._tasks))
 
     def pop(self) -> Task:
         """The first task. KeyError when there is none."""

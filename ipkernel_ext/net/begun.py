@@ -3,7 +3,8 @@
 The engine writes (task, attempt) into a ring before user code runs; after its death the controller
 of the same host reads it, and so knows which of the tasks it had handed out had begun. A second ring has
 the latest results, as they were sent, where they are small: user code that ends its process may do so before
-the result of the task before has left it.
+the result of the task before has left it. The last byte says whether the engine left on purpose: user code
+can end the process with any exit code.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class BegunFile:
         self._file = file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.posix_fallocate(file, 0, _SIZE)  # a full disk is an error here, and not a signal later
+            os.posix_fallocate(file, 0, _SIZE + 1)  # a full disk is an error here, and not a signal later
             self._map = mmap.mmap(file, 0)
         except BaseException:
             os.close(file)
@@ -66,6 +67,10 @@ class BegunFile:
         self._next_result = (self._next_result + 1) % RESULTS
         self._map[begin + _RESULT.size : begin + _RESULT.size + len(data)] = data
         _RESULT.pack_into(self._map, begin, len(data), zlib.crc32(data))
+
+    def leave(self) -> None:
+        """This engine ends because it was told to."""
+        self._map[-1] = 1
 
     def close(self) -> None:
         """Let go of the file; it stays, for whoever asks after the engine's end."""
@@ -114,3 +119,11 @@ def prune(directory: Path) -> None:
             os.unlink(file.path)
     except OSError:
         pass  # somebody else removes them
+
+
+def has_left(path: Path) -> bool:
+    """Whether the engine ended because it was told to."""
+    try:
+        return path.read_bytes()[-1:] == b"\x01"
+    except OSError:
+        return False

@@ -89,7 +89,7 @@ class Channel(Protocol):
     def tell(self, message: m.Interrupt | m.ShutDown) -> None:
         """Something without an answer."""
 
-    def ask(self, make: Callable[[int], m.Ask | m.ClearQueue | m.EndEngines | m.Scale]) -> Future[dict[str, Any]]:
+    def ask(self, make: Callable[[int], m.Question]) -> Future[dict[str, Any]]:
         """A question, made from its request number."""
 
     @property
@@ -217,7 +217,7 @@ class ClientChannel:
         self._check()
         self._enqueue(lambda: self._core.tell(message))
 
-    def ask(self, make: Callable[[int], m.Ask | m.ClearQueue | m.EndEngines | m.Scale]) -> Future[dict[str, Any]]:
+    def ask(self, make: Callable[[int], m.Question]) -> Future[dict[str, Any]]:
         """A question, made from its request number."""
         self._check()
         request = next(self._requests)
@@ -405,7 +405,21 @@ class ClientChannel:
     def _flush(self) -> None:
         if self._out:
             entries, self._out = self._out, []
-            self._edge.send(self._core.epoch, entries)
+            try:
+                self._edge.send(self._core.epoch, entries)
+            except (TypeError, ValueError, OverflowError):
+                self._send_one_by_one(entries)
+
+    def _send_one_by_one(self, entries: Sequence[wire.Entry]) -> None:
+        """What cannot be encoded fails alone, and the rest goes out."""
+        for message, frames in entries:
+            try:
+                self._edge.send(self._core.epoch, [(message, frames)])
+            except (TypeError, ValueError, OverflowError) as error:
+                failure = m.Failure("PayloadError", "PayloadError", f"this cannot be sent: {error}", started=False)
+                numbers = list(message.numbers) if isinstance(message, m.Submit) else []
+                refused = m.Refused(failure, numbers)
+                self._do(self._core.receive(self._core.epoch, refused, (), time.monotonic()))
 
     def _leave(self) -> None:
         """Order: what user threads enqueued, then goodbye, then whoever still waits hears why."""

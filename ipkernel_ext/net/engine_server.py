@@ -14,7 +14,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,23 @@ import zmq
 from ipkernel_ext.config.connection import Address
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core import wire
-from ipkernel_ext.core.effects import Begin, Claimable, Effect, RaiseInterrupt, Reconnect, Send, Stop
+from ipkernel_ext.core.effects import (
+    Begin,
+    Claimable,
+    Effect,
+    RaiseInterrupt,
+    Reconnect,
+    Send,
+    Stop,
+    TellUsage,
+)
 from ipkernel_ext.core.engine import Channel, Claim, EngineCore
 from ipkernel_ext.errors import ProtocolError
 from ipkernel_ext.execution.descriptors import Descriptors
 from ipkernel_ext.execution.interrupt import Interrupter
 from ipkernel_ext.execution.output import OutputBuffer
 from ipkernel_ext.execution.runner import Runner
+from ipkernel_ext.execution.usage import Usage
 from ipkernel_ext.net.begun import BegunFile
 from ipkernel_ext.net.edge import Edge, Locate
 from ipkernel_ext.net.sockets import Wake, receive, send, until
@@ -91,12 +101,16 @@ class EngineServer:
         self._tasks_generation = 0
         self._welcomed = 0  # the generation that the controller has welcomed
         self._address: Address | None = None  # where it did
+        self.on_joined: Callable[[int, str], None] = lambda id, url: None
+        """Told, by the control thread, its id and where its controller is."""
         self.failed = False  # it ends because it cannot work with the controller
         self._flush_at: float | None = None
         self._interrupting: tuple[m.TaskId, int] | None = None
         self._insist_at: float | None = None
         self._insist_after = 0.0
         self._pending = False  # output waits to be sent
+        self._usage = Usage()
+        self._claimed_at = 0.0  # monotonic; of the running task
         self._stopping: str | None = None
         self._waiting_said = False
         self._pid = os.getpid()
@@ -128,6 +142,8 @@ class EngineServer:
             self._tasks.close(LINGER)
         self._context.term()
         if self._begun is not None:
+            if not self.failed:
+                self._begun.leave()
             self._begun.close()
         self._control_wake.close()
         self._main_wake.close()
@@ -174,6 +190,7 @@ class EngineServer:
     def _claim(self) -> Claim | None:
         with self._lock:
             claim, effects = self._core.claim()
+            self._claimed_at = time.monotonic()
             self._do_main(effects)
         return claim
 
@@ -329,6 +346,7 @@ class EngineServer:
                         self._address = self._edge.address
                         self._welcomed = generation
                         self._main_wake.set()
+                        self.on_joined(message.id, self._edge.url)
 
     def _do_control(self, effects: Iterable[Effect]) -> None:
         entries: list[wire.Entry] = []
@@ -341,6 +359,9 @@ class EngineServer:
                     self._interrupter.interrupt(self._interrupting)
                     self._insist_after = INSIST_AFTER[0]
                     self._insist_at = time.monotonic() + self._insist_after
+                case TellUsage():
+                    seconds = time.monotonic() - self._claimed_at
+                    entries.append((self._core.measured(seconds, self._usage.cpu(), self._usage.rss()), ()))
                 case Claimable():
                     self._main_wake.set()
                 case Reconnect():

@@ -13,7 +13,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from ipkernel_ext.core.messages import Exit
 
@@ -35,16 +35,14 @@ class Child:
         The end of its life line that is held here.
     words : int or None
         The reading end of its standard error, where that is a pipe that it reads itself.
-    since : int or None
-        Size of the log when it began; None: what is there now is an earlier life's, or not known to be its own.
+    since : int
+        How long its log was before it began.
     """
 
-    def __init__(
-        self, pid: int, log: str, life: int | None = None, words: int | None = None, since: int | None = None
-    ) -> None:
+    def __init__(self, pid: int, log: str, life: int | None = None, words: int | None = None, since: int = 0) -> None:
         self.pid = pid
         self.log = log
-        self._since = size(log) if since is None else since
+        self.since = since
         self._life = life
         self._words = words
         self._descriptor = os.pidfd_open(pid)
@@ -54,14 +52,8 @@ class Child:
         """Readable once it has ended."""
         return self._descriptor
 
-    def ended(self, oom: Callable[[int], bool] | None = None) -> Exit | None:
-        """How it ended; None while it runs. What its user code started and left behind ends with it.
-
-        Parameters
-        ----------
-        oom
-            Asked, of its pid, whether the kernel ended it because memory ran out.
-        """
+    def ended(self) -> Exit | None:
+        """How it ended; None while it runs. What its user code started and left behind ends with it."""
         from ipkernel_ext.core.messages import Exit
 
         try:
@@ -76,14 +68,10 @@ class Child:
         if info is None:
             return None
         self._end_group()  # before it is reaped: until then nobody else has this number
-        killed = info.si_code != os.CLD_EXITED and info.si_status == signal.SIGKILL
-        out_of_memory = killed and oom is not None and oom(self.pid)
         os.waitid(os.P_PIDFD, self._descriptor, os.WEXITED)
         self._ended = True
         self._keep_words()
-        if info.si_code == os.CLD_EXITED:
-            return Exit(exit_code=info.si_status)
-        return Exit(signal=info.si_status, oom=out_of_memory)
+        return Exit(exit_code=info.si_status) if info.si_code == os.CLD_EXITED else Exit(signal=info.si_status)
 
     def _end_group(self) -> None:
         try:
@@ -140,9 +128,9 @@ class Child:
         if self._words is not None:
             os.close(self._words)
 
-    def tail(self, lines: int = 20) -> str:
-        """The last lines of its log, of those that came in its life."""
-        return tail(self.log, lines, self._since)
+    def tail(self) -> str:
+        """The last lines of its log."""
+        return tail(self.log)
 
 
 def spawn(
@@ -216,19 +204,11 @@ def open_log(path: str) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
 
-def size(path: str) -> int:
-    """Of a log file; 0 where there is none."""
-    try:
-        return os.stat(path).st_size
-    except OSError:
-        return 0
-
-
 def tail(path: str, lines: int = 20, since: int = 0) -> str:
-    """The last lines of a log file, of those that came after it was so long; of all where it was shortened since."""
+    """The last lines of a log file; of what was written since it was that long, unless it is shorter by now."""
     try:
         with open(path, "rb") as log:
-            if since <= os.fstat(log.fileno()).st_size:
+            if os.fstat(log.fileno()).st_size >= since:
                 log.seek(since)
             return "\n".join(log.read().decode(errors="replace").splitlines()[-lines:])
     except OSError:

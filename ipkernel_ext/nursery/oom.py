@@ -1,67 +1,62 @@
-"""Whether the kernel ended a process because memory ran out, as far as its counters tell.
+"""Whether it was the kernel that killed a process, because its cgroup or the machine had no memory left.
 
-It counts such ends by cgroup (``memory.events`` of version 2, ``memory.oom_control`` of version 1), and for the
-whole machine. So a process that died of SIGKILL while the counter of its cgroup rose counts as ended for want of
-memory. Where a process that user code has started met that end, and its engine was killed by somebody else
-before the next look, this is wrong.
+The kernel only counts them. So of several that were killed at once, as many as it has counted are taken for its own;
+and a count that belongs to no child of ours, but to what one of them had started, is forgotten after a while.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from ipkernel_ext.config import cgroups
 
-VMSTAT = Path("/proc/vmstat")
-PROC = Path("/proc")
-
-_FILES = ("memory.events", "memory.oom_control")
-
-
-class OomWatch:
-    """Counts of the cgroups that it has met.
+class Kills:
+    """Those in this process's cgroup, which its children are in too unless somebody moved them.
 
     Parameters
     ----------
-    top, vmstat, proc : Path
-        Where the kernel says so.
+    cgroup : Path
+        Where the cgroup file system is mounted.
+    own : Path
+        The file that names this process's cgroups.
     """
 
-    def __init__(self, top: Path = cgroups.TOP, vmstat: Path = VMSTAT, proc: Path = PROC) -> None:
-        self._top = top
-        self._vmstat = vmstat
-        self._proc = proc
-        self._files: dict[int, Path] = {}  # which counts for which process; of one that has ended it is not told
-        self._counts: dict[Path, int] = {}
+    def __init__(self, cgroup: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> None:
+        self._file = _counter(cgroup, own)
+        self._seen = self._earlier = self._count()
 
-    def look(self, pid: int) -> None:
-        """Take note of what has happened so far around this process: it is not what will end it."""
-        directories = cgroups.directories("memory", self._top, self._proc / str(pid) / "cgroup")
-        for path in [*(directory / name for directory in directories for name in _FILES), self._vmstat]:
-            count = _count(path)
-            if count is not None:
-                self._files[pid] = path
-                self._counts[path] = count
-                return
-
-    def has_ended(self, pid: int) -> bool:
-        """Whether the kernel has ended this process, which died of SIGKILL.
-
-        Of several that it has ended since the last look, each is to be asked for.
-        """
-        path = self._files.pop(pid, None)
-        count = None if path is None else _count(path)
-        if path is None or count is None:
+    def take(self) -> bool:
+        """Whether there was one that has not been taken yet; it is taken now. False where nobody can know."""
+        count = self._count()
+        if count <= self._seen:
             return False
-        before = self._counts[path]
-        self._counts[path] = min(count, before + 1)
-        return count > before
+        self._seen += 1
+        return True
+
+    def age(self) -> None:
+        """Forget those that were there at the last call already."""
+        self._seen = max(self._seen, self._earlier)
+        self._earlier = self._count()
+
+    def _count(self) -> int:
+        if self._file is None:
+            return 0
+        try:
+            lines = self._file.read_text().splitlines()
+        except OSError:
+            return 0
+        return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
 
 
-def _count(path: Path) -> int | None:
-    """The line ``oom_kill n`` of a file; None where there is none."""
+def _counter(cgroup: Path, own: Path) -> Path | None:
+    """The file that counts, in version 1 or version 2; in a container the names may be those of the host."""
     try:
-        lines = path.read_text().splitlines()
+        lines = own.read_text().splitlines()
     except OSError:
         return None
-    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), None)
+    names = {
+        kinds: name.lstrip("/") for _, kinds, name in (line.split(":", 2) for line in lines if line.count(":") > 1)
+    }
+    one, two = cgroup / "memory", cgroup
+    candidates = [one / names.get("memory", "") / "memory.oom_control", two / names.get("", "") / "memory.events"]
+    candidates += [one / "memory.oom_control", two / "memory.events"]
+    return next((path for path in candidates if path.is_file()), None)

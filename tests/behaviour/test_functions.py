@@ -62,6 +62,11 @@ KINDS = {
     "cached partial": "import functools, operator\nf = functools.lru_cache(functools.partial(operator.add, 1))",
     "nested": "def f(x):\n    def g():\n        nonlocal x\n        x += 1\n    g()\n    return x",
     "imports inside": "def f(x):\n    import operator\n    return operator.add(x, 1)",
+    "dispatching": "import functools\n@functools.singledispatch\ndef f(x): raise TypeError\n"
+    "@f.register\ndef _(x: int): return f([x])\n@f.register(list)\ndef _(x): return x[0] + 1",
+    "dispatching method": "import functools\nclass A:\n    @functools.singledispatchmethod\n"
+    "    def add(self, x): raise TypeError\n    @add.register\n    def _(self, x: int): return x + 1\n"
+    "    @add.register\n    def _(self, x: str): return x\nf = A().add",
     "builtin": "import operator\nf = operator.index\nf = (lambda g: lambda x: g(x) + 1)(f)",
 }
 
@@ -73,6 +78,34 @@ def test_functions_of_every_kind(rc, notebook, name):
     assert rc.map(notebook["f"], range(3)) == [1, 2, 3]
     rc.push({"pushed": notebook["f"]})
     assert rc[:2].apply(lambda: pushed(3)) == [4, 4]  # noqa: F821 - a name of the engines
+
+
+def test_a_function_that_dispatches_is_itself_again(rc, notebook):
+    notebook.run("""
+        import functools
+        @functools.singledispatch
+        def tell(x):
+            "Say what it is."
+            return "a thing"
+        tell.note = 5
+    """)
+    tell = notebook["tell"]
+    assert rc[0].apply(tell, 1) == "a thing"
+    tell.register(int, lambda x: "a number")
+    assert rc[0].apply(tell, 1) == "a number"
+    rc.push({"tell": tell})
+    rc.execute("@tell.register\ndef _(x: str): return 'a text'")
+    assert rc[0].execute("tell(1), tell(True), tell(''), tell(1.5), tell.__doc__, tell.note").value == (
+        "a number",
+        "a number",
+        "a text",
+        "a thing",
+        "Say what it is.",
+        5,
+    )
+    back = rc[0].pull("tell")
+    assert [back(x) for x in (1, "", None)] == ["a number", "a text", "a thing"]
+    assert tell("") == "a thing"
 
 
 def test_the_new_definition_wins(rc, notebook):
@@ -230,6 +263,14 @@ def test_a_module_that_was_edited_is_sent_again(elsewhere, module):
     module("edited", "def f(): return 'the new one'")
     assert elsewhere[0].apply(edited.f) == "the new one"
     assert elsewhere[0].apply(lambda: edited.f()) == "the new one"
+
+
+def test_a_dispatching_function_of_a_module_brings_what_was_registered_last(elsewhere, module):
+    source = "import functools\n@functools.singledispatch\ndef tell(x): return name\nname = 'thing'"
+    tell = module("telling", source).tell
+    assert elsewhere[0].apply(tell, 1) == "thing"
+    tell.register(int, lambda x: "number")
+    assert elsewhere[0].apply(tell, 1) == "number"
 
 
 def test_a_module_that_the_engine_has_is_imported(elsewhere, module, tmp_path):

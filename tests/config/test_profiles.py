@@ -48,6 +48,14 @@ def test_a_path_is_no_name(name: str) -> None:
         profiles.profile_dir(name)
 
 
+def test_the_name_of_a_directory(ipython_dir: Path, tmp_path: Path) -> None:
+    assert profiles.name_of(ipython_dir / "profile_mpi") == "mpi"
+    assert profiles.name_of(profiles.profile_dir()) == "default"
+    assert profiles.name_of(ipython_dir / "mpi") is None
+    assert profiles.name_of(tmp_path / "profile_mpi") is None
+    assert profiles.name_of(ipython_dir) is None
+
+
 def test_names(ipython_dir: Path) -> None:
     assert profiles.profiles() == []
     put("mpi", "")

@@ -1,12 +1,13 @@
 """Coroutines: the same names, and the event loop goes on meanwhile."""
 
 import asyncio
+import builtins
 import itertools
 
 import pytest
 
 from ipkernel_ext import RemoteController
-from ipkernel_ext.errors import NotConnected, TaskCancelled
+from ipkernel_ext.errors import NotConnected, ResultTooLarge, TaskCancelled
 
 
 def run(cluster, main):
@@ -31,6 +32,9 @@ def test_calls_are_coroutines(cluster):
         assert await rc.apply(lambda x: x + 1, 1, targets=0) == 2
         assert await (await rc.submit(abs, -3)) == 3
         assert (await rc.status())["controller"]["pid"]
+        assert [engine.rss > 0 for engine in (await rc.status())["engines"]] == [True, True]
+        assert len([client for client in await rc.clients if client["me"]]) == 1
+        assert await rc.why() == "nothing waits"
         assert await rc.gather("b", block=False)
         assert (len(rc), rc.ids) == (2, [0, 1])
         await rc.wait_for_engines(2)
@@ -97,3 +101,45 @@ def test_results_of_ordinary_calls_can_be_awaited(cluster):
 def test_no_cluster_is_said_when_awaited():
     with pytest.raises(NotConnected, match="ipcluster start"):
         asyncio.run(RemoteController.connect()._connect())
+
+
+def test_sync_imports_of_two_coroutines_at_once(cluster):
+    async def main(rc):
+        first, second = asyncio.Event(), asyncio.Event()
+
+        async def one():
+            async with rc.sync_imports():
+                import colorsys
+
+                first.set()
+                await second.wait()
+                from math import sqrt as root
+            return colorsys, root
+
+        async def two():
+            await first.wait()
+            async with rc[1].sync_imports():
+                import string as text
+
+                second.set()
+            return text
+
+        before = builtins.__import__
+        await asyncio.gather(one(), two())
+        assert builtins.__import__ is before
+        assert [r.value for r in await rc.execute("root(4), colorsys.__name__")] == [(2.0, "colorsys")] * 2
+        assert (await rc[1].execute("text.__name__")).value == "string"
+        assert await rc.keys() == [["colorsys", "root"], ["colorsys", "root", "text"]]
+
+    run(cluster, main)
+
+
+def test_what_can_be_set_is_set_where_it_counts(cluster):
+    async def main(rc):
+        rc.max_result = 1000
+        rc.timeout = 5.0
+        with pytest.raises(ResultTooLarge):
+            await rc[0].apply(bytes, 2000)
+        assert (rc.max_result, rc.timeout) == (1000, 5.0)
+
+    run(cluster, main)

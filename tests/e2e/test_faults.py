@@ -11,6 +11,7 @@ import sys
 import textwrap
 import time
 import zlib
+from pathlib import Path
 
 import psutil
 import pytest
@@ -359,3 +360,72 @@ def test_what_was_removed_is_made_anew(cluster, what):
     os.kill(cluster.engines[1].pid, signal.SIGKILL)
     cluster.wait_for_engines(2, 20)
     assert cluster[0]["kept"] == 1
+
+
+# ---------------------------------------------------------------- what is told of a death
+
+
+@pytest.mark.fault("engine code crashes the interpreter")
+def test_of_a_later_death_nothing_of_an_earlier_ones_is_told(cluster):
+    with pytest.raises(EngineLost, match="Segmentation fault") as raised:
+        cluster[0].execute("import ctypes; ctypes.string_at(0)")
+    assert raised.value.last_lines.startswith("Fatal Python error: Segmentation fault\n")
+    assert "ctypes" in raised.value.last_lines
+    cluster.wait_for_engines(2, 20)
+    with contextlib.suppress(EngineLost):
+        cluster[0].keys()
+    with pytest.raises(EngineLost, match="signal 9") as raised:
+        cluster[0].execute("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    assert "Segmentation" not in str(raised.value)
+    assert raised.value.last_lines == ""
+    assert not raised.value.oom
+
+
+MEMORY = 400 * 2**20
+
+
+@pytest.fixture
+def small_cgroup():
+    """A cgroup with little memory, to start processes in."""
+    cgroup = Path("/sys/fs/cgroup")
+    own = dict(line.split(":", 2)[1:] for line in Path("/proc/self/cgroup").read_text().splitlines())
+    if "memory" in own:
+        directory, limit = cgroup / "memory" / own["memory"].lstrip("/") / "small", "memory.limit_in_bytes"
+    else:
+        directory, limit = cgroup / own[""].lstrip("/") / "small", "memory.max"
+    try:
+        directory.mkdir()
+    except OSError as error:
+        pytest.skip(f"no cgroup of its own can be made here: {error}")
+    try:
+        (directory / limit).write_text(str(MEMORY))
+        yield directory
+    except OSError as error:
+        pytest.skip(f"its memory cannot be limited here: {error}")
+    finally:
+        while (directory / "cgroup.procs").read_text():
+            pass
+        directory.rmdir()
+
+
+@pytest.mark.fault("the kernel kills an engine for want of memory")
+def test_an_engine_that_the_kernel_killed_for_want_of_memory_is_told_to_be_so(small_cgroup):
+    script = """
+        import os, sys
+        open(sys.argv[1] + "/cgroup.procs", "w").write(str(os.getpid()))
+        from ipkernel_ext import launch
+        from ipkernel_ext.errors import EngineLost
+        with launch(n=2) as rc:
+            rc[1]["kept"] = 1
+            try:
+                rc[0].execute("x = b'x' * 2**30")
+            except EngineLost as error:
+                print(error.signal, error.oom, error.started, rc[1]["kept"])
+                print(error)
+            rc.wait_for_engines(2, 20)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script), str(small_cgroup)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50)
+    facts, text, *_ = done.stdout.splitlines()
+    assert facts == "9 True True 1", done.stdout + done.stderr
+    assert "killed by signal 9 from the kernel, for want of memory" in text

@@ -133,6 +133,15 @@ def test_a_restarted_engine_keeps_its_id_and_is_said_once(cluster):
     assert cluster[1]["a"] == 1
 
 
+def test_engine_code_that_ends_its_process_as_if_all_were_well_gets_a_successor(cluster):
+    with pytest.raises(EngineLost):
+        cluster[0].execute("import os; os._exit(0)")
+    cluster.wait_for_engines(2, 20)
+    with pytest.raises(EngineLost, match="was restarted"):
+        cluster[0].execute("1")
+    assert cluster[0].apply(abs, -1) == 1
+
+
 def test_restart_gives_empty_namespaces_without_a_word(cluster):
     cluster.push({"a": 1})
     cluster.restart()
@@ -224,7 +233,7 @@ def test_user_code_that_forks_does_not_run_twice(cluster):
 
 @pytest.mark.fault("engines do not start")
 def test_launch_leaves_nothing_when_engines_do_not_come(tmp_path):
-    with pytest.raises(EngineStartError, match="of 1 engines"):
+    with pytest.raises(EngineStartError, match="of 1 engine is"):
         launch(n=1, env={"PYTHONSTARTUP": "", "IPYTHONDIR": str(tmp_path)}, timeout=0)
 
 
