@@ -30,11 +30,11 @@ AT_ONCE = SETTINGS | {
     "cancel",
     "cluster",
     "ended",
-    "engines",
     "executor",
     "get_result",
     "history",
     "ids",
+    "known",
 }
 """What neither waits nor asks anybody: it is as it is in ``RemoteController``."""
 
@@ -59,8 +59,8 @@ class AsyncEngines:
 
     @property
     def engines(self) -> list[EngineRecord]:
-        """What is known of these engines, in order."""
-        return self._engines.engines
+        """What was last heard of these engines, in order; ``(await rc.status())["engines"]`` asks them."""
+        return self._engines.known
 
     def __len__(self) -> int:
         return len(self._engines)
@@ -127,6 +127,11 @@ class AsyncRemoteController(AsyncEngines):
     def __init__(self, rc: RemoteController) -> None:
         super().__init__(rc)
         self._rc = rc
+
+    @property
+    def clients(self) -> Awaitable[list[dict[str, Any]]]:
+        """Who is connected, to be awaited; see ``RemoteController.clients``."""
+        return asyncio.to_thread(lambda: self._rc.clients)
 
     async def close(self) -> None:
         """Leave; see ``RemoteController.close``."""

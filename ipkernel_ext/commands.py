@@ -384,8 +384,9 @@ def _status(options: argparse.Namespace, config: Config) -> int:
     print(f"controller pid {controller['pid']} on {controller['host']}, {connected} clients")
     for engine in status["engines"]:
         queue = status["queue"].get(engine.id, {"queued": 0, "running": 0, "done": 0})
+        where = f"pid {engine.pid} on {engine.host}" if engine.pid else "not back since the controller was restarted"
         print(
-            f"  [{engine.id}] pid {engine.pid} on {engine.host}, {engine.state}: "
+            f"  [{engine.id}] {where}, {engine.state}: "
             f"{queue['running']} running, {queue['queued']} queued, {queue['done']} done"
         )
     print(f"{status['queue']['unassigned']} tasks wait for an engine")

@@ -55,6 +55,7 @@ class MapOptions:
         seed: Any,
     ) -> None:
         self.digest, self.function = payload.dumps_function(f)
+        self.name = payload.name_of(f)
         if not iterables:
             raise TypeError("map needs at least one sequence after the function")
         for number, one in enumerate(iterables, 1):

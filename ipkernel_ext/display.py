@@ -187,11 +187,11 @@ class _Status:
     def __init__(self) -> None:
         self._width = 0  # of what stands on the terminal
         self._next = 0.0  # seconds, from which on the next line may be written
-        self._handle: Any = None  # of a notebook's output
+        self._output = NotebookOutput()
 
     def show(self, text: str, seconds: float) -> None:
-        if _in_notebook():
-            self._update(text)
+        if in_notebook():
+            self._output.show(text)
         elif sys.stderr.isatty():
             self.wipe()
             self._width = len(text)
@@ -212,10 +212,17 @@ class _Status:
     def end(self) -> None:
         """Nothing is under way any more."""
         self.wipe()
-        if self._handle is not None:
-            self._update("")
+        self._output.end()
 
-    def _update(self, text: str) -> None:
+
+class NotebookOutput:
+    """One output of a notebook, whose text changes."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+
+    def show(self, text: str) -> None:
+        """Show another text in its place."""
         from IPython.display import display
 
         bundle = {"text/plain": text}
@@ -224,8 +231,14 @@ class _Status:
         else:
             self._handle.update(bundle, raw=True)
 
+    def end(self) -> None:
+        """Show nothing, if anything was shown."""
+        if self._handle is not None:
+            self.show("")
 
-def _in_notebook() -> bool:
+
+def in_notebook() -> bool:
+    """Whether what is displayed can change later."""
     from IPython.core.getipython import get_ipython
 
     return getattr(get_ipython(), "kernel", None) is not None
@@ -266,24 +279,6 @@ def called_from(trace: TracebackType | None, colours: str = "nocolor") -> list[s
     own = [frame for frame in traceback.extract_tb(trace) if not frame.filename.startswith(_NOT_THE_USERS)]
     text = "".join(["Traceback (most recent call last):\n", *traceback.format_list(own)]).rstrip()
     return tracebacks.coloured(text, colours).split("\n") if own else []
-
-
-def engines_table(engines: Sequence[m.EngineRecord], queue: dict[Any, Any]) -> str:
-    """The table of ``%engines``."""
-    rows: list[tuple[str, ...]] = [("id", "host", "pid", "state", "running", "queued", "done")]
-    for engine in engines:
-        load = queue.get(engine.id, {"running": 0, "queued": 0, "done": 0})
-        state = "busy" if engine.state == "ready" and load["running"] else engine.state
-        rows.append(
-            (
-                str(engine.id),
-                engine.host,
-                str(engine.pid),
-                state,
-                *(str(load[k]) for k in ("running", "queued", "done")),
-            )
-        )
-    return columns(rows)
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:

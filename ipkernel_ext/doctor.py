@@ -264,7 +264,7 @@ def _running(place: Place) -> Iterator[Finding]:
         return
     try:
         with RemoteController(profile=place.profile, timeout=TIMEOUT) as rc:
-            engines = rc.engines
+            engines = rc.known
     except ParallelError as error:
         yield connection_file(path, str(error), None)
         return

@@ -9,6 +9,7 @@ import atexit
 import functools
 import re
 import sys
+import time
 from collections.abc import Callable, Iterable, Sequence, Sized
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,13 @@ from ipkernel_ext import completion, targets
 from ipkernel_ext.callers import wants_value
 from ipkernel_ext.config import files, profiles, settings, templates
 from ipkernel_ext.config.place import Place
-from ipkernel_ext.display import Screen, called_from, describe, engines_table
+from ipkernel_ext.display import Screen, called_from, describe
 from ipkernel_ext.errors import AlreadyRunning, CompositeError, NotConnected, ParallelError, TaskTimeout
 from ipkernel_ext.execution.inventory import variables
 from ipkernel_ext.interruption import guarded
 from ipkernel_ext.launcher import Cluster, find, stop_profile
 from ipkernel_ext.magic_options import Option, function_and_data, names_as, split
+from ipkernel_ext.overview import Live, engines_table
 from ipkernel_ext.remote import RemoteController
 from ipkernel_ext.results import AsyncResult, ExecuteResult, RemoteTraceback, ResultList
 from ipkernel_ext.units import count
@@ -94,11 +96,14 @@ _OPTIONS = {
     "pxwhos": (_TARGETS,),
     "pxconfig": _CONFIG,
     "result": (),
-    "engines": (),
+    "engines": (Option(("-w", "--watch")),),
+    "why": (),
 }
 """By magic; for its own line and for tab completion."""
 
 ANSWERS = 0.5  # seconds in which engines must say their names, for tab completion
+
+REDRAWN = 1.0  # seconds between two tables of `%engines -w`
 
 OBEYS = 5.0  # seconds in which interrupted code must end
 
@@ -569,10 +574,51 @@ class ParallelMagics(Magics, settings.ParallelMagics):
     @line_magic
     @shows_errors
     def engines(self, line: str) -> None:
-        """A table of the engines: id, host, process id, state, and what they have to do."""
-        split(line, ())
+        """A table of the engines: who they are, what they run and for how long, what waits, and what they use.
+
+        %engines
+        -w, --watch          draw it anew each second, until Ctrl-C
+
+        cpu is percent of one core since it was asked for last. Whoever does not answer within 3 s is
+        unresponsive: its process is stopped, or C code keeps Python's lock. %why says more.
+        """
+        found, rest = split(line, _OPTIONS["engines"])
+        if rest:
+            raise UsageError(f"%engines takes no {rest!r}; it shows all engines")
         rc = self.rc
-        print(engines_table(rc.engines, rc.queue_status()))
+        if "watch" not in found:
+            print(engines_table(rc.engines, rc.queue_status()))
+            return
+        live = Live()
+        try:
+            while True:
+                live.show(engines_table(rc.engines, rc.queue_status()))
+                time.sleep(REDRAWN)
+        except KeyboardInterrupt:
+            pass  # it is how one says that one has seen enough
+
+    @line_magic
+    @shows_errors
+    def why(self, line: str) -> None:
+        """Say in one sentence why an engine or a task is not running, not here or not answering.
+
+        %why                 what this session waits for
+        %why 3               an engine
+        %why RESULT          a variable that holds the result of a call
+        %why 3fa9c0d1e2b3:7  a task, by its id
+        """
+        name = line.strip()
+        if not name:
+            print(self.rc.why())
+        elif re.fullmatch(r"-?\d+", name):
+            print(self.rc.why(int(name)))
+        elif ":" in name:
+            print(self.rc.why(name))
+        else:
+            result = self._local(name)
+            if not isinstance(result, AsyncResult):
+                raise UsageError(f"{name} is a {type(result).__name__}; %why takes an engine, a task or a result")
+            print(self.rc.why(result))
 
     @line_magic
     @shows_errors
@@ -651,7 +697,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         return found
 
     def _specs(self) -> list[str]:
-        roster = [] if self._client is None else self._client.engines
+        roster = [] if self._client is None else self._client.known
         hosts = [f"host:{engine.host}" for engine in roster]
         tags = [f"tag:{tag}" for engine in roster for tag in engine.tags]
         return ["all", *(str(engine.id) for engine in roster), *hosts, *tags]

@@ -379,6 +379,12 @@ class _Reader:
 _known: WeakKeyDictionary[Any, tuple[str, list[Frame]]] = WeakKeyDictionary()
 
 
+def name_of(f: Callable[..., Any]) -> str:
+    """A function's name, for people; of one inside another, its own."""
+    name = getattr(f, "__qualname__", None)
+    return name.rpartition("<locals>.")[2] if isinstance(name, str) else type(f).__name__
+
+
 def dumps_function(f: Callable[..., Any]) -> tuple[str, list[Frame]]:
     """A function as (digest, frames). One that is importable by name goes by name.
 

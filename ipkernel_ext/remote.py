@@ -18,7 +18,9 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ipkernel_ext import imports, payload, sequences, targets, versions
+import msgspec
+
+from ipkernel_ext import imports, outcomes, payload, sequences, targets, versions
 from ipkernel_ext.advice import advise
 from ipkernel_ext.asynchronous import Connecting
 from ipkernel_ext.chunks import Columns, Pace, Rows
@@ -26,9 +28,9 @@ from ipkernel_ext.conditions import Conditions, MapOptions, conditions, natural,
 from ipkernel_ext.config import memory
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.client import Submission
-from ipkernel_ext.core.messages import EngineRecord
+from ipkernel_ext.core.messages import EngineRecord, TaskId
 from ipkernel_ext.core.wire import Frame
-from ipkernel_ext.errors import NoEngines, NotConnected
+from ipkernel_ext.errors import NoEngines, NotConnected, ResultExpired
 from ipkernel_ext.executor import EngineExecutor, PickledCall
 from ipkernel_ext.history import Call, History
 from ipkernel_ext.interruption import guarded
@@ -62,6 +64,9 @@ NO_CONDITIONS = Conditions()
 
 R = TypeVar("R", bound=AsyncResult)
 
+PATIENCE = 3.0
+"""Seconds that engines have to say what they run and use."""
+
 PACES = 256  # functions of which it is remembered how long their items take
 
 
@@ -94,7 +99,19 @@ class Engines:
 
     @property
     def engines(self) -> list[EngineRecord]:
-        """What is known of these engines, in order."""
+        """What is known of these engines, in order; they are asked what they run and use at this moment.
+
+        ``cpu`` is percent of one core since somebody asked last, ``rss`` bytes, ``task``, ``running`` and
+        ``seconds`` say what it runs. Whoever has not answered after 3 s is ``unresponsive``: its process is
+        stopped, or C code keeps Python's lock; from then on it is not waited for, and its ``cpu`` is None.
+        """
+        body = self._link.ask(lambda request: m.Ask(request, "engines", PATIENCE), PATIENCE)
+        measured = {engine.boot: engine for engine in msgspec.convert(body["engines"], list[EngineRecord])}
+        return [measured.get(engine.boot, engine) for engine in self.known]
+
+    @property
+    def known(self) -> list[EngineRecord]:
+        """What was last heard of these engines, in order, without asking anybody."""
         known = self._link.roster().engines
         return [known[id] for id in self.ids if id in known]
 
@@ -206,8 +223,9 @@ class Engines:
         frames = self._kept(payload.dumps_call(args, kwargs), block)
 
         def send() -> AsyncResult:
-            result = self._link.send(kind, chosen, m.Apply(digest), frames, function, subject)
-            self._link.history.add("apply", _name_of(f), result)
+            work = m.Apply(digest, name=payload.name_of(f))
+            result = self._link.send(kind, chosen, work, frames, function, subject)
+            self._link.history.add("apply", payload.name_of(f), result)
             return result
 
         return self._give(send, block)
@@ -350,7 +368,7 @@ class Engines:
         subject = conditions(retries, after)
         digest, function = payload.dumps_function(f)
         frames = payload.own(payload.dumps_call(args, kwargs))
-        work = m.Apply(digest, self._link.next_seed())
+        work = m.Apply(digest, self._link.next_seed(), payload.name_of(f))
         return self._give(lambda: self._link.balance(SingleResult, work, frames, among, function, subject), block)
 
     def map(
@@ -383,7 +401,9 @@ class Engines:
         timeout : float
             Seconds that each item has, from its start on an engine. Then it is interrupted, and fails
             with ``TaskTimeout``. If it does not obey within 5 s it fails all the same, while the engine,
-            which cannot do anything else, shows the state ``overrun`` until it ends or is killed.
+            which cannot do anything else, shows the state ``overrun`` until it ends or is killed. Where
+            the engine does not answer at all (its process is stopped, or C code keeps Python's lock), what
+            it has of the map fails up to 9 s after an item's time.
         return_exceptions : bool
             Failed items give their exception instead of raising it.
         progress : bool or bar of tqdm
@@ -408,7 +428,7 @@ class Engines:
 
         def make() -> MapResult:
             result = link.map(options, len(columns), ordered)
-            link.history.add("map", _name_of(f), result)
+            link.history.add("map", payload.name_of(f), result)
             return result
 
         def send() -> MapResult:
@@ -602,6 +622,58 @@ class Engines:
         }
         status["unassigned"] = body["unassigned"]
         return status
+
+    def why(self, x: int | str | AsyncResult | None = None) -> str:
+        """Why an engine or a task is not running, not here or not answering: one sentence.
+
+        Parameters
+        ----------
+        x : int, str or AsyncResult, optional
+            An engine's id, a task's id, or a result; of a result's tasks the one with the worst news. By
+            default all that this client waits for.
+
+        Raises
+        ------
+        NoSuchEngine
+            There is no such engine, there was none, and none is expected.
+        LookupError
+            Nothing is known of such a task.
+        """
+        if x is None:
+            return self._reason() or "nothing waits"
+        if isinstance(x, AsyncResult):
+            open = [id for id, result in x.tasks() if result is None]
+            ended = [(id, result) for id, result in x.tasks() if result is not None]
+            if open:
+                return self._reason(tasks=open) or f"{x} is on its way to the controller"
+            return outcomes.told(ended)
+        if isinstance(x, str):
+            return self._why_task(task_id(x))
+        if isinstance(x, bool) or not hasattr(x, "__index__"):
+            raise TypeError(f"why takes an engine's id, a task's id or a result, not {x!r}")
+        x = x.__index__()
+        if self._along() or x < 0:
+            x = targets.choose(x, self.ids, {}, along=self._along()).ids[0]
+        reason = self._reason(engine=x)
+        if not reason:
+            targets.choose(x, self._link.roster().ids, {})
+        return reason
+
+    def _why_task(self, id: TaskId) -> str:
+        try:
+            ended = dict(self._link.history.get(str(id)).tasks())[id]
+        except (LookupError, ResultExpired):
+            ended = None
+        if ended is not None:
+            return outcomes.told([(id, ended)])
+        reason = self._reason(tasks=[id])
+        if not reason:
+            raise LookupError(f"nothing is known of task {id}: its client has its result, or it never was")
+        return reason
+
+    def _reason(self, engine: int | None = None, tasks: list[TaskId] | None = None) -> str:
+        text: str = self._link.ask(lambda request: m.Why(request, engine, tasks), PATIENCE)["text"]
+        return text
 
     # ------------------------------------------------------------ the magics
 
@@ -889,16 +961,35 @@ class RemoteController(Engines):
             are = f"{there} of {count(n, 'engine')} {'is' if n == 1 else 'are'} there"
             raise TimeoutError(f"{are}{waited}: {_trouble(self._link)}")
 
+    @property
+    def clients(self) -> list[dict[str, Any]]:
+        """Who is connected.
+
+        Each a dict: ``id``, ``host``, ``pid``, ``since`` (as ``time.time()``), ``me``, ``connected``, and how many of
+        its tasks are ``queued`` and ``running``; ``tasks`` counts also those whose result it has not confirmed.
+        """
+        return [client for client in self._clients(self._status()) if client["connected"]]
+
+    def _status(self) -> dict[str, Any]:
+        return self._link.ask(lambda request: m.Ask(request, "status"))
+
+    def _clients(self, body: dict[str, Any]) -> list[dict[str, Any]]:
+        me, now = self._link.channel.client, time.time()
+        for client in body["clients"]:
+            client.update(since=now - client.pop("seconds"), me=client["id"] == me)
+        clients: list[dict[str, Any]] = body["clients"]
+        return clients
+
     def status(self) -> dict[str, Any]:
         """What the controller says of itself, the engines, the clients and the queue, at this moment."""
-        body = self._link.ask(lambda request: m.Ask(request, "status"))
+        body = self._status()
         controller = dict(body["controller"])
         controller["started"] = time.time() - controller.pop("uptime")
         controller["address"] = self._link.channel.roster.address
         return {
             "controller": controller,
             "engines": self.engines,
-            "clients": body["clients"],
+            "clients": self._clients(body),
             "queue": {
                 **{id: {"queued": q, "running": r, "done": d} for id, q, r, d in body["queue"]},
                 "unassigned": body["unassigned"],
@@ -1012,7 +1103,7 @@ class RunningCluster:
         FileNotFoundError
             The log is on another host, or the engine was started by hand and writes to its terminal.
         """
-        (record,) = self._rc[engine].engines
+        (record,) = self._rc[engine].known
         if not record.log:
             raise FileNotFoundError(f"engine {engine} was started by hand; it writes to its terminal")
         if record.host != socket.gethostname():
@@ -1170,7 +1261,7 @@ class _Link:
         seed = self.next_seed() if options.seed is None else f"{options.seed}/0"
 
         def send(receiver: Receiver, number: int, start: int, frames: Sequence[Frame]) -> None:
-            work = m.Map(options.digest, start, options.return_exceptions, seed)
+            work = m.Map(options.digest, start, options.return_exceptions, seed, options.name)
             function = options.function
             submission = Submission(
                 (number,), work, frames, None, None, retries, function, among, after, unmet, timeout
@@ -1182,7 +1273,7 @@ class _Link:
     def call(self, among: Sequence[int] | None, receiver: Receiver, call: PickledCall) -> None:
         """Send a call to whichever engine is free."""
         numbers = self.channel.next_numbers(1)
-        work = m.Apply(call.digest, self.next_seed())
+        work = m.Apply(call.digest, self.next_seed(), call.name)
         self.submit(Submission(numbers, work, call.frames, function=call.function, among=among), receiver)
 
     def submit(self, submission: Submission, receiver: Receiver) -> None:
@@ -1224,13 +1315,20 @@ class _Link:
         with self._lock:
             self._seed, self._seeded = n, 0
 
-    def ask(self, make: Callable[[int], m.Ask | m.ClearQueue | m.EndEngines | m.Scale]) -> dict[str, Any]:
-        """The controller's answer to a question."""
+    def ask(self, make: Callable[[int], m.Question], patience: float = 0.0) -> dict[str, Any]:
+        """The controller's answer to a question.
+
+        Parameters
+        ----------
+        patience : float
+            Seconds that the controller waits for engines before it answers.
+        """
         self.roster()
+        limit = self.timeout + patience
         try:
-            return self.channel.ask(make).result(self.timeout)
+            return self.channel.ask(make).result(limit)
         except TimeoutError:
-            raise NotConnected(f"the controller does not answer; waited {self.timeout:g} s") from None
+            raise NotConnected(f"the controller does not answer; waited {limit:g} s") from None
 
     def _hosts(self) -> dict[int, str]:
         return self.channel.roster.hosts
@@ -1257,10 +1355,6 @@ def _bar(progress: Any, total: int | None = None) -> Iterator[Any]:
 
 def _itself(result: AsyncResult) -> AsyncResult:
     return result
-
-
-def _name_of(f: Callable[..., Any]) -> str:
-    return getattr(f, "__qualname__", type(f).__name__)
 
 
 def _check_name(name: Any) -> None:

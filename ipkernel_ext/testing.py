@@ -29,6 +29,7 @@ from ipkernel_ext.core.effects import (
     Resolve,
     Send,
     Show,
+    TellUsage,
 )
 from ipkernel_ext.core.engine import Channel, EngineCore
 from ipkernel_ext.errors import NotConnected
@@ -36,6 +37,7 @@ from ipkernel_ext.execution.interrupt import Interrupter
 from ipkernel_ext.execution.output import OutputBuffer
 from ipkernel_ext.execution.runner import Runner
 from ipkernel_ext.execution.shell import EngineShell
+from ipkernel_ext.execution.usage import Usage
 from ipkernel_ext.net.client_channel import Receiver, Roster
 from ipkernel_ext.net.store import ResultStore
 from ipkernel_ext.remote import RemoteController
@@ -147,6 +149,7 @@ class _Engine:
         self.core = EngineCore(record)
         self._output = OutputBuffer()
         self._output.engine_id = lambda: self.core.id
+        self._usage = Usage()
         self._shell = EngineShell(self._output)
         self._runner = Runner(self._shell, self._output, Interrupter())
 
@@ -196,6 +199,9 @@ class _Engine:
                     self._cluster.send(("engine", self.core.record.boot, channel), [(message, frames)])
                 case Begin(task, attempt):
                     self._begun.add((task, attempt))
+                case TellUsage():
+                    measured = self.core.measured(0.0, self._usage.cpu(), self._usage.rss())
+                    self._cluster.send(("engine", self.core.record.boot, Channel.CONTROL), [(measured, ())])
                 case RaiseInterrupt():
                     raise AssertionError("nothing runs between calls")
 
@@ -244,7 +250,7 @@ class MemoryChannel:
         self._check()
         self._perform(self.core.tell(message))
 
-    def ask(self, make: Callable[[int], m.Ask | m.ClearQueue | m.EndEngines | m.Scale]) -> Future[dict[str, Any]]:
+    def ask(self, make: Callable[[int], m.Question]) -> Future[dict[str, Any]]:
         """A question, made from its request number."""
         self._check()
         request = next(self._requests)

@@ -263,6 +263,11 @@ def test_errors_have_the_colours_of_the_shell(session):
         ("%map nope [1]", "UsageError", "nope"),
         ("%map abs 5", "UsageError", "not a sequence"),
         ("%px -t x 1", "UsageError", "write all"),
+        ("%engines 3", "UsageError", "it shows all engines"),
+        ("%why 9", "NoSuchEngine", "the engines are 0-2"),
+        ("%why nobody", "UsageError", "no local variable"),
+        ("%why x", "UsageError", "an engine, a task or a result"),
+        ("%why nobody:3", "LookupError", "nothing is known of task nobody:3"),
         ("%scatter x", "TypeError", "cannot scatter"),
     ],
 )
@@ -276,8 +281,25 @@ def test_wrong_input_says_what_is_right(session, cell, error, says):
 def test_engines_and_cluster_status(session):
     for cell in ("%engines", "%cluster status"):
         out = session(cell)
-        assert out.splitlines()[0].split()[:4] == ["id", "host", "pid", "state"]
+        head, *rows = out.splitlines()
+        assert head.split() == ["id", "host", "pid", "state", "running", "queued", "done", "cpu", "memory"]
+        assert [row.split()[3] for row in rows] == ["ready"] * 3
+        assert all(row.endswith("MB") for row in rows)
         assert "remote.py" not in out
+
+
+def test_why_says_why_something_does_not_go_on(session):
+    assert session("%why") == "nothing waits\n"
+    assert session("%why 1") == "engine 1 is ready and has nothing to do\n"
+    session("%px -t 1 -a -o held import time; time.sleep(600)")
+    session("while not get_ipython().magics_manager.registry['ParallelMagics'].rc.engines[1].task: pass")
+    assert "(import time; time.sleep(600)) has been running on engine 1 for" in session("%why")
+    assert "busy" in session("%engines").splitlines()[2]
+    assert session("%why held").startswith("task ")
+    session("held.cancel(); held.wait(20)")
+    assert "was cancelled" in session("%why held")
+    session("print(held.task_ids[0]); get_ipython().run_line_magic('why', held.task_ids[0])")
+    assert "was cancelled" in session.out
 
 
 @pytest.mark.parametrize("magic", ["px", "push", "pull", "map", "scatter", "gather", "engines", "cluster"])

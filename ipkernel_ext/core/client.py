@@ -168,7 +168,7 @@ class ClientCore:
             self._pending[number].cancelled = True
         return [Send(CONTROLLER, m.Cancel(open))] if open and self.connected else []
 
-    def ask(self, question: m.Ask | m.ClearQueue | m.EndEngines | m.Scale) -> list[Effect]:
+    def ask(self, question: m.Question) -> list[Effect]:
         """A question; Answered follows, at the latest with an error when the connection is lost."""
         self._unheard[question.request] = question
         return [Send(CONTROLLER, question)] if self.connected else []

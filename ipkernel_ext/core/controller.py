@@ -4,8 +4,9 @@
 done in order. Sockets, clock, files and processes are the caller's (``net.controller_server``).
 This file says who may ask for what; the parts decide: ``roster`` and ``ledger`` (tables of peers
 and of tasks), ``dispatch`` (tasks on their way), ``recovery`` (what an earlier life left),
-``jobs`` (ids of MPI ranks), ``keeping`` (results whose clients are not here), ``lives`` (engines come
-and go). Each knows those before it, none after.
+``jobs`` (ids of MPI ranks), ``keeping`` (results whose clients are not here), ``answering`` (which
+engines do), ``lives`` (engines come and go). Each knows those before it, none after. ``status`` and
+``reasons`` tell those who ask, and change nothing.
 
 Rules, and why:
 
@@ -24,11 +25,12 @@ Rules, and why:
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ipkernel_ext.core import failures, status
 from ipkernel_ext.core import messages as m
+from ipkernel_ext.core.answering import UNANSWERED, Answering
 from ipkernel_ext.core.dispatch import Dispatch
 from ipkernel_ext.core.effects import Drop, Effect, Expire, Mailbox, Peer, Stop
 from ipkernel_ext.core.functions import FunctionStore
@@ -39,6 +41,7 @@ from ipkernel_ext.core.lives import Lives
 from ipkernel_ext.core.messages import EngineRecord, Hint, TaskId
 from ipkernel_ext.core.outbox import Outbox
 from ipkernel_ext.core.queues import State, Task
+from ipkernel_ext.core.reasons import Reasons
 from ipkernel_ext.core.recovery import Recovery
 from ipkernel_ext.core.roster import Agent, Begun, Client, Engine, Roster
 from ipkernel_ext.core.wire import Frame
@@ -129,7 +132,9 @@ class ControllerCore:
         self._dispatch = dispatch = Dispatch(out, roster, ledger, self._functions)
         self._recovery = Recovery(out, roster, jobs, ledger, dispatch, self._functions, journal or {}, now, result_ttl)
         self._keeping = Keeping(out, roster, ledger, dispatch, self._recovery)
-        self._lives = Lives(out, roster, jobs, dispatch, self._recovery, host, engine_grace)
+        self._answering = Answering(out, roster, ledger, dispatch)
+        self._lives = Lives(out, roster, jobs, dispatch, self._recovery, self._answering, host, engine_grace)
+        self._reasons = Reasons(roster, ledger, dispatch, engine_grace)
 
     # ------------------------------------------------------------ stimuli
 
@@ -198,6 +203,7 @@ class ControllerCore:
     def tick(self, now: float) -> list[Effect]:
         """Do what is due."""
         self._lives.tick(now)
+        self._answering.tick(now)
         self._look_after_absent(now)
         self._recovery.expire(now)
         self._keeping.settle()
@@ -217,6 +223,7 @@ class ControllerCore:
     def _effects(self, now: float) -> list[Effect]:
         if self._ledger.later.settled:
             self._dispatch.settle(now)
+        self._answering.settle(now)
         return self._out.take()
 
     def next_deadline(self) -> float | None:
@@ -224,6 +231,7 @@ class ControllerCore:
         deadlines = (
             self._roster.recovery_until or None,
             self._lives.due,
+            self._answering.due,
             self._absent_due,
             self._recovery.journal_until,
             self._recovery.orphans_until,
@@ -264,6 +272,7 @@ class ControllerCore:
             roster.peers.pop(client.peer, None)
         client.peer = peer
         client.generation = hello.generation
+        client.here_since = now
         client.away_since = None
         client.left = False
         client.host, client.pid = hello.host, hello.pid
@@ -305,6 +314,8 @@ class ControllerCore:
                 self._on_clear_queue(client, message, now)
             case m.Ask():
                 self._on_ask(client, message, now)
+            case m.Why():
+                self._on_why(client, message, now)
             case m.EndEngines():
                 self._on_end_engines(client, message)
             case m.Scale():
@@ -427,6 +438,13 @@ class ControllerCore:
         self._dispatch.retry_blocked(now)
 
     def _on_ask(self, client: Client, ask: m.Ask, now: float) -> None:
+        if ask.question == "engines":
+
+            def engines(now: float) -> dict[str, Any]:
+                return {"engines": status.engines(self._roster, self._ledger, now)}
+
+            self._answer_later(client, ask.request, self._roster.in_order(), ask.patience, now, engines)
+            return
         body = status.queues(self._roster, self._ledger, self._dispatch, self._functions)
         if ask.question == "status":
             mine = {
@@ -439,12 +457,47 @@ class ControllerCore:
             body = {
                 "controller": mine,
                 "engines": self.roster(),
-                "clients": status.clients(self._roster),
+                "clients": status.clients(self._roster, now),
                 "queue": body["engines"],
                 "unassigned": body["unassigned"],
                 "expected": self._roster.expecting(now),
             }
         self._answer(client, ask.request, body)
+
+    def _on_why(self, client: Client, why: m.Why, now: float) -> None:
+        if why.tasks is None:
+            ids = [task.id for task in client.tasks.values() if task.open]
+            ids += [id for id, aliases in self._roster.wanted.items() if any(a.client == client.id for a in aliases)]
+        else:
+            ids = [self._reasons.meant(id) for id in why.tasks]
+
+        def text(now: float) -> dict[str, Any]:
+            return {
+                "text": self._reasons.of_tasks(ids, now)
+                if why.engine is None
+                else self._reasons.of_engine(why.engine, now)
+            }
+
+        concerned = self._reasons.concerned(ids) if why.engine is None else self._roster.named([why.engine])
+        self._answer_later(client, why.request, concerned, UNANSWERED, now, text)
+
+    def _answer_later(
+        self,
+        client: Client,
+        request: int,
+        engines: Sequence[Engine],
+        patience: float,
+        now: float,
+        body: Callable[[float], dict[str, Any]],
+    ) -> None:
+        """Answer when these engines have; on another connection, the client asks again."""
+        peer = client.peer
+
+        def answer(now: float) -> None:
+            if client.peer == peer:
+                self._answer(client, request, body(now))
+
+        self._answering.ask(engines, patience, now, answer)
 
     # ------------------------------------------------------------ from engines and agents
 
@@ -456,6 +509,8 @@ class ControllerCore:
                 self._on_output(engine, message)
             case m.EngineState():
                 self._lives.state(engine, message.state, now)
+            case m.Measured():
+                self._answering.answered(engine, message, now)
             case m.GivenBack():
                 self._dispatch.given_back(engine, message.tasks, now)
             case m.NeedFunction():
@@ -570,6 +625,7 @@ class ControllerCore:
         self._jobs.check()
         self._ledger.check()
         self._dispatch.check()
+        self._answering.check()
         self._recovery.check()
 
     def sizes(self) -> dict[str, int]:
@@ -589,4 +645,5 @@ class ControllerCore:
             **self._ledger.later.sizes(),
             **self._recovery.sizes(),
             **self._keeping.sizes(),
+            **self._answering.sizes(),
         }

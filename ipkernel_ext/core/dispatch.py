@@ -176,8 +176,8 @@ class Dispatch:
         self._ledger.tell_story(now, "handed to", task, engine.boot)
 
     def engine_changed(self, engine: Engine, now: float) -> None:
-        """Its user code does not end, so what it has not begun is for others; or it has ended after all."""
-        if engine.overrun:
+        """It runs nothing new, so what it has not begun is for others; or it does again."""
+        if engine.overrun or engine.unresponsive:
             self.recall(engine, [task for task in engine.sent.values() if task.engine is None])
         self.fill(engine, now)
         self.pump(now)
@@ -246,6 +246,24 @@ class Dispatch:
             return False
         task.boot = None
         return task.engine in self._roster.engines or self._roster.expected(task.engine, now)
+
+    def time_out(self, engine: Engine, tasks: Sequence[Task], silence: float, now: float) -> None:
+        """Their time is up and the engine does not answer: they fail, and whatever it still does with them is nobody's.
+
+        Parameters
+        ----------
+        silence : float
+            Seconds for which it has not answered.
+        """
+        engine.given_up = engine.given_up or self._roster.begun_by(engine)
+        self.recall(engine, tasks, interrupt=True)
+        begun = self._roster.started(engine.boot, [(task.id, task.attempt) for task in tasks])
+        for task, started in zip(tasks, begun, strict=True):
+            self._ledger.unsent(task, engine)
+            self._ledger.tell_story(now, "timed out on", task, engine.boot)
+            self._ledger.fail(task, failures.silent(engine.id, task.timeout, silence, started))
+        self.fill(engine, now)
+        self.pump(now)
 
     def abandon(self, engine: Engine, exit: Exit, now: float) -> None:
         """The engine is dead: what it had goes elsewhere or is lost."""

@@ -131,6 +131,10 @@ class RaiseInterrupt(NamedTuple):
     attempt: int
 
 
+class TellUsage(NamedTuple):
+    """Measure this process, and send what the core makes of it (``EngineCore.measured``)."""
+
+
 class Reconnect(NamedTuple):
     """Drop the connections and begin again with a hello."""
 
@@ -153,5 +157,6 @@ Effect = (
     | Begin
     | Claimable
     | RaiseInterrupt
+    | TellUsage
     | Reconnect
 )

@@ -27,7 +27,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from ipkernel_ext.core import messages as m
-from ipkernel_ext.core.effects import Begin, Claimable, Effect, RaiseInterrupt, Reconnect, Send, Stop
+from ipkernel_ext.core.effects import Begin, Claimable, Effect, RaiseInterrupt, Reconnect, Send, Stop, TellUsage
 from ipkernel_ext.core.messages import EngineRecord, TaskId
 from ipkernel_ext.core.wire import Entry, Frame
 
@@ -148,6 +148,8 @@ class EngineCore:
                 return self._on_recall(message)
             case m.InterruptRunning():
                 return [] if self.running is None else [RaiseInterrupt(*self.running)]
+            case m.Measure():
+                return [TellUsage()]
             case m.Forget():
                 for id, attempt in message.tasks:
                     if self._has_ended(id, attempt):
@@ -322,6 +324,18 @@ class EngineCore:
         self._due = None
         self.record = msgspec.structs.replace(self.record, state=state)
         return [Send(Channel.CONTROL, m.EngineState(state))]
+
+    def measured(self, seconds: float, cpu: float, rss: int | None) -> m.Measured:
+        """What to answer to a question.
+
+        Parameters
+        ----------
+        seconds : float
+            Since the last task was claimed.
+        cpu, rss
+            Of this process: percent of a core, bytes.
+        """
+        return m.Measured(self.running, 0.0 if self.running is None else seconds, cpu, rss)
 
     # ------------------------------------------------------------ results
 

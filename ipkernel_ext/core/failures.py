@@ -63,6 +63,15 @@ def cancelled(started: bool | None) -> Failure:
     return Failure("TaskCancelled", "TaskCancelled", _CANCELLED[started], started=started)
 
 
+def silent(engine: int, timeout: float, seconds: float, started: bool | None) -> Failure:
+    """Its time is up, and its engine, which keeps the time, does not answer."""
+    text = (
+        f"engine {engine} has not answered for {seconds:.0f} s, and each item had {timeout:g} s: its process is "
+        f"stopped, or C code keeps Python's lock; {_BEGAN[started]}; kill() or restart() ends that engine"
+    )
+    return Failure("TaskTimeout", "TaskTimeout", text, started=started)
+
+
 def no_engines(trouble: str, among: Iterable[int] | None = None) -> Failure:
     """Nobody is here to run it, and nobody is expected."""
     text = trouble or "no engines: start some with `ipengine` or `ipcluster start`"

@@ -36,6 +36,7 @@ class Ledger:
         self._functions = functions
         self.tasks: dict[TaskId, Task] = {}
         self.held: dict[str, list[Task]] = {}  # by the boot they wait for
+        self.timed: dict[str, Engine] = {}  # engines that were sent tasks with a time, by boot
         self.kept: dict[str, dict[int, str]] = {}  # results in the store, and what went wrong there, by client
         self.later = Dependencies()
         self.hints: deque[tuple[float, Task, int]] = deque()
@@ -95,6 +96,8 @@ class Ledger:
         engine.sent[task.id] = task
         if task.engine is None:
             engine.balanced += 1
+        if task.timeout:
+            self.timed[engine.boot] = engine
         self._write(task, engine.id, engine.boot)
 
     def unsent(self, task: Task, engine: Engine) -> None:
@@ -163,7 +166,8 @@ class Ledger:
 
     def _tell_later(self, task: Task, failure: Failure | None) -> None:
         if failure is not None:
-            task.error = failures.brief(failure)
+            stopped = task.cancelled and failure.kind == "TaskInterrupted"
+            task.error = failures.brief(failures.cancelled(True) if stopped else failure)
         if self.later.waited:
             self.later.ended(task.id, task.error)
 

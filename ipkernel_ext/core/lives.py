@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from ipkernel_ext.core import messages as m
+from ipkernel_ext.core.answering import Answering
 from ipkernel_ext.core.dispatch import Dispatch
 from ipkernel_ext.core.effects import Enlist, Peer, Watch
 from ipkernel_ext.core.failures import how
@@ -36,6 +37,7 @@ class Lives:
         jobs: Jobs,
         dispatch: Dispatch,
         recovery: Recovery,
+        answering: Answering,
         host: str,
         grace: float,
     ) -> None:
@@ -44,6 +46,7 @@ class Lives:
         self._jobs = jobs
         self._dispatch = dispatch
         self._recovery = recovery
+        self._answering = answering
         self._host = host
         self._grace = grace
         self._silent: dict[str, Engine] = {}  # away or dying
@@ -69,6 +72,7 @@ class Lives:
         engine.control, engine.tasks, engine.generation = peer, None, hello.generation
         engine.away_since = None
         engine.stuck = False
+        self._answering.forget(engine)
         engine.overrun = record.state == "overrun"
         engine.functions.clear()
         self._dispatch.unwant(engine)
@@ -103,6 +107,7 @@ class Lives:
     def state(self, engine: Engine, state: str, now: float) -> None:
         """An engine says whether it can run anything."""
         engine.overrun = state == "overrun"
+        engine.given_up = self._roster.begun_by(engine) if engine.overrun else None
         self._roster.tell_clients(m.EngineJoined(self._roster.record(engine)))
         self._dispatch.engine_changed(engine, now)
 
@@ -170,6 +175,7 @@ class Lives:
             if peer is not None:
                 self._roster.peers.pop(peer, None)
         engine.control = engine.tasks = None
+        self._answering.forget(engine)
 
     def process_ended(self, boot: str, now: float) -> None:
         """Its process is gone; if it has an agent, that one will say how it ended."""

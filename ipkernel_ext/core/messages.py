@@ -73,6 +73,7 @@ class Apply(Record, frozen=True):
 
     function: str  # digest
     seed: str | None = None  # of its random streams; see Map
+    name: str = ""  # of the function, for those who watch
 
 
 class Map(Record, frozen=True):
@@ -82,6 +83,7 @@ class Map(Record, frozen=True):
     start: int  # index of the chunk's first item in the whole map
     return_exceptions: bool = False
     seed: str | None = None  # numbers with slashes between: what the random streams of all items have in common
+    name: str = ""  # of the function, for those who watch
 
 
 class Push(Record, frozen=True):
@@ -151,13 +153,18 @@ class EngineRecord(Struct, frozen=True, array_like=True):
     replaces: str | None = None  # boot of the engine whose id this one takes over
     agent: str | None = None  # the supervisor that started it and will report its exit
     tags: list[str] = []
-    state: str = "ready"  # ready, away, overrun (its user code does not end though its time is up)
+    state: str = "ready"  # ready, away, overrun (user code does not end though its time is up), unresponsive
     log: str = ""  # file of its log, on its host
     size: Size | None = None  # of the MPI job
     job: str = ""  # its name, the same for all ranks and for no other job; "" where MPI gives none
     parent: int = 0  # pid of what started the ranks of this host; stands in for a name
     cloudpickle: str = ""  # its version, as that of Python above
     numpy: str = ""  # likewise; "" where there is none
+    cpu: float | None = None  # percent of one core since it was last measured; None: it was not, or does not answer
+    rss: int | None = None  # bytes of memory when it last answered
+    task: str = ""  # id of the task that it runs
+    running: str = ""  # what that is
+    seconds: float = 0.0  # for how long
 
 
 class Hint(Struct, frozen=True, array_like=True):
@@ -274,7 +281,19 @@ class Ask(Record, frozen=True):
     """A question about the cluster, answered with the same request number."""
 
     request: int
-    question: Literal["status", "queue_status"]
+    question: Literal["status", "queue_status", "engines"]
+    patience: Seconds = 0.0  # that engines have to answer, where they are asked
+
+
+class Why(Record, frozen=True):
+    """Why is an engine, or a task, not running, not here or not answering?
+
+    Of several tasks the one with the worst news; with neither, of all tasks of this client.
+    """
+
+    request: int
+    engine: int | None = None
+    tasks: list[TaskId] | None = None
 
 
 class EndEngines(Record, frozen=True):
@@ -309,11 +328,15 @@ FromClient = (
     | ClearQueue
     | Acknowledge
     | Ask
+    | Why
     | EndEngines
     | Scale
     | ShutDown
     | Goodbye
 )
+
+Question = ClearQueue | Ask | Why | EndEngines | Scale
+"""What is answered."""
 
 # ---------------------------------------------------------------- controller to client
 
@@ -404,7 +427,7 @@ class Refused(Record, frozen=True):
 
 
 class Answer(Record, frozen=True):
-    """Answer to Ask, ClearQueue, EndEngines or Scale."""
+    """Answer to a question."""
 
     request: int
     body: dict[str, Any]
@@ -467,13 +490,24 @@ class EngineState(Record, frozen=True):
     state: Literal["ready", "overrun"]
 
 
+class Measured(Record, frozen=True):
+    """Answer to Measure."""
+
+    running: tuple[TaskId, Count] | None = None  # with its attempt
+    seconds: Seconds = 0.0  # for which it has run
+    cpu: float = 0.0  # percent of one core, since the last answer
+    rss: int | None = None  # bytes
+
+
 class GivenBack(Record, frozen=True):
     """Answer to Recall: these will not run here."""
 
     tasks: list[tuple[TaskId, int]]
 
 
-FromEngine = HelloEngine | HelloTasks | EngineState | Result | Stream | Display | GivenBack | NeedFunction | Goodbye
+FromEngine = (
+    HelloEngine | HelloTasks | EngineState | Measured | Result | Stream | Display | GivenBack | NeedFunction | Goodbye
+)
 
 # ---------------------------------------------------------------- controller to engine
 
@@ -511,6 +545,10 @@ class InterruptRunning(Record, frozen=True):
     """Interrupt what runs at this moment."""
 
 
+class Measure(Record, frozen=True):
+    """Say what you run and what you use. Whoever does not answer is stopped, or C code keeps Python's lock."""
+
+
 class Forget(Record, frozen=True):
     """Their clients have these results."""
 
@@ -533,6 +571,7 @@ ToEngine = (
     | Function
     | Recall
     | InterruptRunning
+    | Measure
     | Forget
     | SendAgain
     | StopEngine
@@ -606,6 +645,7 @@ FromPeer = (
     | ClearQueue
     | Acknowledge
     | Ask
+    | Why
     | EndEngines
     | Scale
     | ShutDown
@@ -613,6 +653,7 @@ FromPeer = (
     | HelloEngine
     | HelloTasks
     | EngineState
+    | Measured
     | Result
     | Stream
     | Display

@@ -102,6 +102,11 @@ class Task:
         self.failure: Failure | None = None  # how it ended here, when ENDED
         self.error = ""  # what went wrong, when DONE or ENDED
 
+    @property
+    def open(self) -> bool:
+        """Whether it is not over."""
+        return self.state is not State.DONE and self.state is not State.ENDED
+
 
 class Queue:
     """Tasks in order, each of them in one queue at most."""

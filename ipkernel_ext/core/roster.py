@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from ipkernel_ext.core.effects import Expire, Mailbox, Peer
-from ipkernel_ext.core.messages import EngineRecord, Exit, TaskId
+from ipkernel_ext.core.messages import EngineRecord, Exit, Measured, TaskId
 from ipkernel_ext.core.outbox import Outbox
 from ipkernel_ext.core.queues import Queue, Task
 from ipkernel_ext.core.wire import Frame
@@ -71,6 +71,11 @@ class Engine:
         self.away_since: float | None = None
         self.dying_since: float | None = None  # its process ended; its agent may still say how
         self.overrun = False  # its user code does not end although its time is up
+        self.asked_since: float | None = None  # the question that it has not answered
+        self.unresponsive = False  # it has not for too long
+        self.measured: Measured | None = None  # what it answered last
+        self.measured_at = 0.0
+        self.given_up: Task | None = None  # failed because its time was up, though it may still run
         self.gone = False
         self.said_goodbye = False
         self.last_client: str | None = None
@@ -78,7 +83,12 @@ class Engine:
     @property
     def present(self) -> bool:
         """Whether tasks can be handed to it now."""
-        return self.tasks is not None and not self.gone and not self.overrun
+        return self.tasks is not None and not (self.gone or self.overrun or self.unresponsive)
+
+    @property
+    def answers(self) -> bool:
+        """Whether it has answered what it was asked last."""
+        return self.asked_since is None and self.measured is not None
 
     @property
     def load(self) -> tuple[int, int]:
@@ -110,6 +120,7 @@ class Client:
         self.expected: set[int] = set()  # it said at its hello that it will replay these
         self.highest = expired  # number it has used
         self.expired = expired  # up to this number, what is not known any more was dropped
+        self.here_since = 0.0
         self.away_since: float | None = None
         self.left = False  # said goodbye, or away too long: it will not come for its results
         self.kept = False  # the store hears of its tasks in its place
@@ -200,6 +211,11 @@ class Roster:
         otherwise = False if death is not None and death.certain else None
         return [True if task in begun else otherwise for task in tasks]
 
+    def begun_by(self, engine: Engine) -> Task | None:
+        """The first task of those an engine was sent that it has begun or, where that is unknowable, may have."""
+        begun = self._begun(engine.boot) if engine.sent else None
+        return next((t for t in engine.sent.values() if begun is None or (t.id, t.attempt) in begun), None)
+
     def exit_of(self, boot: str, otherwise: str = "") -> Exit:
         """How it ended, as far as known."""
         death = self.dead.get(boot)
@@ -207,7 +223,12 @@ class Roster:
 
     def record(self, engine: Engine) -> EngineRecord:
         """What clients are told of an engine."""
-        state = "away" if engine.away_since is not None else "overrun" if engine.overrun else "ready"
+        if engine.away_since is not None:
+            state = "away"
+        elif engine.unresponsive:
+            state = "unresponsive"
+        else:
+            state = "overrun" if engine.overrun else "ready"
         return engine.record if engine.record.state == state else replace(engine.record, state=state)
 
     def tell_clients(self, message: Any) -> None:

@@ -89,7 +89,7 @@ class Channel(Protocol):
     def tell(self, message: m.Interrupt | m.ShutDown) -> None:
         """Something without an answer."""
 
-    def ask(self, make: Callable[[int], m.Ask | m.ClearQueue | m.EndEngines | m.Scale]) -> Future[dict[str, Any]]:
+    def ask(self, make: Callable[[int], m.Question]) -> Future[dict[str, Any]]:
         """A question, made from its request number."""
 
     @property
@@ -217,7 +217,7 @@ class ClientChannel:
         self._check()
         self._enqueue(lambda: self._core.tell(message))
 
-    def ask(self, make: Callable[[int], m.Ask | m.ClearQueue | m.EndEngines | m.Scale]) -> Future[dict[str, Any]]:
+    def ask(self, make: Callable[[int], m.Question]) -> Future[dict[str, Any]]:
         """A question, made from its request number."""
         self._check()
         request = next(self._requests)

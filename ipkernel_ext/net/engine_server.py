@@ -23,13 +23,23 @@ import zmq
 from ipkernel_ext.config.connection import Address
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core import wire
-from ipkernel_ext.core.effects import Begin, Claimable, Effect, RaiseInterrupt, Reconnect, Send, Stop
+from ipkernel_ext.core.effects import (
+    Begin,
+    Claimable,
+    Effect,
+    RaiseInterrupt,
+    Reconnect,
+    Send,
+    Stop,
+    TellUsage,
+)
 from ipkernel_ext.core.engine import Channel, Claim, EngineCore
 from ipkernel_ext.errors import ProtocolError
 from ipkernel_ext.execution.descriptors import Descriptors
 from ipkernel_ext.execution.interrupt import Interrupter
 from ipkernel_ext.execution.output import OutputBuffer
 from ipkernel_ext.execution.runner import Runner
+from ipkernel_ext.execution.usage import Usage
 from ipkernel_ext.net.begun import BegunFile
 from ipkernel_ext.net.edge import Edge, Locate
 from ipkernel_ext.net.sockets import Wake, receive, send, until
@@ -99,6 +109,8 @@ class EngineServer:
         self._insist_at: float | None = None
         self._insist_after = 0.0
         self._pending = False  # output waits to be sent
+        self._usage = Usage()
+        self._claimed_at = 0.0  # monotonic; of the running task
         self._stopping: str | None = None
         self._waiting_said = False
         self._pid = os.getpid()
@@ -178,6 +190,7 @@ class EngineServer:
     def _claim(self) -> Claim | None:
         with self._lock:
             claim, effects = self._core.claim()
+            self._claimed_at = time.monotonic()
             self._do_main(effects)
         return claim
 
@@ -343,6 +356,9 @@ class EngineServer:
                     self._interrupter.interrupt(self._interrupting)
                     self._insist_after = INSIST_AFTER[0]
                     self._insist_at = time.monotonic() + self._insist_after
+                case TellUsage():
+                    seconds = time.monotonic() - self._claimed_at
+                    entries.append((self._core.measured(seconds, self._usage.cpu(), self._usage.rss()), ()))
                 case Claimable():
                     self._main_wake.set()
                 case Reconnect():

@@ -63,3 +63,52 @@ def test_queue_status_and_status(rc):
     whole = rc.status()
     assert set(whole) == {"controller", "engines", "clients", "queue"}
     assert {"pid", "host", "address", "started"} <= set(whole["controller"])
+
+
+def test_engines_say_what_they_use(rc):
+    for engine in (*rc.engines, *rc[2].engines, *rc.status()["engines"]):
+        assert isinstance(engine.cpu, float) and engine.cpu >= 0
+        assert isinstance(engine.rss, int) and engine.rss > 2**20
+        assert (engine.state, engine.task, engine.running) == ("ready", "", "")
+    assert [engine.id for engine in rc[1:3].engines] == [1, 2]
+
+
+def test_clients_say_who_is_connected(rc):
+    (me,) = [client for client in rc.clients if client["me"]]
+    assert {"id", "host", "pid", "since", "queued", "running"} <= set(me)
+    assert me["connected"] and (me["queued"], me["running"]) == (0, 0)
+    there = rc.status()["clients"]
+    assert [client["id"] for client in rc.clients] == [client["id"] for client in there if client["connected"]]
+
+
+def test_why_of_an_engine(rc):
+    assert rc.why(3) == rc.why(-1) == rc[2:].why(1) == "engine 3 is ready and has nothing to do"
+    for bad in (7, -5):
+        with pytest.raises(NoSuchEngine, match="the engines are 0-3"):
+            rc.why(bad)
+
+
+def test_why_of_a_result_that_is_here(rc):
+    assert rc.why() == "nothing waits"
+    good = rc.submit(abs, -1)
+    good.get()
+    assert rc.why(good).startswith(f"task {good.task_ids[0]} is done: it ran for")
+    bad = rc.execute("1 / 0", block=False, targets=1)
+    bad.wait()
+    said = f"task {bad.task_ids[0]} has failed on engine 1: ZeroDivisionError: division by zero"
+    assert rc.why(bad) == rc.why(bad.task_ids[0]) == said
+    both = rc.apply(lambda: 1 / 0, block=False, targets=[0, 1])
+    both.wait()
+    assert rc.why(both).startswith("all 2 tasks have ended, 2 of them badly; first: task ")
+    fine = rc.apply(abs, -1, block=False)
+    fine.wait()
+    assert rc.why(fine) == "all 4 tasks are done, and their values are here"
+
+
+def test_why_of_what_never_was(rc):
+    with pytest.raises(LookupError, match="nothing is known of task nobody:3"):
+        rc.why("nobody:3")
+    with pytest.raises(ValueError, match="is not the id of a task"):
+        rc.why("nobody")
+    with pytest.raises(TypeError, match="an engine's id, a task's id or a result"):
+        rc.why(3.5)

@@ -36,6 +36,7 @@ def job(controller, mpiexec):
 def test_the_ranks_of_a_job_compute_together(job, controller):
     assert controller.ids == list(range(SIZE))
     assert [(engine.rank, engine.size) for engine in controller.engines] == [(n, SIZE) for n in range(SIZE)]
+    assert all(engine.rss > 2**20 and engine.cpu is not None for engine in controller.engines)
     controller.execute(BEGIN)
     assert [r.value for r in controller.execute("world.rank, world.size")] == [(n, SIZE) for n in range(SIZE)]
 

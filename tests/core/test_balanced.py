@@ -110,6 +110,18 @@ def test_a_failure_goes_on_to_all_that_come_after_without_their_running(two: Con
     assert two.failure(3000).kind == "DependencyFailed"
 
 
+def test_those_after_a_task_that_was_cancelled_while_it_ran_say_so(two: Controller) -> None:
+    two.submit(0)
+    two.submit(1, after=[ann(0)])
+    two.receive("ann", m.Cancel([0]))
+    two.result(0, failure=m.Failure("TaskInterrupted", "KeyboardInterrupt", "interrupted"))
+    assert two.failure(1).message.endswith("failed: TaskCancelled: the task was cancelled while it ran")
+    two.submit(2, among=[0])
+    two.submit(3, after=[ann(2)])
+    two.result(2, failure=m.Failure("TaskInterrupted", "KeyboardInterrupt", "interrupted"))
+    assert two.failure(3).message.endswith("failed: KeyboardInterrupt: interrupted")
+
+
 def test_a_cancelled_or_lost_task_fails_those_after_it(two: Controller) -> None:
     two.submit(0, among=[0])
     two.submit(1, after=[ann(0)])

@@ -123,6 +123,23 @@ def test_nothing_runs_says_which_file_and_what_to_start(ipython_dir):
     assert "no cluster runs" in run("ipcluster", "list").stdout
 
 
+def test_the_status_of_an_engine_that_is_not_back_names_no_process():
+    assert run("ipcluster", "start", "-n", "1", "--daemonize").returncode == 0
+    try:
+        with RemoteController() as rc:
+            engine, controller = rc.known[0], rc.status()["controller"]
+            os.kill(engine.pid, signal.SIGSTOP)
+            os.kill(controller["pid"], signal.SIGKILL)
+            while rc.status()["controller"]["epoch"] == controller["epoch"]:
+                pass
+            assert "has not come back after the controller was restarted" in rc.why(0)
+        status = run("ipcluster", "status").stdout
+        assert "[0] not back since the controller was restarted, away" in status
+        os.kill(engine.pid, signal.SIGCONT)
+    finally:
+        run("ipcluster", "stop")
+
+
 def test_start_daemonized_list_status_stop():
     started = run("ipcluster", "start", "-n", "2", "--daemonize")
     assert started.returncode == 0, started.stderr

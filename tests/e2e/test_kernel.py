@@ -20,13 +20,15 @@ class Kernel:
         return self.take(self.client.execute(code))
 
     def take(self, cell, until=""):
-        """Take what a cell gives until it is done, or has printed this."""
+        """Take what a cell gives until it is done, or has printed this, or sends a message of this type."""
         self.printed, self.shown, self.error, self.value = "", [], None, None
         while True:
             message = self.client.get_iopub_msg(timeout=40)
             if message["parent_header"].get("msg_id") != cell:
                 continue
             content = message["content"]
+            if message["msg_type"] == until:
+                return None
             match message["msg_type"]:
                 case "stream":
                     self.printed += content["text"]
@@ -78,6 +80,17 @@ def test_the_kernels_interrupt_cancels_a_blocking_call(kernel):
     assert kernel("rc['kept']") == "[1]"
     kernel("rc.close()")
     assert kernel.error is None
+
+
+def test_the_table_of_the_engines_is_one_output_that_changes_until_the_interrupt(kernel):
+    kernel("%cluster start -n 2")
+    cell = kernel.client.execute("%engines -w")
+    kernel.take(cell, until="display_data")
+    kernel.take(cell, until="update_display_data")
+    kernel.manager.interrupt_kernel()
+    kernel.take(cell)
+    assert kernel.error is None
+    assert kernel("1 + 1") == "2"
 
 
 def test_a_restarted_kernel_finds_the_running_cluster(kernel):

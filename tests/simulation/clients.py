@@ -112,7 +112,16 @@ class SimClient(Actor):
 
     def ask_random(self) -> None:
         """How things are."""
-        self._ask(m.Ask(self._new_request(), "status" if self.world.random.random() < 0.5 else "queue_status"))
+        chance = Random(f"{self.name} asks {self._request}")
+        if chance.random() < 0.5:
+            self._ask(m.Ask(self._new_request(), chance.choice(("status", "queue_status"))))
+        elif chance.random() < 0.5:
+            self._ask(m.Ask(self._new_request(), "engines", chance.choice((0.0, 0.5, 3.0))))
+        else:
+            engine = chance.randrange(4) if chance.random() < 0.4 else None
+            latest = [asked.id for client in self.world.clients for asked in list(client.asked.values())[-6:]]
+            tasks = chance.sample(latest, min(len(latest), 2)) if engine is None and chance.random() < 0.6 else None
+            self._ask(m.Why(self._new_request(), engine, tasks))
 
     def restart_random(self) -> None:
         """End an engine, perhaps with a successor."""

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core import wire
-from ipkernel_ext.core.effects import Begin, Claimable, Effect, RaiseInterrupt, Reconnect, Send, Stop
+from ipkernel_ext.core.effects import (
+    Begin,
+    Claimable,
+    Effect,
+    RaiseInterrupt,
+    Reconnect,
+    Send,
+    Stop,
+    TellUsage,
+)
 from ipkernel_ext.core.engine import Channel, Claim, EngineCore
 from ipkernel_ext.core.messages import TaskId
 from tests.simulation.actor import Actor
@@ -223,6 +232,8 @@ class SimEngine(Actor):
                     self.world.begun.setdefault(self.boot, set()).add((task, attempt))
                 case RaiseInterrupt(task, attempt):
                     self._interrupt(task, attempt)
+                case TellUsage():
+                    out[Channel.CONTROL].append((self.core.measured(0.0, 0.0, 1), ()))
                 case Claimable():
                     self._wake()
                 case Reconnect():

@@ -379,7 +379,8 @@ class World:
         elif failure.kind in ("NoEngines", "NoSuchEngine"):
             assert not starts or asked.submission.retries, f"{asked.id} had begun: {failure}"
         elif failure.kind == "TaskTimeout":
-            assert starts and asked.submission.timeout, f"{asked.id} has no time: {failure}"
+            assert asked.submission.timeout, f"{asked.id} has no time: {failure}"
+            assert starts or failure.started is None, f"{asked.id} has not begun: {failure}"
         else:
             assert failure.kind in ("EngineLost", "TaskInterrupted", "ResultExpired", "TaskCancelled"), failure
         if failure is not None and failure.kind == "TaskCancelled":
@@ -519,6 +520,9 @@ class World:
 _SMALL: dict[str, tuple[int, ...]] = {
     "WINDOW": (1, 2, 3, 64),
     "OVERRUN_AFTER": (0.01, 0.5),
+    "UNANSWERED": (0.01, 0.3, 3.0),
+    "SWEEP": (0.01, 0.3, 2.0),
+    "MARGIN": (0.0, 0.5),
     "FUNCTIONS": (1, 2, 512),
     "IDLE": (0, 1, 2, 1024),
     "FORGET_AT": (1, 2, 64),

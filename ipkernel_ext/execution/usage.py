@@ -1,0 +1,55 @@
+"""What this process uses: processor time and memory. Never raises: user code may have used up the descriptors."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+LEAST = 0.1  # seconds between two measurements; those in between repeat the last one
+
+
+class Usage:
+    """Measures this process. It begins with this object.
+
+    Parameters
+    ----------
+    wall, cpu
+        Clocks, seconds: what time it is, and how long this process has been on a processor.
+    """
+
+    def __init__(
+        self, wall: Callable[[], float] = time.monotonic, cpu: Callable[[], float] = time.process_time
+    ) -> None:
+        self._wall = wall
+        self._cpu = cpu
+        self._last = wall(), cpu()
+        self._percent = 0.0
+
+    def cpu(self) -> float:
+        """Percent of one core since the last measurement; several threads can make it more than 100."""
+        now, used = self._wall(), self._cpu()
+        before, earlier = self._last
+        if now - before >= LEAST:
+            self._percent = 100.0 * (used - earlier) / (now - before)
+            self._last = now, used
+        return self._percent
+
+    @staticmethod
+    def rss() -> int | None:
+        """Bytes of memory that are in RAM, those it shares with others included; None: unknown."""
+        try:
+            return int(Path("/proc/self/statm").read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        except OSError:
+            return _rss_without_proc()
+
+
+def _rss_without_proc() -> int | None:
+    import psutil
+
+    try:
+        rss: int = psutil.Process().memory_info().rss
+    except (psutil.Error, OSError):
+        return None
+    return rss
