@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ipkernel_ext.core import messages as m
-from ipkernel_ext.core.reasons import duration
 from ipkernel_ext.display import NotebookOutput, columns, in_notebook
-from ipkernel_ext.units import bytes_text
+from ipkernel_ext.units import bytes_text, duration
 
 UNKNOWN = "–"
 

@@ -103,7 +103,8 @@ class Engines:
 
         ``cpu`` is percent of one core since somebody asked last, ``rss`` bytes, ``task``, ``running`` and
         ``seconds`` say what it runs. Whoever has not answered after 3 s is ``unresponsive``: its process is
-        stopped, or C code keeps Python's lock; from then on it is not waited for, and its ``cpu`` is None.
+        stopped, or C code keeps Python's lock. From then on it is not waited for, and what it uses is what its
+        host's agent sees; where there is none, as of a rank of MPI, ``cpu`` is None.
         """
         body = self._link.ask(lambda request: m.Ask(request, "engines", PATIENCE), PATIENCE)
         measured = {engine.boot: engine for engine in msgspec.convert(body["engines"], list[EngineRecord])}
@@ -147,6 +148,8 @@ class Engines:
         -------
         ExecuteResult, or ResultList over several targets
         """
+        if not isinstance(code, str):
+            raise TypeError(f"code is a string, not {code!r}")
         return self._run_code("execute", m.Execute(code), targets, block)
 
     def run(self, path: str | Path, *, targets: Spec | None = None, block: bool | None = None) -> Any:

@@ -17,3 +17,12 @@ def bytes_text(count: float) -> str:
 def count(number: int, noun: str) -> str:
     """So many of something: ``1 engine``, ``2 engines``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def duration(seconds: float) -> str:
+    """A time: ``3.1 s``, ``14 s``, ``10 min``, ``2.5 h``."""
+    if seconds < 10:
+        return f"{max(0.0, seconds):.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

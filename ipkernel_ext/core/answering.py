@@ -3,12 +3,14 @@
 An engine's control thread answers while user code runs, unless the process is stopped or C code
 keeps Python's lock. It is asked when somebody wants to know; and now and then while it has a task
 with a time, because that time is kept there too, and by nobody where the thread cannot run. No
-question is asked twice at once, so one that does not answer costs nothing.
+question is asked twice at once, so one that does not answer costs nothing; what its process uses is
+then asked of its agent, if it has one.
 
 Whoever does not answer is *unresponsive*: it gets nothing new, and it is never ended for that. Tasks
 whose time is up fail, so that nobody waits for ever. An item that runs at the question had begun
 before it, and between two items the thread would have answered; so the time from the question on is
-enough to wait, however many items a task has.
+enough to wait, however many items a task has. While the controller itself was stopped nobody could
+answer it: from then on, engines have all their time anew.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from ipkernel_ext.core.roster import Engine, Roster
 
 UNANSWERED = 3.0  # seconds without an answer, after which an engine is unresponsive
 SWEEP = 2.0  # seconds between questions to engines that have tasks with a time
+ASLEEP = 2.0  # seconds too late for a tick, after which it was the controller that did not run
 MARGIN = 2.0  # seconds beyond those in which the engine itself would have given up
 
 
@@ -63,7 +66,8 @@ class Answering:
         engines = list(engines)
         for engine in engines:
             self._ask(engine, now)
-        waiting = {engine.boot for engine in engines if engine.asked_since is not None and not engine.unresponsive}
+        asked = [engine for engine in engines if engine.asked_since is not None]
+        waiting = {engine.boot for engine in asked if not engine.unresponsive or self._ask_agent(engine)}
         self._surveys.append(_Survey(waiting, now + patience, then))
         self._due_at(now + patience)
 
@@ -74,6 +78,21 @@ class Answering:
         self._asked[engine.boot] = engine
         self._out.send(engine.control, m.Measure())
         self._due_at(now + UNANSWERED)
+
+    def _ask_agent(self, engine: Engine) -> bool:
+        """Ask what an engine's process uses. False if nobody can say."""
+        agent = self._roster.agents.get(engine.record.agent or "")
+        if agent is None or agent.peer is None:
+            return False
+        self._out.send(agent.peer, m.MeasureEngine(engine.boot))
+        return True
+
+    def seen(self, measured: m.EngineMeasured) -> None:
+        """An agent says what an engine's process uses."""
+        engine = self._roster.boots.get(measured.boot)
+        if engine is not None and engine.unresponsive:
+            engine.seen = measured
+            self._wait_no_more(engine)
 
     def answered(self, engine: Engine, measured: m.Measured, now: float) -> None:
         """An engine says what it runs and uses."""
@@ -90,6 +109,7 @@ class Answering:
         """Its connection is gone, or begins anew."""
         engine.asked_since = engine.measured = None
         engine.unresponsive = False
+        engine.seen = None
         self._asked.pop(engine.boot, None)
         self._wait_no_more(engine)
 
@@ -99,6 +119,9 @@ class Answering:
 
     def _become(self, engine: Engine, unresponsive: bool, now: float) -> None:
         engine.unresponsive = unresponsive
+        engine.seen = None
+        if unresponsive:
+            self._ask_agent(engine)
         self._wait_no_more(engine)
         self._roster.tell_clients(m.EngineJoined(self._roster.record(engine)))
         self._dispatch.engine_changed(engine, now)
@@ -108,8 +131,8 @@ class Answering:
         if self._ledger.timed and self._sweep_at is None:
             self._sweep_at = now + SWEEP
             self._due_at(self._sweep_at)
-        complete = [survey for survey in self._surveys if not survey.waiting or now >= survey.until]
-        if complete:
+        if self._surveys:
+            complete = [survey for survey in self._surveys if not survey.waiting or now >= survey.until]
             self._surveys = [survey for survey in self._surveys if survey not in complete]
             for survey in complete:
                 survey.then(now)
@@ -120,6 +143,9 @@ class Answering:
         """Do what is due."""
         if self.due is None or now < self.due:
             return
+        if now > self.due + ASLEEP:
+            for engine in self._asked.values():
+                engine.asked_since = now
         for engine in list(self._asked.values()):
             assert engine.asked_since is not None
             if not engine.unresponsive and now >= engine.asked_since + UNANSWERED:
@@ -134,7 +160,7 @@ class Answering:
     def _sweep(self, now: float) -> None:
         timed = self._ledger.timed
         for boot, engine in list(timed.items()):
-            if engine.gone or not any(task.timeout for task in engine.sent.values()):
+            if engine.gone or not engine.timed:
                 del timed[boot]
             else:
                 self._ask(engine, now)
@@ -142,7 +168,7 @@ class Answering:
 
     def _timed(self, engine: Engine) -> list[Task]:
         """Its tasks whose time counts: none while it runs one without, behind which they wait as in every queue."""
-        timed = [task for task in engine.sent.values() if task.timeout]
+        timed = [task for task in engine.sent.values() if task.timeout] if engine.timed else []
         if 0 < len(timed) < len(engine.sent):
             running = self._roster.begun_by(engine)
             if running is not None and not running.timeout:
@@ -176,7 +202,7 @@ class Answering:
             asked = engine.asked_since is not None
             assert asked == (engine.boot in self._asked), f"engine {engine.id} is asked: {asked}"
             assert asked or not engine.unresponsive, f"engine {engine.id} is unresponsive to nothing"
-            if engine.sent and any(task.timeout for task in engine.sent.values()):
+            if engine.timed:
                 assert engine.boot in self._ledger.timed, f"nobody looks after engine {engine.id}"
         for survey in self._surveys:
             assert survey.waiting <= self._asked.keys(), "an answer is waited for that nobody gives"

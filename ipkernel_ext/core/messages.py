@@ -160,8 +160,8 @@ class EngineRecord(Struct, frozen=True, array_like=True):
     parent: int = 0  # pid of what started the ranks of this host; stands in for a name
     cloudpickle: str = ""  # its version, as that of Python above
     numpy: str = ""  # likewise; "" where there is none
-    cpu: float | None = None  # percent of one core since it was last measured; None: it was not, or does not answer
-    rss: int | None = None  # bytes of memory when it last answered
+    cpu: float | None = None  # percent of one core since it was last measured; None: unknown
+    rss: int | None = None  # bytes of memory when it was last measured
     task: str = ""  # id of the task that it runs
     running: str = ""  # what that is
     seconds: float = 0.0  # for how long
@@ -191,6 +191,8 @@ class Failure(Struct, frozen=True, array_like=True):
     signal: int | None = None
     started: bool | None = None
     restarted: bool = False
+    oom: bool = False  # of an engine that is lost, as the next
+    said: str = ""
 
 
 class Inventory(Struct, frozen=True, array_like=True):
@@ -206,7 +208,9 @@ class Exit(Struct, frozen=True, array_like=True):
 
     exit_code: int | None = None
     signal: int | None = None
-    detail: str = ""
+    detail: str = ""  # in a few words
+    oom: bool = False  # killed by the kernel for want of memory
+    said: str = ""  # the last lines that it wrote to its log, apart from ours
 
 
 # ---------------------------------------------------------------- client to controller
@@ -610,7 +614,15 @@ class AgentTrouble(Record, frozen=True):
     reason: str
 
 
-FromAgent = HelloAgent | EngineExited | AgentTrouble | Goodbye
+class EngineMeasured(Record, frozen=True):
+    """Answer to MeasureEngine."""
+
+    boot: str
+    cpu: float | None  # percent of one core since it was measured last; None: this is the first time
+    rss: int  # bytes
+
+
+FromAgent = HelloAgent | EngineExited | AgentTrouble | EngineMeasured | Goodbye
 
 
 class WelcomeAgent(Record, frozen=True):
@@ -624,6 +636,12 @@ class EndEngine(Record, frozen=True):
     restart: bool
 
 
+class MeasureEngine(Record, frozen=True):
+    """Say what this engine's process uses: it does not answer itself."""
+
+    boot: str
+
+
 class ScaleAgent(Record, frozen=True):
     """Have so many engines."""
 
@@ -634,7 +652,7 @@ class StopAgent(Record, frozen=True):
     """End all engines and yourself."""
 
 
-ToAgent = WelcomeAgent | EndEngine | ScaleAgent | StopAgent | Refused | HelloWanted | ClusterEnds
+ToAgent = WelcomeAgent | EndEngine | MeasureEngine | ScaleAgent | StopAgent | Refused | HelloWanted | ClusterEnds
 
 FromPeer = (
     HelloClient
@@ -662,6 +680,7 @@ FromPeer = (
     | HelloAgent
     | EngineExited
     | AgentTrouble
+    | EngineMeasured
 )
 """Everything a controller may receive."""
 

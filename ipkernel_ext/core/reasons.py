@@ -14,6 +14,7 @@ from ipkernel_ext.core.messages import TaskId
 from ipkernel_ext.core.queues import State, Task
 from ipkernel_ext.core.roster import Engine, Roster
 from ipkernel_ext.core.status import label, running
+from ipkernel_ext.units import count, duration
 
 NAMED = 3  # tasks or engines that are named; more are counted
 END_IT = "kill() or restart() ends it"
@@ -61,11 +62,13 @@ class Reasons:
         if engine.unresponsive and engine.asked_since is not None:
             silence = duration(now - engine.asked_since)
             text = f"{who} has not answered for {silence}: its process is stopped, or C code keeps Python's lock"
+            if engine.seen is not None and engine.seen.cpu is not None:
+                text += f", and it uses {engine.seen.cpu:.0f} % of a core"
             return f"{text}; it has been running {what}; {END_IT}" if what else f"{text}; {END_IT}"
         if engine.overrun:
             return f"{who} still runs {what or 'a task'}, which does not end though its time is up; {END_IT}"
         queued, _ = engine.load
-        behind = f"; {_count(queued, 'task')} {'waits' if queued == 1 else 'wait'} behind it" if queued else ""
+        behind = f"; {count(queued, 'task')} {'waits' if queued == 1 else 'wait'} behind it" if queued else ""
         if what:
             return f"{who} has been running {what}{behind}"
         if engine.tasks is None:
@@ -89,7 +92,7 @@ class Reasons:
         if roster.trouble:
             return f"engine {id} is not here: {roster.trouble}"
         missing = self._missing()
-        return f"engine {id} is not here; {_count(missing, 'engine')} more {_are(missing)} expected" if missing else ""
+        return f"engine {id} is not here; {count(missing, 'engine')} more {_are(missing)} expected" if missing else ""
 
     def _missing(self) -> int:
         """How many engines agents are still to bring."""
@@ -124,7 +127,7 @@ class Reasons:
         worst = min(waiting, key=self._rank)
         text = self._of_task(worst, now)
         others = len(waiting) - 1
-        return f"{text} ({_count(others, 'other task')} {'waits' if others == 1 else 'wait'} too)" if others else text
+        return f"{text} ({count(others, 'other task')} {'waits' if others == 1 else 'wait'} too)" if others else text
 
     def _rank(self, task: Task) -> tuple[int, int]:
         """The lower, the less likely it is that it goes on by itself."""
@@ -190,14 +193,14 @@ class Reasons:
         ahead = len(engine.sent) + _position(task)
         if not ahead:
             return f"{who} has not begun: {self._state(engine, now)}"
-        return f"{who} waits behind {_count(ahead, 'task')} of engine {engine.id}: {self._state(engine, now)}"
+        return f"{who} waits behind {count(ahead, 'task')} of engine {engine.id}: {self._state(engine, now)}"
 
     def _of_balanced(self, task: Task, who: str, now: float) -> str:
         candidates = self._candidates(task)
         wanted = "an engine" if task.among is None else f"{_listed(task.among)}, where alone it may run"
         if not candidates:
             missing = self._missing()
-            expected = f"; {_count(missing, 'engine')} {_are(missing)} expected" if missing else ""
+            expected = f"; {count(missing, 'engine')} {_are(missing)} expected" if missing else ""
             return f"{who} waits for {wanted}: none is here yet{expected}"
         place = _position(task) + 1
         busiest = max(candidates, key=lambda engine: self._since(engine, now))
@@ -241,15 +244,6 @@ class Reasons:
         return [e for e in self._roster.in_order() if task.among is None or e.id in task.among]
 
 
-def duration(seconds: float) -> str:
-    """Seconds as people say them."""
-    if seconds < 10:
-        return f"{max(0.0, seconds):.1f} s"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
 def _named(id: TaskId, what: str) -> str:
     return f"task {id} ({what})" if what else f"task {id}"
 
@@ -268,10 +262,6 @@ def _some(names: Sequence[str]) -> str:
 def _listed(ids: Iterable[int]) -> str:
     names = [str(id) for id in sorted(ids)]
     return f"engine {names[0]}" if len(names) == 1 else f"one of engines {_some(names)}"
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def _are(n: int) -> str:

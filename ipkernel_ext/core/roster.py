@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from ipkernel_ext.core.effects import Expire, Mailbox, Peer
-from ipkernel_ext.core.messages import EngineRecord, Exit, Measured, TaskId
+from ipkernel_ext.core.messages import EngineMeasured, EngineRecord, Exit, Measured, TaskId
 from ipkernel_ext.core.outbox import Outbox
 from ipkernel_ext.core.queues import Queue, Task
 from ipkernel_ext.core.wire import Frame
@@ -68,6 +68,7 @@ class Engine:
         self.progress = 0.0  # when it last began or ended something
         self.stuck = False  # asked for unstarted work since it last made progress
         self.balanced = 0  # how many of those sent are balanced
+        self.timed = 0  # how many of those sent have a time
         self.away_since: float | None = None
         self.dying_since: float | None = None  # its process ended; its agent may still say how
         self.overrun = False  # its user code does not end although its time is up
@@ -75,6 +76,7 @@ class Engine:
         self.unresponsive = False  # it has not for too long
         self.measured: Measured | None = None  # what it answered last
         self.measured_at = 0.0
+        self.seen: EngineMeasured | None = None  # what its agent says, while it does not answer
         self.given_up: Task | None = None  # failed because its time was up, though it may still run
         self.gone = False
         self.said_goodbye = False

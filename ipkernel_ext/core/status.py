@@ -39,10 +39,11 @@ def engines(roster: Roster, ledger: Ledger, now: float) -> list[EngineRecord]:
 
 def _measured(roster: Roster, ledger: Ledger, engine: Engine, now: float) -> EngineRecord:
     doing = running(roster, ledger, engine, now)
+    said = engine.seen or engine.measured
     return replace(
         roster.record(engine),
-        cpu=engine.measured.cpu if engine.measured is not None and engine.answers else None,
-        rss=None if engine.measured is None else engine.measured.rss,
+        cpu=said.cpu if said is not None and (said is engine.seen or engine.answers) else None,
+        rss=None if said is None else said.rss,
         task="" if doing is None else str(doing.task),
         running="" if doing is None else doing.what,
         seconds=0.0 if doing is None else doing.seconds,

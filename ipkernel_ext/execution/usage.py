@@ -1,4 +1,4 @@
-"""What this process uses: processor time and memory. Never raises: user code may have used up the descriptors."""
+"""What a process uses: processor time and memory. Never raises here: user code may have used up the descriptors."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ LEAST = 0.1  # seconds between two measurements; those in between repeat the las
 
 
 class Usage:
-    """Measures this process. It begins with this object.
+    """Measures a process, from now on.
 
     Parameters
     ----------
     wall, cpu
-        Clocks, seconds: what time it is, and how long this process has been on a processor.
+        Clocks, seconds: what time it is, and how long the process has been on a processor; by default this one.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Usage:
 
     @staticmethod
     def rss() -> int | None:
-        """Bytes of memory that are in RAM, those it shares with others included; None: unknown."""
+        """Bytes of this process's memory that are in RAM, those it shares with others included; None: unknown."""
         try:
             return int(Path("/proc/self/statm").read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE")
         except OSError:

@@ -7,7 +7,6 @@ import pytest
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.answering import UNANSWERED
 from ipkernel_ext.core.messages import TaskId
-from ipkernel_ext.core.reasons import duration
 from tests.core.cluster import Controller, ann
 
 IDLE = m.Measured(None, 0.0, 0.0, 1)
@@ -242,10 +241,3 @@ def test_the_worst_news_come_first(two: Controller) -> None:
     text = reason(two, running={"b0": (ann(0), 3.0)})
     assert text.startswith("task ann:1 (1) has not begun: engine 1 has been away for 0.0 s")
     assert text.endswith("(1 other task waits too)")
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(-1.0, "0.0 s"), (3.14, "3.1 s"), (14.2, "14 s"), (600.0, "10 min"), (9000.0, "2.5 h")]
-)
-def test_durations(seconds: float, text: str) -> None:
-    assert duration(seconds) == text

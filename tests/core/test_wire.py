@@ -70,8 +70,10 @@ EXAMPLES: list[Any] = [
     m.HelloAgent(1, "agent", "here", 1, 4, [m.EngineExited("b0", m.Exit(), True, "b9")], 2),
     m.EngineExited("b0", m.Exit(0), False),
     m.AgentTrouble("x"),
+    m.EngineMeasured("b0", None, 2**30),
     m.WelcomeAgent(),
     m.EndEngine("b0", True),
+    m.MeasureEngine("b0"),
     m.ScaleAgent(8),
     m.StopAgent(),
 ]

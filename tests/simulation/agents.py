@@ -80,6 +80,8 @@ class SimAgent(Actor):
                 self._reconnect()
             elif isinstance(message, m.EndEngine) and message.boot in self.engines:
                 self.world.kill_engine(self.engines[message.boot], restart=message.restart)
+            elif isinstance(message, m.MeasureEngine) and message.boot in self.engines:
+                self._send(m.EngineMeasured(message.boot, 0.0, 1))
 
     def _send(self, message: Any) -> None:
         if self.connection is not None:
