@@ -148,6 +148,8 @@ class Engines:
         -------
         ExecuteResult, or ResultList over several targets
         """
+        if not isinstance(code, str):
+            raise TypeError(f"code is a string, not {code!r}")
         return self._run_code("execute", m.Execute(code), targets, block)
 
     def run(self, path: str | Path, *, targets: Spec | None = None, block: bool | None = None) -> Any:

@@ -23,6 +23,8 @@ def how(exit: Exit) -> str:
     """How a process ended."""
     if exit.signal is not None:
         text = f"killed by signal {exit.signal}"
+        if exit.oom:
+            text += " from the kernel, for want of memory"
     elif exit.exit_code is not None:
         text = f"exited with code {exit.exit_code}"
     else:
@@ -40,6 +42,8 @@ def lost(task: TaskId, engine: int, exit: Exit, started: bool | None) -> Failure
         exit_code=exit.exit_code,
         signal=exit.signal,
         started=started,
+        oom=exit.oom,
+        said=exit.said,
     )
 
 
@@ -55,6 +59,8 @@ def restarted(engine: int, exit: Exit | None) -> Failure:
         signal=exit.signal if exit else None,
         started=False,
         restarted=True,
+        oom=exit.oom if exit else False,
+        said=exit.said if exit else "",
     )
 
 

@@ -113,7 +113,7 @@ class Lives:
 
     def _admit(self, record: EngineRecord, now: float) -> Engine:
         roster = self._roster
-        if record.replaces is not None:
+        if record.replaces is not None and record.replaces != record.boot:
             self._was_replaced(record.replaces, record.agent, now)
         engine = Engine(replace(record, id=self._choose_id(record)))
         roster.next_id = max(roster.next_id, engine.id + 1)

@@ -191,6 +191,8 @@ class Failure(Struct, frozen=True, array_like=True):
     signal: int | None = None
     started: bool | None = None
     restarted: bool = False
+    oom: bool = False  # of an engine that is lost, as the next
+    said: str = ""
 
 
 class Inventory(Struct, frozen=True, array_like=True):
@@ -206,7 +208,9 @@ class Exit(Struct, frozen=True, array_like=True):
 
     exit_code: int | None = None
     signal: int | None = None
-    detail: str = ""
+    detail: str = ""  # in a few words
+    oom: bool = False  # killed by the kernel for want of memory
+    said: str = ""  # the last lines that it wrote to its log, apart from ours
 
 
 # ---------------------------------------------------------------- client to controller
