@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import importlib
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from traitlets.config import Config, Configurable
 
@@ -26,6 +28,7 @@ from ipkernel_ext.config import command_line, connection, files, logs, profiles,
 from ipkernel_ext.config.place import Place
 from ipkernel_ext.errors import NotConnected, ParallelError
 from ipkernel_ext.nursery.owner import take_owner
+from ipkernel_ext.units import count
 
 
 def ipcontroller(arguments: Sequence[str] | None = None) -> None:
@@ -122,12 +125,24 @@ def _add_profile(actions: Any) -> None:
 
 
 def _parser(name: str, text: str) -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(
+    return _Parser(
         name,
         description=text,
         parents=[_common()],
         epilog="Any option of the config files can be given as --Class.option=value; --help-all lists them.",
     )
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says which action was surely meant."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with what is wrong."""
+        wrong = re.search(r"invalid choice: '(.+?)' \(choose from (.+)\)", message)
+        if wrong is not None:
+            near = difflib.get_close_matches(wrong[1], re.findall(r"[\w-]+", wrong[2]), 1)
+            message += "".join(f": did you mean {name}?" for name in near)
+        super().error(message)
 
 
 def _common() -> argparse.ArgumentParser:
@@ -263,7 +278,8 @@ def _engine(options: argparse.Namespace, config: Config) -> int:
         place.make()
     rank = None if options.owned else mpi.rank_of(os.environ)  # an owned engine has inherited that
     record = engine.record_of(rank=rank)
-    engine.serve(engine.build(given), record, locate, place.engines, owner, level=logging.WARNING)
+    parts = engine.build(given)
+    engine.serve(parts, record, locate, place.engines, owner, level=logging.WARNING, tells=rank is None)
     return 0
 
 
@@ -304,7 +320,8 @@ def _start(options: argparse.Namespace, config: Config) -> int:
         with cluster.connect() as rc:
             cluster.wait_ready(rc, given.cluster.start_timeout)
         took = time.monotonic() - begun
-        print(f"{cluster.n} engines of profile {profile!r} are ready after {took:.1f} s", flush=True)
+        ready = f"{count(cluster.n, 'engine')} of profile {profile!r} {'is' if cluster.n == 1 else 'are'} ready"
+        print(f"{ready} after {took:.1f} s", flush=True)
         _say_tcp(cluster.place, connection.read(cluster.place.connection("client")).tcp)
         if options.daemonize:
             return 0
@@ -351,7 +368,8 @@ def _list(options: argparse.Namespace, config: Config) -> int:
     elif not rows:
         print("no cluster runs; `ipcluster start` starts one")
     for row in [] if options.json else rows:
-        print(f"{row['profile']:<20} {row['engines']:>4} engines  controller pid {row['pid']} on {row['host']}")
+        engines = f"{count(row['engines'], 'engine'):<12}"
+        print(f"{row['profile']:<20} {engines} controller pid {row['pid']} on {row['host']}")
     return 0
 
 
@@ -384,7 +402,7 @@ def _scale(options: argparse.Namespace, config: Config) -> int:
     adopt(Place.of_profile(options.profile))
     with RemoteController(profile=options.profile) as rc:
         rc.cluster.scale(options.n, settings.cluster_settings(config).start_timeout)
-        print(f"{len(rc)} engines")
+        print(count(len(rc), "engine"))
     return 0
 
 

@@ -28,6 +28,7 @@ from ipkernel_ext.config.templates import FILES, OURS, file_of
 from ipkernel_ext.core.messages import EngineRecord
 from ipkernel_ext.errors import ParallelError
 from ipkernel_ext.remote import RemoteController
+from ipkernel_ext.units import count
 
 PACKAGE = "ipkernel_ext"
 COMMANDS = ("ipcluster", "ipcontroller", "ipengine")
@@ -116,7 +117,7 @@ def connection_file(path: Path, problem: str | None, engines: int | None) -> Fin
         return Finding("connection", False, problem, f"if its cluster is gone, `ipcluster clean` removes {path}")
     if engines is None:
         return Finding("connection", True, "no cluster of this profile runs")
-    return Finding("connection", True, f"the controller answers, with {engines} engines")
+    return Finding("connection", True, f"the controller answers, with {count(engines, 'engine')}")
 
 
 class Entry(NamedTuple):
@@ -163,7 +164,7 @@ def temporary(directory: Path, writable: bool, fallback_writable: bool) -> Findi
 def descriptors(soft: int, hard: int, engines: int) -> Finding:
     """May a controller have as many open files as its engines need?"""
     wanted = CONNECTIONS * engines + RESERVE
-    text = f"{soft} open files allowed, {engines} engines need about {wanted}"
+    text = f"{soft} open files allowed, {count(engines, 'engine')} {'needs' if engines == 1 else 'need'} about {wanted}"
     if soft < 0 or wanted <= soft:  # -1 is no limit
         return Finding("open files", True, text)
     advice = f"`ulimit -n {wanted}` before starting"
@@ -233,7 +234,7 @@ def processors(there: int, affinity: int, usable: int) -> Finding:
         why.append(f"this process may use {affinity} of them")
     if usable < affinity:
         why.append(f"a cgroup's quota allows the time of {usable}")
-    return Finding("cores", True, f"{usable} engines by default: {', '.join(why)}")
+    return Finding("cores", True, f"{count(usable, 'engine')} by default: {', '.join(why)}")
 
 
 # ---------------------------------------------------------------- facts, of this machine

@@ -31,6 +31,7 @@ from ipkernel_ext.magic_options import Option, function_and_data, names_as, spli
 from ipkernel_ext.overview import Live, engines_table
 from ipkernel_ext.remote import RemoteController
 from ipkernel_ext.results import AsyncResult, ExecuteResult, RemoteTraceback, ResultList
+from ipkernel_ext.units import count
 from ipkernel_ext.variables import table
 
 BAR_AFTER = 0.5  # seconds, after which a map shows its progress
@@ -163,7 +164,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
             cluster.start()
         except AlreadyRunning:
             self._client = self._connect(profile=profile)
-            print(f"a cluster of profile {profile!r} runs already: connected to its {len(self._client)} engines")
+            print(_connected(profile, self._client))
             return
         try:
             client = self._limited(cluster.connect())
@@ -174,7 +175,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         self._client = client
         self._cluster = None if keep else cluster
         until = "until `%cluster stop`" if keep else "until this session ends"
-        print(f"started {cluster.n} engines on this machine, {until}")
+        print(f"started {count(cluster.n, 'engine')} on this machine, {until}")
 
     def _connect(self, *args: Any, **options: Any) -> RemoteController:
         return self._limited(RemoteController(*args, **options))
@@ -235,7 +236,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         profile = found.get("profile", self.profile)
         if action == "start":
             if self._client is not None and self._client.ended is None and profile == self.profile:
-                print(f"a cluster of profile {profile!r} runs already: connected to its {len(self._client)} engines")
+                print(_connected(profile, self._client))
                 return None
             self._drop()
             self.profile = profile
@@ -750,6 +751,10 @@ class _Came:
     def cancel(self) -> bool:
         """There is nothing to cancel."""
         return False
+
+
+def _connected(profile: str, client: RemoteController) -> str:
+    return f"a cluster of profile {profile!r} runs already: connected to its {count(len(client), 'engine')}"
 
 
 def _until_done(result: AsyncResult) -> None:

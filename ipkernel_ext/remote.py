@@ -50,6 +50,7 @@ from ipkernel_ext.results import (
     decoded,
 )
 from ipkernel_ext.targets import Spec
+from ipkernel_ext.units import count
 from ipkernel_ext.versions import Versions
 
 if TYPE_CHECKING:
@@ -740,8 +741,8 @@ class Engines:
             of_code = piece.result is not None and piece.result.execution is not None
             return ExecuteResult(piece, self._fetch) if of_code else decoded(piece)
 
-        result = FetchedResult(link.channel, numbers, hosts, task, decode)
-        link.channel.submit(Submission(numbers, m.Fetch(task), ()), result)
+        result = link.limited(FetchedResult(link.channel, numbers, hosts, task, decode))
+        link.submit(Submission(numbers, m.Fetch(task), ()), result)
         return result
 
     # ------------------------------------------------------------ sending
@@ -915,8 +916,8 @@ class RemoteController(Engines):
         return self._link.max_result
 
     @max_result.setter
-    def max_result(self, count: int) -> None:
-        self._link.max_result = natural("max_result", count)
+    def max_result(self, size: int) -> None:
+        self._link.max_result = natural("max_result", size)
 
     @property
     def ended(self) -> str | None:
@@ -957,7 +958,8 @@ class RemoteController(Engines):
         there = len(self._link.channel.roster.ids)
         if there < n and (given_up or not came):
             waited = "" if timeout is None or given_up else f" after {timeout:g} s"
-            raise TimeoutError(f"{there} of {n} engines are there{waited}: {_trouble(self._link)}")
+            are = f"{there} of {count(n, 'engine')} {'is' if n == 1 else 'are'} there"
+            raise TimeoutError(f"{are}{waited}: {_trouble(self._link)}")
 
     @property
     def clients(self) -> list[dict[str, Any]]:
@@ -1046,7 +1048,7 @@ class RemoteController(Engines):
 
     def __repr__(self) -> str:
         ids = self._link.channel.roster.ids
-        return f"<RemoteController: {len(ids)} engines ({targets.summary(ids) or 'none'})>"
+        return f"<RemoteController: {count(len(ids), 'engine')} ({targets.summary(ids) or 'none'})>"
 
 
 class RunningCluster:
@@ -1083,7 +1085,8 @@ class RunningCluster:
             raise NoEngines("these engines were started by hand; `ipengine` starts one more")
         self._rc.wait_for_engines(n, timeout)
         if not link.channel.wait_roster(lambda roster: len(roster.ids) <= n, timeout):
-            raise TimeoutError(f"{len(self._rc)} engines are still there after {timeout:g} s")
+            still = f"{count(len(self._rc), 'engine')} {'is' if len(self._rc) == 1 else 'are'} still there"
+            raise TimeoutError(f"{still} after {timeout:g} s")
         link.forget_boots(set(before) - set(self._rc.ids))
 
     def stop(self) -> None:
@@ -1108,7 +1111,7 @@ class RunningCluster:
         return Path(record.log).read_text(errors="replace")
 
     def __repr__(self) -> str:
-        return f"<RunningCluster: {len(self._rc)} engines>"
+        return f"<RunningCluster: {count(len(self._rc), 'engine')}>"
 
 
 class _Link:
@@ -1206,13 +1209,13 @@ class _Link:
         """Send the same work to each of the engines."""
         self.need(chosen.ids)
         numbers = self.channel.next_numbers(len(chosen.ids))
-        result = self._limited(make(self.channel, numbers, chosen.ids, self._hosts(), **options))
+        result = self.limited(make(self.channel, numbers, chosen.ids, self._hosts(), **options))
         boots = self._lives(chosen.ids)
         retries, after, unmet, timeout = subject
         submission = Submission(
             numbers, work, frames, chosen.ids, boots, retries, function, None, after, unmet, timeout
         )
-        self._submit(submission, result)
+        self.submit(submission, result)
         return result
 
     def send_each(
@@ -1220,10 +1223,10 @@ class _Link:
     ) -> AsyncResult:
         """Send each engine work with frames of its own."""
         numbers = self.channel.next_numbers(len(chosen.ids))
-        result = self._limited(make(self.channel, numbers, chosen.ids, self._hosts()))
+        result = self.limited(make(self.channel, numbers, chosen.ids, self._hosts()))
         boots = self._lives(chosen.ids)
         for number, engine, boot, frames in zip(numbers, chosen.ids, boots, each, strict=True):
-            self._submit(Submission([number], work, frames, [engine], [boot]), result)
+            self.submit(Submission([number], work, frames, [engine], [boot]), result)
         return result
 
     def balance(
@@ -1239,16 +1242,16 @@ class _Link:
         retries, after, unmet, timeout = subject
         self.workers(among)
         numbers = self.channel.next_numbers(1)
-        result = self._limited(make(self.channel, numbers, None, self._hosts()))
+        result = self.limited(make(self.channel, numbers, None, self._hosts()))
         submission = Submission(numbers, work, frames, None, None, retries, function, among, after, unmet, timeout)
-        self._submit(submission, result)
+        self.submit(submission, result)
         return result
 
     def map(self, options: MapOptions, items: int, ordered: bool) -> MapResult:
         """The result of a map, of which nothing has been sent yet."""
         first = self.channel.next_numbers(max(1, items))[0]
         pace = self.pace(options.digest)
-        return self._limited(
+        return self.limited(
             MapResult(self.channel, self._hosts(), items, first, ordered, options.return_exceptions, pace)
         )
 
@@ -1263,7 +1266,7 @@ class _Link:
             submission = Submission(
                 (number,), work, frames, None, None, retries, function, among, after, unmet, timeout
             )
-            self._submit(submission, receiver)
+            self.submit(submission, receiver)
 
         return send
 
@@ -1271,13 +1274,15 @@ class _Link:
         """Send a call to whichever engine is free."""
         numbers = self.channel.next_numbers(1)
         work = m.Apply(call.digest, self.next_seed(), call.name)
-        self._submit(Submission(numbers, work, call.frames, function=call.function, among=among), receiver)
+        self.submit(Submission(numbers, work, call.frames, function=call.function, among=among), receiver)
 
-    def _submit(self, submission: Submission, receiver: Receiver) -> None:
+    def submit(self, submission: Submission, receiver: Receiver) -> None:
+        """Send tasks, with what this client takes of each."""
         submission.max_result = self.max_result
         self.channel.submit(submission, receiver)
 
-    def _limited(self, result: R) -> R:
+    def limited(self, result: R) -> R:
+        """The result, with what this client takes of all of it."""
         result.max_result = self.max_result
         return result
 

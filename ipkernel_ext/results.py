@@ -26,7 +26,7 @@ from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.messages import TaskId
 from ipkernel_ext.core.wire import Frame
 from ipkernel_ext.net.client_channel import Channel
-from ipkernel_ext.units import bytes_text
+from ipkernel_ext.units import bytes_text, count
 
 Output = m.Stream | m.Display
 KINDS = 8  # distinct errors that the message of a CompositeError tells
@@ -791,7 +791,9 @@ def composite(failed: Sequence[Exception], engines: int) -> errors.CompositeErro
     ]
     if len(groups) > KINDS:
         kinds.append(f"and {len(groups) - KINDS} errors more")
-    return errors.CompositeError(f"{len(failed)} of {engines} engines failed: {'; '.join(kinds)}", list(failed))
+    return errors.CompositeError(
+        f"{len(failed)} of {count(engines, 'engine')} failed: {'; '.join(kinds)}", list(failed)
+    )
 
 
 def _share_tracebacks(failed: Sequence[Exception]) -> None:

@@ -12,3 +12,8 @@ def bytes_text(count: float) -> str:
         count /= 1000
         unit += 1
     return f"{count:.0f} {UNITS[unit]}" if unit == 0 else f"{count:.1f} {UNITS[unit]}"
+
+
+def count(number: int, noun: str) -> str:
+    """So many of something: ``1 engine``, ``2 engines``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -461,7 +461,7 @@ def test_the_profile_of_a_cluster_is_configured_and_looking_makes_none(ipython_d
         assert session.error == "NotConnected"
         assert "Did you mean 'mpi'" in session.out
         assert not (ipython_dir / "profile_mip").exists()
-        assert "started 1 engines" in session("%cluster start --profile mpi")
+        assert "started 1 engine on" in session("%cluster start --profile mpi")
         assert "the cluster has ended" in session("%cluster stop")
         assert "profile 'mpj' is new" in session("%cluster start -n 1 --profile mpj")
     finally:

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from ipkernel_ext.execution.inventory import COMPARED, Variable, describe
-from ipkernel_ext.units import bytes_text
 from ipkernel_ext.variables import table
 
 
@@ -53,8 +52,3 @@ def test_sizes_of_a_group_are_a_range():
     assert "60 B to 2.5 KB" in text
     assert "0-1" in text
     assert "≠" in text
-
-
-@pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (999, "999 B"), (8_000_000, "8.0 MB"), (3e15, "3000.0 TB")])
-def test_bytes(count, text):
-    assert bytes_text(count) == text

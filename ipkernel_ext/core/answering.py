@@ -108,8 +108,8 @@ class Answering:
         if self._ledger.timed and self._sweep_at is None:
             self._sweep_at = now + SWEEP
             self._due_at(self._sweep_at)
-        complete = [survey for survey in self._surveys if not survey.waiting or now >= survey.until]
-        if complete:
+        if self._surveys:
+            complete = [survey for survey in self._surveys if not survey.waiting or now >= survey.until]
             self._surveys = [survey for survey in self._surveys if survey not in complete]
             for survey in complete:
                 survey.then(now)

@@ -261,7 +261,8 @@ class Dispatch:
         for task, started in zip(tasks, begun, strict=True):
             self._ledger.unsent(task, engine)
             self._ledger.tell_story(now, "timed out on", task, engine.boot)
-            self._ledger.fail(task, failures.silent(engine.id, task.timeout, silence, started))
+            start = task.work.start if isinstance(task.work, m.Map) else None
+            self._ledger.fail(task, failures.silent(engine.id, start, task.timeout, silence, started))
         self.fill(engine, now)
         self.pump(now)
 

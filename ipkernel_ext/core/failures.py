@@ -69,11 +69,12 @@ def cancelled(started: bool | None) -> Failure:
     return Failure("TaskCancelled", "TaskCancelled", _CANCELLED[started], started=started)
 
 
-def silent(engine: int, timeout: float, seconds: float, started: bool | None) -> Failure:
-    """Its time is up, and its engine, which keeps the time, does not answer."""
+def silent(engine: int, start: int | None, timeout: float, seconds: float, started: bool | None) -> Failure:
+    """Its time is up, and its engine, which keeps the time, does not answer. ``start``: of its items."""
+    each = f"each item had {timeout:g} s" if start is None else f"each item, from {start} on, had {timeout:g} s"
     text = (
-        f"engine {engine} has not answered for {seconds:.0f} s, and each item had {timeout:g} s: its process is "
-        f"stopped, or C code keeps Python's lock; {_BEGAN[started]}; kill() or restart() ends that engine"
+        f"engine {engine} has not answered for {seconds:.0f} s, and {each}: its process is stopped, or C code "
+        f"keeps Python's lock; {_BEGAN[started]}; kill() or restart() ends that engine"
     )
     return Failure("TaskTimeout", "TaskTimeout", text, started=started)
 

@@ -50,8 +50,8 @@ class Descriptors:
 
     Attributes
     ----------
-    log : int
-        Where standard error led before.
+    log, out : int
+        Where standard error led before, and standard output.
     readers : list of int
         Readable when something was written.
     """
@@ -61,7 +61,7 @@ class Descriptors:
         self._lock = threading.RLock()
         self._taking = False
         self._before = {number: _high(number) for number in _NAMES}
-        self.log = self._before[2]
+        self.log, self.out = self._before[2], self._before[1]
         self._own = [stream for stream in (sys.__stdout__, sys.__stderr__) if stream is not None]
         _flush(self._own)
         self._pipes = [_Pipe(1, None), _Pipe(2, words)]

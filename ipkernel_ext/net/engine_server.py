@@ -14,7 +14,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +101,8 @@ class EngineServer:
         self._tasks_generation = 0
         self._welcomed = 0  # the generation that the controller has welcomed
         self._address: Address | None = None  # where it did
+        self.on_joined: Callable[[int, str], None] = lambda id, url: None
+        """Told, by the control thread, its id and where its controller is."""
         self.failed = False  # it ends because it cannot work with the controller
         self._flush_at: float | None = None
         self._interrupting: tuple[m.TaskId, int] | None = None
@@ -341,6 +343,7 @@ class EngineServer:
                         self._address = self._edge.address
                         self._welcomed = generation
                         self._main_wake.set()
+                        self.on_joined(message.id, self._edge.url)
 
     def _do_control(self, effects: Iterable[Effect]) -> None:
         entries: list[wire.Entry] = []

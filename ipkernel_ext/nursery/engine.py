@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import functools
 import logging
@@ -82,6 +83,7 @@ def serve(
     *,
     words: int | None = None,
     level: int = logging.INFO,
+    tells: bool = False,
 ) -> None:
     """Serve until told to stop, and end this process.
 
@@ -98,6 +100,8 @@ def serve(
         See ``Descriptors``.
     level : int
         What is worth a line in the log.
+    tells : bool
+        Say on standard output when it has joined.
     """
     descriptors = Descriptors(parts.output, words)
     faulthandler.enable(descriptors.log, all_threads=False)
@@ -107,6 +111,8 @@ def serve(
     runner = Runner(parts.shell, parts.output, interrupter)
     files = begun if begun.is_dir() else None
     server = EngineServer(record, locate, runner, parts.output, descriptors, interrupter, files, log, owner)
+    if tells:
+        server.on_joined = functools.partial(_tell, descriptors.out)
     interrupter.install()
     if owner is None:
         interrupter.otherwise = lambda: server.stop("Ctrl-C")
@@ -120,6 +126,11 @@ def serve(
         os.killpg(0, signal.SIGKILL)  # nobody is left who would end what user code started
     mpi.leave(GRACE)
     os._exit(int(server.failed))  # user code's threads and exit handlers do not hold the engine up
+
+
+def _tell(descriptor: int, id: int, url: str) -> None:
+    with contextlib.suppress(OSError):  # nobody listens
+        os.write(descriptor, f"engine {id} has joined the controller at {url}\n".encode())
 
 
 def _log(descriptor: int, level: int) -> logging.Logger:

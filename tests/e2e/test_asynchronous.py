@@ -32,6 +32,9 @@ def test_calls_are_coroutines(cluster):
         assert await rc.apply(lambda x: x + 1, 1, targets=0) == 2
         assert await (await rc.submit(abs, -3)) == 3
         assert (await rc.status())["controller"]["pid"]
+        assert [engine.rss > 0 for engine in (await rc.status())["engines"]] == [True, True]
+        assert len([client for client in await rc.clients if client["me"]]) == 1
+        assert await rc.why() == "nothing waits"
         assert await rc.gather("b", block=False)
         assert (len(rc), rc.ids) == (2, [0, 1])
         await rc.wait_for_engines(2)

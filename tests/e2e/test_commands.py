@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -31,6 +32,17 @@ def test_help_and_version(program):
     assert run(program, "--version").stdout.strip() == "0.1.0"
 
 
+@pytest.mark.parametrize(
+    ("wrong", "meant"),
+    [(["strat"], "start"), (["profile", "crate"], "create"), (["start", "--engines=loacl"], "local")],
+)
+def test_a_misspelt_action_is_answered_with_the_one_that_was_meant(wrong, meant):
+    ran = run("ipcluster", *wrong)
+    assert ran.returncode == 2
+    assert ran.stderr.rstrip().endswith(f": did you mean {meant}?")
+    assert "did you mean" not in run("ipcluster", "qqq").stderr
+
+
 @pytest.mark.fault("two controllers for one profile")
 def test_a_controller_says_where_it_listens_and_how_to_join(command):
     controller = command("ipcontroller")
@@ -56,6 +68,8 @@ def test_engines_by_hand_also_before_the_controller(command):
     assert "engine.json" in waiting
     controller = command("ipcontroller")
     first_lines(controller, 4)
+    (joined,) = first_lines(early, 1)
+    assert joined.startswith("engine 0 has joined the controller at ipc://")
     late = command("ipengine")
     with RemoteController() as rc:
         rc.wait_for_engines(2, 20)
@@ -80,7 +94,7 @@ def test_the_terminal_of_an_engine_by_hand_gets_its_log_and_crash_but_no_output(
         with pytest.raises(EngineLost):
             rc[0].execute("os.abort()")
     out, err = engine.communicate(timeout=15)
-    assert out == ""
+    assert re.fullmatch(r"engine 0 has joined the controller at ipc://\S+\n", out)
     assert err.startswith("Fatal Python error: Aborted")
 
 
@@ -89,6 +103,7 @@ def test_several_engines_by_one_command_end_with_it(command, number):
     controller = command("ipcontroller")
     first_lines(controller, 4)
     several = command("ipengine", "-n", "2")
+    assert sorted(line.split(" has")[0] for line in first_lines(several, 2)) == ["engine 0", "engine 1"]
     with RemoteController() as rc:
         rc.wait_for_engines(2, 20)
         engines = [psutil.Process(engine.pid) for engine in rc.engines]

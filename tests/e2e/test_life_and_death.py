@@ -233,7 +233,7 @@ def test_user_code_that_forks_does_not_run_twice(cluster):
 
 @pytest.mark.fault("engines do not start")
 def test_launch_leaves_nothing_when_engines_do_not_come(tmp_path):
-    with pytest.raises(EngineStartError, match="of 1 engines"):
+    with pytest.raises(EngineStartError, match="of 1 engine is"):
         launch(n=1, env={"PYTHONSTARTUP": "", "IPYTHONDIR": str(tmp_path)}, timeout=0)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ipkernel_ext import RemoteController
-from ipkernel_ext.errors import ResultExpired
+from ipkernel_ext.errors import ResultExpired, ResultTooLarge
 
 LEAVES = """
 import os, sys
@@ -95,3 +95,14 @@ def test_a_value_too_large_for_the_store_stays_with_its_engine(cluster):
         id = other[0].apply(np.ones, 9_000_000, block=False).task_ids[0]
     assert cluster.get_result(id).get(20).sum() == 9_000_000
     assert cluster.get_result(id).get(20).sum() == 9_000_000
+
+
+def test_one_that_is_too_large_for_this_client_can_be_fetched_again(cluster):
+    with client_of(cluster) as other:
+        [task] = other[0].apply(bytes, 20_000, block=False).task_ids
+        other.get_result(task).wait()
+        cluster.max_result = 10_000
+        with pytest.raises(ResultTooLarge):
+            cluster.get_result(task).get(20)
+        cluster.max_result = 0
+        assert len(cluster.get_result(task).get(20)) == 20_000

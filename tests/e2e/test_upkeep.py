@@ -99,7 +99,7 @@ def test_options_in_the_three_files_take_effect():
     configure("ipcluster_config.py", "c.ParallelCluster.n = 1")
     configure("ipengine_config.py", "c.ParallelEngine.max_output = 100")
     configure("ipcontroller_config.py", "c.ParallelController.result_ttl = 1234")
-    assert "1 engines" in run("ipcluster", "start", "--daemonize").stdout
+    assert "1 engine of" in run("ipcluster", "start", "--daemonize").stdout
     try:
         with RemoteController() as rc:
             assert len(rc[0].execute("print('x' * 10_000)").stdout) < 1000
@@ -321,7 +321,7 @@ def test_the_doctor_sees_a_cluster_that_is_well(daemon):
     done = run("ipcluster", "doctor", "--json")
     found = {finding["check"]: finding for finding in json.loads(done.stdout)}
     assert found["connection"]["ok"]
-    assert "with 1 engines" in found["connection"]["text"]
+    assert "with 1 engine" in found["connection"]["text"]
     assert found["skew"]["ok"]
     assert found["stale files"]["ok"]
 

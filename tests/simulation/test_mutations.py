@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ipkernel_ext.core import messages as m
+from ipkernel_ext.core.answering import Answering
 from ipkernel_ext.core.client import ClientCore
 from ipkernel_ext.core.controller import ControllerCore
 from ipkernel_ext.core.dependencies import Dependencies
@@ -208,6 +209,28 @@ def what_comes_after_does_not_wait(patch: pytest.MonkeyPatch) -> None:
 def what_comes_after_a_failure_runs(patch: pytest.MonkeyPatch) -> None:
     ended = Dependencies.ended
     patch.setattr(Dependencies, "ended", lambda self, id, error: ended(self, id, ""))
+
+
+@bug
+def what_timed_out_goes_elsewhere(patch: pytest.MonkeyPatch) -> None:
+    def time_out(self: Any, engine: Any, tasks: Any, silence: float, now: float) -> None:
+        for task in tasks:
+            self._ledger.unsent(task, engine)
+            self.place(task, now, first=True)
+        self.fill(engine, now)
+        self.pump(now)
+
+    patch.setattr(Dispatch, "time_out", time_out)
+
+
+@bug
+def an_engine_stays_unresponsive(patch: pytest.MonkeyPatch) -> None:
+    def answered(self: Any, engine: Any, measured: Any, now: float) -> None:
+        engine.measured, engine.asked_since = measured, None
+        self._asked.pop(engine.boot, None)
+        self._wait_no_more(engine)
+
+    patch.setattr(Answering, "answered", answered)
 
 
 @pytest.mark.timeout(300)  # some are rare
