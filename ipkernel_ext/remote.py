@@ -971,28 +971,15 @@ class RemoteController(Engines):
         Each a dict: ``id``, ``host``, ``pid``, ``since`` (as ``time.time()``), ``me``, ``connected``, and how many of
         its tasks are ``queued`` and ``running``; ``tasks`` counts also those whose result it has not confirmed.
         """
-        return [client for client in self._clients(self._status()) if client["connected"]]
-
-    def _status(self) -> dict[str, Any]:
-        return self._link.ask(lambda request: m.Ask(request, "status"))
-
-    def _clients(self, body: dict[str, Any]) -> list[dict[str, Any]]:
-        me, now = self._link.channel.client, time.time()
-        for client in body["clients"]:
-            client.update(since=now - client.pop("seconds"), me=client["id"] == me)
-        clients: list[dict[str, Any]] = body["clients"]
-        return clients
+        return [client for client in self._link.status()["clients"] if client["connected"]]
 
     def status(self) -> dict[str, Any]:
         """What the controller says of itself, the engines, the clients and the queue, at this moment."""
-        body = self._status()
-        controller = dict(body["controller"])
-        controller["started"] = time.time() - controller.pop("uptime")
-        controller["address"] = self._link.channel.roster.address
+        body = self._link.status()
         return {
-            "controller": controller,
+            "controller": {**body["controller"], "address": self._link.channel.roster.address},
             "engines": self.engines,
-            "clients": self._clients(body),
+            "clients": body["clients"],
             "queue": {
                 **{id: {"queued": q, "running": r, "done": d} for id, q, r, d in body["queue"]},
                 "unassigned": body["unassigned"],
@@ -1135,6 +1122,7 @@ class _Link:
         self._paces: dict[str, Pace] = {}
         self._seed: int | None = None
         self._seeded = 0  # balanced calls since then
+        self._started: dict[int, float] = {}  # when the controller did, by its epoch; seconds since the epoch
         self._lock = threading.Lock()
 
     def roster(self) -> Roster:
@@ -1332,6 +1320,18 @@ class _Link:
             return self.channel.ask(make).result(limit)
         except TimeoutError:
             raise NotConnected(f"the controller does not answer; waited {limit:g} s") from None
+
+    def status(self) -> dict[str, Any]:
+        """What the controller says of itself, the clients and the queue; times in seconds since the epoch."""
+        body = self.ask(lambda request: m.Ask(request, "status"))
+        controller = body["controller"]
+        now = time.time() - controller.pop("uptime")
+        with self._lock:  # the first estimate stands, so that one moment is told alike each time
+            started = controller["started"] = self._started.setdefault(controller["epoch"], now)
+        for client in body["clients"]:
+            client["since"] += started
+            client["me"] = client["id"] == self.channel.client
+        return body
 
     def _hosts(self) -> dict[int, str]:
         return self.channel.roster.hosts

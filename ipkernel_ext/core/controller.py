@@ -477,7 +477,7 @@ class ControllerCore:
             body = {
                 "controller": mine,
                 "engines": self.roster(),
-                "clients": status.clients(self._roster, now),
+                "clients": status.clients(self._roster, self._started),
                 "queue": body["engines"],
                 "unassigned": body["unassigned"],
                 "expected": self._roster.expecting(now),
