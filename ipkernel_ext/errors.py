@@ -106,7 +106,9 @@ class EngineLost(ParallelError):
     oom : bool
         True when the kernel killed it for want of memory, where that is known.
     last_lines : str
-        What it wrote to its log in the end, at most 4,000 characters.
+        What it wrote to its log in the end, at most 4,000 characters; of a crash, where user code was.
+    task : str
+        Id of the task that has no result.
     """
 
     def __init__(
@@ -119,10 +121,12 @@ class EngineLost(ParallelError):
         restarted: bool = False,
         oom: bool = False,
         last_lines: str = "",
+        task: str = "",
     ) -> None:
         super().__init__(message)
         self.oom = oom
         self.last_lines = last_lines
+        self.task = task
         self.engine_id = engine_id
         self.exit_code = exit_code
         self.signal = signal

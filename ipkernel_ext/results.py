@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
+from textwrap import indent
 from typing import Any
 
 import msgspec
@@ -127,7 +128,7 @@ def error_of(piece: Piece, host: str = "") -> Exception | None:
     if result is None or result.failure is None:
         return None
     failure = msgspec.structs.replace(result.failure, traceback=tracebacks.with_source(result.failure.traceback))
-    error = _rebuild(failure, piece.frames, result.engine)
+    error = _rebuild(failure, piece.frames, result)
     if failure.traceback:
         story = RemoteTraceback(failure.traceback)
         story.__cause__ = error.__cause__
@@ -145,13 +146,15 @@ def _note(error: Exception, result: m.Result, failure: m.Failure, host: str) -> 
         error.add_note(f"{where}, task {result.task}")
     if failure.item is not None:
         error.add_note(_at_items(failure.item, 1))
+    if "\n" in failure.said:
+        error.add_note(f"the last that it wrote to its log:\n{indent(failure.said, '  ')}")
 
 
 def _at_items(start: int, count: int) -> str:
     return f"at item {start} of the map" if count == 1 else f"in items {start} to {start + count - 1} of the map"
 
 
-def _rebuild(failure: m.Failure, frames: Sequence[Frame], engine: int) -> Exception:
+def _rebuild(failure: m.Failure, frames: Sequence[Frame], result: m.Result) -> Exception:
     if failure.kind == "user":
         try:
             error = payload.loads(frames)
@@ -163,13 +166,14 @@ def _rebuild(failure: m.Failure, frames: Sequence[Frame], engine: int) -> Except
     if failure.kind == "EngineLost":
         return errors.EngineLost(
             failure.message,
-            engine,
+            failure.engine if failure.engine >= 0 else result.engine,
             failure.exit_code,
             failure.signal,
             failure.started,
             failure.restarted,
             failure.oom,
             failure.said,
+            str(result.task),
         )
     if failure.kind == "RemoteError":
         return errors.RemoteError(failure.message, failure.type_name, failure.traceback)

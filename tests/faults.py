@@ -91,6 +91,10 @@ FAULTS: dict[str, list[Fault]] = {
         Fault(
             "the controller stands still for a while", "nobody is taken for dead; all goes on afterwards", "5 s after"
         ),
+        Fault(
+            "the controller stands still while an engine is away",
+            "the engine has as long as before to come back",
+        ),
         Fault("the controller does not stay up", "pending results fail and say that the cluster has ended", "30 s"),
         Fault("two controllers for one profile", "the second says who is the first, and ends"),
         Fault("the port was taken while the controller was away", "it takes another; the connection files say so"),
@@ -124,6 +128,18 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "The network": [
         Fault("the cable is cut", "the engine is shown as away, and is the same engine when it is back", "20 s"),
+        Fault(
+            "a connection is cut, or a bit of it turned over, at any byte",
+            "the call gives its value, having run once",
+            "5 s",
+        ),
+        Fault("the network comes and goes", "every result comes once; engines keep all", "10 s each time"),
+        Fault(
+            "a machine is gone without a word",
+            "its engines are shown as away; when they have been silent for `engine_grace`, what they had is lost",
+            "12 s, then `engine_grace`",
+        ),
+        Fault("the network is slow", "a large transfer takes its time, and nobody is taken for dead"),
         Fault("a machine's address leads nowhere", "`NotConnected` that names it", "2 s"),
     ],
     "Bytes and identity": [

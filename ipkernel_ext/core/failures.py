@@ -32,18 +32,26 @@ def how(exit: Exit) -> str:
     return f"{text} ({exit.detail})" if exit.detail else text
 
 
-def lost(task: TaskId, engine: int, exit: Exit, started: bool | None) -> Failure:
-    """The engine that had the task, or was to have it, is dead."""
+def lost(task: TaskId, engine: int, exit: Exit, started: bool | None, losses: int = 0) -> Failure:
+    """The engine that had the task, or was to have it, is dead.
+
+    Parameters
+    ----------
+    losses : int
+        How many engines have died with this task begun, where more than one was allowed to.
+    """
     where = f"engine {engine}" if engine >= 0 else "the engine"
+    end = f"; {losses} engines have died with it, so it is given up" if losses > 1 else ""
     return Failure(
         "EngineLost",
         "EngineLost",
-        f"{where} is lost: {how(exit)}; {_BEGAN[started]} (task {task})",
+        f"{where} is lost: {how(exit)}; {_BEGAN[started]} (task {task}){end}",
         exit_code=exit.exit_code,
         signal=exit.signal,
         started=started,
         oom=exit.oom,
-        said=exit.said,
+        said=exit.said if started is not False else "",
+        engine=engine,
     )
 
 
@@ -61,6 +69,7 @@ def restarted(engine: int, exit: Exit | None) -> Failure:
         restarted=True,
         oom=exit.oom if exit else False,
         said=exit.said if exit else "",
+        engine=engine,
     )
 
 

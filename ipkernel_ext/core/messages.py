@@ -191,8 +191,9 @@ class Failure(Struct, frozen=True, array_like=True):
     signal: int | None = None
     started: bool | None = None
     restarted: bool = False
-    oom: bool = False  # of an engine that is lost, as the next
+    oom: bool = False  # of an engine that is lost, as the next two
     said: str = ""
+    engine: int = -1
 
 
 class Inventory(Struct, frozen=True, array_like=True):

@@ -29,6 +29,8 @@ Locate = Callable[[], Address]
 RETRY = 0.2  # seconds between two looks at the connection file
 PAUSES = 0.1, 1.0  # seconds, first and longest, between two attempts over TCP
 ATTEMPT = 1.8  # seconds that one may take
+ENDS = zmq.EVENT_DISCONNECTED, zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+"""Of a connection: libzmq 4.3.5 may fail to end one on which something came that nobody can decrypt."""
 PATIENCE = {True: 0.6, False: 1.4}
 """Seconds of failing after which a first connection is not to be hoped for: when somebody answers but
 does not take us, and when nobody does (a controller may be about to come back)."""
@@ -143,7 +145,7 @@ class Edge:
         lost = False
         for event, value in self._monitor.events():
             if self._handshake is None:
-                lost |= event == zmq.EVENT_DISCONNECTED
+                lost |= event in ENDS
                 continue
             trouble = self._handshake.see(event, value)
             if self._handshake.succeeded:

@@ -42,8 +42,11 @@ from ipkernel_ext.nursery.oom import Kills
 from ipkernel_ext.nursery.orders import EngineOrders, Orders
 from ipkernel_ext.nursery.starters import CannotFork, Controller, Forker, Spawner
 
+_MACHINERY = re.compile(r'File ".*/(IPython/core/interactiveshell|ipkernel_ext/execution/\w+)\.py"')
+"""Of a stack, what is below is not the user's."""
 _LOGGED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z]+ ")
 
+BEFORE = 5  # lines that came before a fatal error
 LINES, SAID = 20, 4000  # lines and characters, at most, that are told of what an engine wrote before it died
 GRACE = 3.0  # seconds that children have to end
 LOOK_AT_LOGS = 10.0  # seconds between two looks at how long they are
@@ -323,7 +326,10 @@ class Agent:
                 self._engines[boot].child.signal(signal.SIGKILL)
 
     def _now_and_then(self) -> None:
-        """Cut logs that have grown too long to their end; forget the kernel's kills that concerned no engine; mend the place."""
+        """Cut logs that have grown too long to their end; forget the kernel's kills that concerned no engine.
+
+        And see that the place is whole.
+        """
         if time.monotonic() < self._look_at_logs:
             return
         self._look_at_logs = time.monotonic() + LOOK_AT_LOGS
@@ -547,10 +553,12 @@ def _without_ours(text: str) -> list[str]:
 
 
 def _last_lines(lines: list[str]) -> str:
-    """Of a process that died: from a fatal error of the interpreter on, else the last ones."""
+    """Of a process that died: a fatal error of the interpreter, with what C code said of it, else the last ones."""
     fatal = [number for number, line in enumerate(lines) if line.startswith("Fatal Python error")]
-    told = lines[fatal[-1] : fatal[-1] + LINES] if fatal else lines[-LINES:]
-    return "\n".join(told)[:SAID]
+    if not fatal:
+        return "\n".join(lines[-LINES:])[-SAID:]
+    stack = itertools.takewhile(lambda line: not _MACHINERY.search(line), lines[fatal[-1] :])
+    return "\n".join([*lines[: fatal[-1]][-BEFORE:], *itertools.islice(stack, LINES)])[:SAID]
 
 
 def _last_words(lines: list[str]) -> str:

@@ -1,26 +1,14 @@
 """What is said when an engine's process dies: how it ended, what it said, what it ran."""
 
 import os
+import resource
 import signal
-import subprocess
-import sys
 import textwrap
-import uuid
-from pathlib import Path
 
 import pytest
 
 from ipkernel_ext import launch
 from ipkernel_ext.errors import EngineLost
-
-MEMORY = Path("/sys/fs/cgroup/memory")
-
-
-def back(rc):
-    """Wait until all engines are here, and have it said that one was restarted."""
-    rc.wait_for_engines(2, 20)
-    with pytest.raises(EngineLost, match="restarted"):
-        rc[0].execute("1")
 
 
 @pytest.mark.fault("engine code crashes the interpreter")
@@ -29,20 +17,11 @@ def test_a_crash_tells_where_it_was_and_no_machinery(cluster):
         cluster[0].execute("def deep():\n    import ctypes\n    ctypes.string_at(0)\ndeep()")
     lost = raised.value
     assert (lost.engine_id, lost.signal, lost.started, lost.oom) == (0, signal.SIGSEGV, True, False)
-    assert "in deep" in lost.stderr.splitlines()[-2]
-    assert "in <module>" in lost.stderr.splitlines()[-1]
-    assert "ipkernel_ext" not in lost.stderr
-    assert textwrap.indent(lost.stderr, "  ") in str(lost)
+    assert "in deep" in lost.last_lines.splitlines()[-2]
+    assert "in <module>" in lost.last_lines.splitlines()[-1]
+    assert "ipkernel_ext" not in lost.last_lines
+    assert any(textwrap.indent(lost.last_lines, "  ") in note for note in lost.__notes__)
     assert f"(task {lost.task})" in str(lost)
-
-
-def test_what_an_earlier_life_said_is_not_said_again(cluster):
-    with pytest.raises(EngineLost, match="Segmentation fault"):
-        cluster[0].execute("import ctypes; ctypes.string_at(0)")
-    back(cluster)
-    with pytest.raises(EngineLost, match=r"killed by signal 9; the task had begun") as raised:
-        cluster[0].execute("import os; os.kill(os.getpid(), 9)")
-    assert raised.value.stderr == ""
 
 
 def test_a_balanced_task_names_the_engine_and_a_map_its_items(cluster):
@@ -57,7 +36,7 @@ def test_a_balanced_task_names_the_engine_and_a_map_its_items(cluster):
     cluster.wait_for_engines(2, 20)
     with pytest.raises(EngineLost) as raised:
         cluster.map(die, range(12), chunksize=4)
-    assert "among items 4 to 7 of the map" in raised.value.__notes__
+    assert "in items 4 to 7 of the map" in raised.value.__notes__
     cluster.wait_for_engines(2, 20)
     with pytest.raises(EngineLost) as raised:
         cluster.map(die, range(6), chunksize=1)
@@ -79,49 +58,8 @@ def test_a_task_that_kills_engines_is_given_up_after_its_retries_and_named(clust
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_a_crash_writes_no_core_file_unless_user_code_wants_one(method):
     with launch(n=1, start_method=method) as rc:
-        limits = rc[0].apply(lambda: __import__("resource").getrlimit(4))
-    assert limits[0] == 0
-    assert limits[1] == __import__("resource").getrlimit(4)[1]
-
-
-@pytest.fixture
-def small_memory():
-    """A cgroup whose processes may use 400 MB together."""
-    if os.getuid() or not (MEMORY / "memory.oom_control").exists():
-        pytest.skip("needs to be root, and cgroups of version 1")
-    directory = MEMORY / f"ipkernel_ext-test-{uuid.uuid4().hex[:8]}"
-    directory.mkdir()
-    (directory / "memory.limit_in_bytes").write_text(str(400 * 2**20))
-    yield directory
-    directory.rmdir()
-
-
-@pytest.mark.fault("an engine is ended by the kernel because memory ran out")
-def test_an_engine_that_the_kernel_ended_for_want_of_memory_says_so(small_memory):
-    script = """
-        import os, signal
-        from ipkernel_ext import launch
-        with launch(n=2) as rc:
-            rc.push({"kept": 1})
-            try:
-                rc[0].execute("hog = [bytearray(2**26) for _ in range(100)]")
-            except Exception as error:
-                print(type(error).__name__, error.signal, error.oom, error)
-            print(rc[1]["kept"])
-            rc.wait_for_engines(2, 20)
-            try:
-                rc[1].execute("import os; os.kill(os.getpid(), 9)")
-            except Exception as error:
-                print(type(error).__name__, error.signal, error.oom)
-    """
-    inside = f"import os\nopen({str(small_memory / 'cgroup.procs')!r}, 'w').write(str(os.getpid()))\n"
-    done = subprocess.run(
-        [sys.executable, "-c", inside + textwrap.dedent(script)], capture_output=True, text=True, timeout=50
-    )
-    said, kept, killed = done.stdout.splitlines()
-    assert said.startswith("EngineLost 9 True engine 0 is lost: killed by signal 9 (memory ran out, and the kernel")
-    assert kept == "1"
-    assert killed == "EngineLost 9 False"
+        limits = rc[0].apply(resource.getrlimit, resource.RLIMIT_CORE)
+    assert limits == (0, resource.getrlimit(resource.RLIMIT_CORE)[1])
 
 
 @pytest.mark.fault("an engine dies before the result of the task before has left it")
