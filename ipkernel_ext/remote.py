@@ -955,10 +955,10 @@ class RemoteController(Engines):
         def enough(roster: Roster) -> bool:
             if roster.trouble or roster.ended is not None:
                 given_up.append(roster.trouble or str(roster.ended))
-            return bool(given_up) or len(roster.ids) >= n
+            return bool(given_up) or roster.here >= n
 
         came = self._link.channel.wait_roster(enough, timeout)
-        there = len(self._link.channel.roster.ids)
+        there = self._link.channel.roster.here
         if there < n and (given_up or not came):
             waited = "" if timeout is None or given_up else f" after {timeout:g} s"
             are = f"{there} of {count(n, 'engine')} {'is' if n == 1 else 'are'} there"
@@ -1182,9 +1182,11 @@ class _Link:
         with self._lock:
             for id in ids:
                 used = self._boots.get(id)
-                there = engines[id].boot if id in engines else ""
+                engine = engines.get(id)
+                restarting = engine is not None and engine.state == "restarting"
+                there = "" if engine is None or restarting else engine.boot
                 boots.append(used or there)
-                self._boots[id] = there or used or ""
+                self._boots[id] = "" if restarting else there or used or ""
         return boots
 
     def send(

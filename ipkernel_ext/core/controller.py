@@ -381,7 +381,7 @@ class ControllerCore:
                 submit.work,
                 frames,
                 engines[i] if engines is not None else None,
-                boots[i] if boots else None,
+                (boots[i] or None) if boots else None,
                 submit.retries,
                 among,
                 submit.timeout,

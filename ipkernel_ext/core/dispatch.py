@@ -72,6 +72,8 @@ class Dispatch:
             boot = roster.vacancy(id)
             if boot is not None and (task.boot is None or (task.boot == boot and boot not in roster.dead)):
                 self._ledger.hold(task, boot, None, first)
+            elif task.boot is not None and task.boot == boot:
+                self._ledger.fail(task, failures.restarted(id, roster.exit_of(boot)))
             elif task.boot is not None:
                 self._ledger.fail_lost(task, id, roster.exit_of(task.boot, "it is not here any more"), False)
             else:

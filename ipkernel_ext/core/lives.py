@@ -226,7 +226,7 @@ class Lives:
             self._out.log(f"engine {engine.id} is lost: {how(exit)}", logging.WARNING)
         self._recovery.engine_is_dead(engine)
         self._dispatch.abandon(engine, exit, now)
-        roster.tell_clients(m.EngineLeft(engine.id, engine.boot, exit))
+        roster.tell_clients(m.EngineLeft(engine.id, engine.boot, exit, restarting is not None))
         self._dispatch.fail_unservable(now)
         self._dispatch.pump(now)
 

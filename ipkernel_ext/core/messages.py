@@ -153,7 +153,9 @@ class EngineRecord(Struct, frozen=True, array_like=True):
     replaces: str | None = None  # boot of the engine whose id this one takes over
     agent: str | None = None  # the supervisor that started it and will report its exit
     tags: list[str] = []
-    state: str = "ready"  # ready, away, overrun (user code does not end though its time is up), unresponsive
+    state: str = (
+        "ready"  # ready, away, restarting, unresponsive, overrun (user code does not end though its time is up)
+    )
     log: str = ""  # file of its log, on its host
     size: Size | None = None  # of the MPI job
     job: str = ""  # its name, the same for all ranks and for no other job; "" where MPI gives none
@@ -362,11 +364,12 @@ class EngineJoined(Record, frozen=True):
 
 
 class EngineLeft(Record, frozen=True):
-    """An engine is gone for good."""
+    """An engine is gone: for good, or until its successor joins."""
 
     engine: int
     boot: str
     exit: Exit
+    restarting: bool = False  # its agent starts a successor with the same id
 
 
 class EngineTrouble(Record, frozen=True):

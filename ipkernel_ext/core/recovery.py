@@ -228,8 +228,7 @@ class Recovery:
         vacancy = self._roster.vacant.pop(boot, None)
         if vacancy is not None:
             self._out.add(Enlist(vacancy.id, self._jobs.seat_of(vacancy.id)))
-            if vacancy.agent is None:
-                self._roster.tell_clients(m.EngineLeft(vacancy.id, boot, exit))
+            self._roster.tell_clients(m.EngineLeft(vacancy.id, boot, exit))
         self._resolve(boot, self._ledger.release(boot), exit, now)
 
     def inherit(self, boot: str, heir: str, agent: str) -> None:

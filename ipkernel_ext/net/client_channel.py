@@ -138,6 +138,11 @@ class Roster:
         self.address = address
         self.hosts = {id: engine.host for id, engine in self.engines.items()}
 
+    @property
+    def here(self) -> int:
+        """How many engines there are, without those whose successors are being started."""
+        return sum(engine.state != "restarting" for engine in self.engines.values())
+
 
 class ClientChannel:
     """A client's connection to a controller.

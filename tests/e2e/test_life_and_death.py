@@ -142,6 +142,18 @@ def test_engine_code_that_ends_its_process_as_if_all_were_well_gets_a_successor(
     assert cluster[0].apply(abs, -1) == 1
 
 
+def test_while_an_engine_is_restarted_it_is_still_addressed_and_said_to_be_lost_once(cluster):
+    cluster["a"] = 1
+    with pytest.raises(EngineLost):
+        cluster[0].execute("import os; os._exit(7)")
+    assert cluster.ids == [0, 1]
+    with pytest.raises(CompositeError) as raised:
+        cluster.execute("b = 1")
+    assert [(type(error), error.restarted) for error in raised.value.exceptions] == [(EngineLost, True)]
+    assert cluster.execute("2 + 2")[0].value == 4
+    assert "a" not in cluster[0]
+
+
 def test_restart_gives_empty_namespaces_without_a_word(cluster):
     cluster.push({"a": 1})
     cluster.restart()
