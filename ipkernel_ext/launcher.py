@@ -166,7 +166,8 @@ class Cluster:
         try:
             rc.wait_for_engines(self.n, timeout)
         except TimeoutError as error:
-            said = [tail(str(self.place.logs / name), 5) for name in ("zygote.log", "engine-0.log")]
+            missing = next((number for number in range(self.n) if number not in rc.ids), 0)
+            said = [tail(str(self.place.logs / name), 5) for name in ("zygote.log", f"engine-{missing}.log")]
             lines = "".join(f"\n{text}" for text in said if text)
             raise EngineStartError(f"{error}{lines}") from None
 

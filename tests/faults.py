@@ -139,6 +139,11 @@ FAULTS: dict[str, list[Fault]] = {
             "its engines are shown as away; when they have been silent for `engine_grace`, what they had is lost",
             "12 s, then `engine_grace`",
         ),
+        Fault(
+            "the network carries in one direction only",
+            "the engine is shown as away, and is the same engine when it is back",
+            "25 s",
+        ),
         Fault("the network is slow", "a large transfer takes its time, and nobody is taken for dead"),
         Fault("a machine's address leads nowhere", "`NotConnected` that names it", "2 s"),
     ],
@@ -163,11 +168,24 @@ FAULTS: dict[str, list[Fault]] = {
             "an exception's class misbehaves or is not there",
             "a `RemoteError` with the engine's traceback, or its own type",
         ),
+        Fault(
+            "an object does harm as it is pickled, rebuilt, used or let go of",
+            "an error that says what it did: `PayloadError`, `RemoteError`, its own one, or `EngineLost` where it "
+            "ended the engine; other engines and calls do not notice",
+            "10 s",
+        ),
     ],
     "Files and time": [
         Fault("a connection file is damaged, foreign or readable by others", "refused, and the reason is said"),
         Fault("the wall clock jumps", "nothing that waits looks at it"),
         Fault("a directory of ours was made by somebody else", "it is not used"),
+        Fault(
+            "the disk of a cluster's files is full",
+            "engines, controller and their successors go on without what they would write",
+        ),
+        Fault("the host allows no further process or thread", "`EngineStartError` with the reason"),
+        Fault("the processors are overloaded", "nobody is taken for dead"),
+        Fault("everything stands still for a while", "all goes on, with the same engines and variables", "10 s after"),
         Fault(
             "somebody removes the socket of the controller, or all files of a cluster",
             "they are made anew; who is connected does not notice, and nobody loses a variable",

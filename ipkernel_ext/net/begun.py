@@ -48,6 +48,7 @@ class BegunFile:
             self._map = mmap.mmap(file, 0)
         except BaseException:
             os.close(file)
+            path.unlink(missing_ok=True)  # an empty one would say that nothing has begun
             raise
         self._next = self._next_result = 0
 

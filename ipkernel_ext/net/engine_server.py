@@ -89,7 +89,7 @@ class EngineServer:
         self._interrupter = interrupter
         self._log = log
         self._owner = owner
-        self._begun = None if begun is None else BegunFile(begun / record.boot)
+        self._begun = None if begun is None else _begun_file(begun / record.boot, log)
         self._lock = threading.Lock()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._control_poller = zmq.Poller()
@@ -420,6 +420,15 @@ class EngineServer:
         self._flush_output()
         self._edge.send(self._core.epoch, [(m.Goodbye(), ())])
         self._edge.close(linger=0 if self._edge.trouble is not None else 500)
+
+
+def _begun_file(path: Path, log: logging.Logger) -> BegunFile | None:
+    """None where the disk is full: an engine of which nobody will know what it began is better than none."""
+    try:
+        return BegunFile(path)
+    except OSError as error:
+        log.warning("what this engine begins cannot be written down: %s", error)
+        return None
 
 
 class _Timer:

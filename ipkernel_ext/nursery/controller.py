@@ -20,7 +20,7 @@ import msgspec
 from ipkernel_ext.config import connection, keys, logs
 from ipkernel_ext.config.place import Place
 from ipkernel_ext.config.resolved import ControllerSettings
-from ipkernel_ext.errors import ParallelError
+from ipkernel_ext.errors import NotConnected, ParallelError
 from ipkernel_ext.net.controller_server import ControllerServer, stop_on_signals
 from ipkernel_ext.net.journal import JournalFile
 from ipkernel_ext.net.store import ResultStore
@@ -87,7 +87,7 @@ def serve(
     if cluster_keys is not None:
         server.on_rotate = partial(_rotate, place, settings, server, log)
         signal.signal(ROTATE, lambda *_: server.rotate())
-    _publish(place, server, cluster_keys)
+    _publish(place, server, cluster_keys, log)
     listening(server.url, server.tcp)
     try:
         server.run()
@@ -97,8 +97,10 @@ def serve(
     os.close(lock)
 
 
-def _publish(place: Place, server: ControllerServer, cluster_keys: keys.ClusterKeys | None) -> None:
-    """Write the connection files."""
+def _publish(
+    place: Place, server: ControllerServer, cluster_keys: keys.ClusterKeys | None, log: logging.Logger
+) -> None:
+    """Write the connection files. Where the disk is full, those of an earlier life do, if they lead here too."""
     for role in keys.ROLES:
         written = connection.Connection(
             server.url,
@@ -110,7 +112,20 @@ def _publish(place: Place, server: ControllerServer, cluster_keys: keys.ClusterK
             server.tcp,
             None if cluster_keys is None else cluster_keys.of(role),
         )
-        connection.write(place.connection(role), written)
+        try:
+            connection.write(place.connection(role), written)
+        except OSError as error:
+            if not _leads_there(place.connection(role), written):
+                raise
+            log.warning("an earlier connection file stays, because it cannot be written: %s", error)
+
+
+def _leads_there(path: Path, wanted: connection.Connection) -> bool:
+    try:
+        found = connection.read(path)
+    except NotConnected:
+        return False
+    return (found.url, found.tcp, found.keys) == (wanted.url, wanted.tcp, wanted.keys)
 
 
 def _rotate(place: Place, settings: ControllerSettings, server: ControllerServer, log: logging.Logger) -> None:
@@ -118,7 +133,7 @@ def _rotate(place: Place, settings: ControllerSettings, server: ControllerServer
     earlier = keys.load(place.keys)
     keys.save(place.keys, msgspec.structs.replace(keys.make(), port=0 if earlier is None else earlier.port))
     server.leave_tcp()
-    _publish(place, server, _listen_tcp(place, settings, server))
+    _publish(place, server, _listen_tcp(place, settings, server), log)
     log.info("the keys are new: who came over TCP needs the new connection file to come again")
 
 

@@ -3,6 +3,7 @@
 All of it is inside namespaces that end with their first process; nothing outside is changed.
 """
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -80,7 +81,8 @@ class Host:
 
     def end(self):
         """End its first process, and with it all others and the namespaces."""
-        self._first.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):  # a test has ended it
+            self._first.kill()
         self._unshare.wait(10)
         self._unshare.stdout.close()
         for process in self._processes:

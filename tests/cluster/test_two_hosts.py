@@ -8,15 +8,17 @@ import pytest
 
 from ipkernel_ext import RemoteController
 from ipkernel_ext.config.place import Place
+from ipkernel_ext.errors import EngineLost, NoEngines
+from tests.cluster.hosts import CONTROLLER, OTHER
 
 AWAY = f"{tempfile.gettempdir()}/elsewhere"
 
 
 @pytest.fixture
-def cluster(hosts):
-    """The controller runs on h1, an engine on h2."""
+def cluster(request, hosts):
+    """The controller runs on h1, with options that a test may name, an engine on h2."""
     first, second = hosts
-    controller = first.start("ipcontroller", "--ip=10.77.0.1")
+    controller = first.start("ipcontroller", "--ip=10.77.0.1", *getattr(request, "param", []))
     said = []
     while "Ctrl-C" not in (line := controller.stdout.readline()):
         assert line, controller.stderr.read()
@@ -92,3 +94,43 @@ def test_everywhere_lists_what_others_can_reach(hosts):
     controller.terminate()
     controller.wait(10)
     place.sweep()
+
+
+def state_is(rc, state, timeout):
+    """Wait until the engine's is this one."""
+    return rc._link.channel.wait_roster(lambda r: 0 in r.engines and r.engines[0].state == state, timeout)
+
+
+@pytest.mark.fault("the network carries in one direction only")
+@pytest.mark.slow
+@pytest.mark.parametrize("deaf", [0, 1], ids=["the controller's host", "the engine's host"])
+def test_a_network_that_carries_in_one_direction_only(cluster, deaf):
+    rc, first, second = cluster
+    rc["kept"] = 41
+    pid = rc.engines[0].pid
+    host, away = (first, OTHER) if deaf else (second, CONTROLLER)
+    host.run("ip", "route", "add", "blackhole", f"{away}/32")
+    assert state_is(rc, "away", 25)
+    host.run("ip", "route", "del", "blackhole", f"{away}/32")
+    assert state_is(rc, "ready", 20)
+    assert rc[0]["kept"] == 41
+    assert rc.engines[0].pid == pid
+
+
+@pytest.mark.fault("a machine is gone without a word")
+@pytest.mark.slow
+@pytest.mark.parametrize("cluster", [["--ParallelController.engine_grace=5"]], indirect=True, ids=["5 s"])
+def test_a_machine_that_is_gone_takes_its_tasks_along_and_that_is_said(cluster):
+    rc, first, second = cluster
+    waiting = rc[0].execute("print('begun', flush=True); import time; time.sleep(300)", block=False)
+    balanced = rc.submit(abs, -1)
+    next(waiting.follow())
+    first.run("ip", "link", "set", "eth0", "down")
+    second.end()
+    assert state_is(rc, "away", 20)
+    assert not waiting.done()
+    with pytest.raises(EngineLost, match="nothing heard for 5 s") as raised:
+        waiting.get(15)
+    assert raised.value.started is None
+    with pytest.raises((EngineLost, NoEngines)):
+        balanced.result(5)

@@ -429,3 +429,29 @@ def test_an_engine_that_the_kernel_killed_for_want_of_memory_is_told_to_be_so(sm
     facts, text, *_ = done.stdout.splitlines()
     assert facts == "9 True True 1", done.stdout + done.stderr
     assert "killed by signal 9 from the kernel, for want of memory" in text
+
+
+@pytest.mark.fault("the controller is killed in the middle of a map")
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_twenty_deaths_of_the_controller_cost_none_of_ten_thousand_items(tmp_path):
+    ledger = str(tmp_path / "ledger")
+
+    def work(x):
+        file = os.open(ledger, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.write(file, b"%d\n" % x)
+        os.close(file)
+        time.sleep(0.001)
+        return x
+
+    with launch(n=2, restart_limit=1000) as rc:
+        rc.push({"kept": 1})
+        result = rc.map(work, range(10_000), chunksize=5, block=False)
+        for death in range(20):
+            while result.progress < 480 * (death + 1):
+                assert not result.wait(0.01)
+            os.kill(controller_of(rc), signal.SIGKILL)
+        assert result.get(60) == list(range(10_000))
+        assert rc["kept"] == [1, 1]
+    with open(ledger) as file:
+        assert sorted(map(int, file)) == list(range(10_000))
