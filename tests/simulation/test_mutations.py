@@ -10,7 +10,6 @@ import pytest
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.answering import Answering
 from ipkernel_ext.core.client import ClientCore
-from ipkernel_ext.core.controller import ControllerCore
 from ipkernel_ext.core.dependencies import Dependencies
 from ipkernel_ext.core.dispatch import Dispatch
 from ipkernel_ext.core.engine import EngineCore
@@ -37,12 +36,12 @@ def bug(plant: Plant) -> Plant:
 
 @bug
 def replays_are_new_tasks(patch: pytest.MonkeyPatch) -> None:
-    def on_replay(self: Any, task: Any, now: float) -> None:
+    def repeat(self: Any, task: Any, now: float) -> None:
         if task.state is State.SENT and task.engine is None:
             self._ledger.unsent(task, task.holder)
-            self._dispatch.place(task, now)
+            self.place(task, now)
 
-    patch.setattr(ControllerCore, "_on_replay", on_replay)
+    patch.setattr(Dispatch, "repeat", repeat)
 
 
 @bug
