@@ -1,6 +1,6 @@
 # Every target does its own set-up in .venv; see tools/setup-venv.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check bench docs simulate clean venv
+.PHONY: help demo test test-all check bench docs simulate fuzz soak clean venv
 
 PYTHON_IN_VENV := .venv/bin/python
 
@@ -31,6 +31,13 @@ bench: venv ## our figures beside a bare ZeroMQ broker, in one run
 
 simulate: venv ## SEEDS=n runs of the simulated cluster
 	@$(PYTHON_IN_VENV) -m tests.simulation --seeds $(or $(SEEDS),1000)
+
+fuzz: venv ## MINUTES=n of odd bytes for the decoder and the controller's core
+	@$(PYTHON_IN_VENV) -m pip install -q -e '.[fuzz]' || echo "atheris cannot be installed for `$(PYTHON_IN_VENV) --version`"
+	@$(PYTHON_IN_VENV) -m tests.fuzzing --seconds $$((60 * $(or $(MINUTES),3)))
+
+soak: venv ## MINUTES=n (30) of random work while engines, controllers and clients are killed
+	@$(PYTHON_IN_VENV) -m tests.soak --seconds $$((60 * $(or $(MINUTES),30)))
 
 docs: venv ## write the generated pages under docs/
 	@$(PYTHON_IN_VENV) tools/generate_docs.py

@@ -84,6 +84,7 @@ def ipcluster(arguments: Sequence[str] | None = None) -> None:
     clean.add_argument("--kill", action="store_true", help="also end processes whose cluster is gone")
     doctor = actions.add_parser("doctor", help="find the usual causes of trouble", parents=[_common()])
     doctor.add_argument("--json", action="store_true", help="as JSON")
+    rotate = actions.add_parser("rotate-keys", help="make new keys; the old ones let nobody in", parents=[_common()])
     start.set_defaults(files=templates.OURS, makes_profile=True)
     scale.set_defaults(files=["ipcluster_config.py"])
     for action, do in (
@@ -95,6 +96,7 @@ def ipcluster(arguments: Sequence[str] | None = None) -> None:
         (logs, _upkeep("logs")),
         (clean, _upkeep("clean")),
         (doctor, _upkeep("doctor")),
+        (rotate, _upkeep("rotate_keys")),
     ):
         action.set_defaults(do=do, parser=action)
     _add_profile(actions)

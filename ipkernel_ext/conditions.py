@@ -24,6 +24,10 @@ class Conditions(NamedTuple):
     timeout: float = 0.0  # seconds; 0: none
 
 
+MOST_RETRIES = 2**31 - 1
+"""What a message holds; more are as many."""
+
+
 def conditions(retries: Any = 0, after: Any = None, timeout: Any = None) -> Conditions:
     """The options of a call, checked.
 
@@ -33,7 +37,8 @@ def conditions(retries: Any = 0, after: Any = None, timeout: Any = None) -> Cond
         One of them makes no sense; names it.
     """
     ids, unmet = _dependencies(after)
-    return Conditions(natural("retries", retries), ids, unmet, 0.0 if timeout is None else _seconds(timeout))
+    often = min(natural("retries", retries), MOST_RETRIES)
+    return Conditions(often, ids, unmet, 0.0 if timeout is None else _seconds(timeout))
 
 
 class MapOptions:

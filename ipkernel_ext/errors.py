@@ -103,6 +103,10 @@ class EngineLost(ParallelError):
         Whether user code had begun; None where nobody can know.
     restarted : bool
         True when a new engine already has this id, with an empty namespace.
+    oom : bool
+        True when the kernel killed it for want of memory, where that is known.
+    last_lines : str
+        What it wrote to its log in the end, at most 4,000 characters.
     """
 
     def __init__(
@@ -113,8 +117,12 @@ class EngineLost(ParallelError):
         signal: int | None = None,
         started: bool | None = None,
         restarted: bool = False,
+        oom: bool = False,
+        last_lines: str = "",
     ) -> None:
         super().__init__(message)
+        self.oom = oom
+        self.last_lines = last_lines
         self.engine_id = engine_id
         self.exit_code = exit_code
         self.signal = signal

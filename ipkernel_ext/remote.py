@@ -148,6 +148,8 @@ class Engines:
         -------
         ExecuteResult, or ResultList over several targets
         """
+        if not isinstance(code, str):
+            raise TypeError(f"code is a string, not {code!r}")
         return self._run_code("execute", m.Execute(code), targets, block)
 
     def run(self, path: str | Path, *, targets: Spec | None = None, block: bool | None = None) -> Any:
@@ -953,10 +955,10 @@ class RemoteController(Engines):
         def enough(roster: Roster) -> bool:
             if roster.trouble or roster.ended is not None:
                 given_up.append(roster.trouble or str(roster.ended))
-            return bool(given_up) or len(roster.ids) >= n
+            return bool(given_up) or roster.here >= n
 
         came = self._link.channel.wait_roster(enough, timeout)
-        there = len(self._link.channel.roster.ids)
+        there = self._link.channel.roster.here
         if there < n and (given_up or not came):
             waited = "" if timeout is None or given_up else f" after {timeout:g} s"
             are = f"{there} of {count(n, 'engine')} {'is' if n == 1 else 'are'} there"
@@ -969,28 +971,15 @@ class RemoteController(Engines):
         Each a dict: ``id``, ``host``, ``pid``, ``since`` (as ``time.time()``), ``me``, ``connected``, and how many of
         its tasks are ``queued`` and ``running``; ``tasks`` counts also those whose result it has not confirmed.
         """
-        return [client for client in self._clients(self._status()) if client["connected"]]
-
-    def _status(self) -> dict[str, Any]:
-        return self._link.ask(lambda request: m.Ask(request, "status"))
-
-    def _clients(self, body: dict[str, Any]) -> list[dict[str, Any]]:
-        me, now = self._link.channel.client, time.time()
-        for client in body["clients"]:
-            client.update(since=now - client.pop("seconds"), me=client["id"] == me)
-        clients: list[dict[str, Any]] = body["clients"]
-        return clients
+        return [client for client in self._link.status()["clients"] if client["connected"]]
 
     def status(self) -> dict[str, Any]:
         """What the controller says of itself, the engines, the clients and the queue, at this moment."""
-        body = self._status()
-        controller = dict(body["controller"])
-        controller["started"] = time.time() - controller.pop("uptime")
-        controller["address"] = self._link.channel.roster.address
+        body = self._link.status()
         return {
-            "controller": controller,
+            "controller": {**body["controller"], "address": self._link.channel.roster.address},
             "engines": self.engines,
-            "clients": self._clients(body),
+            "clients": body["clients"],
             "queue": {
                 **{id: {"queued": q, "running": r, "done": d} for id, q, r, d in body["queue"]},
                 "unassigned": body["unassigned"],
@@ -1133,6 +1122,7 @@ class _Link:
         self._paces: dict[str, Pace] = {}
         self._seed: int | None = None
         self._seeded = 0  # balanced calls since then
+        self._started: dict[int, float] = {}  # when the controller did, by its epoch; seconds since the epoch
         self._lock = threading.Lock()
 
     def roster(self) -> Roster:
@@ -1192,9 +1182,11 @@ class _Link:
         with self._lock:
             for id in ids:
                 used = self._boots.get(id)
-                there = engines[id].boot if id in engines else ""
+                engine = engines.get(id)
+                restarting = engine is not None and engine.state == "restarting"
+                there = "" if engine is None or restarting else engine.boot
                 boots.append(used or there)
-                self._boots[id] = there or used or ""
+                self._boots[id] = "" if restarting else there or used or ""
         return boots
 
     def send(
@@ -1330,6 +1322,18 @@ class _Link:
             return self.channel.ask(make).result(limit)
         except TimeoutError:
             raise NotConnected(f"the controller does not answer; waited {limit:g} s") from None
+
+    def status(self) -> dict[str, Any]:
+        """What the controller says of itself, the clients and the queue; times in seconds since the epoch."""
+        body = self.ask(lambda request: m.Ask(request, "status"))
+        controller = body["controller"]
+        now = time.time() - controller.pop("uptime")
+        with self._lock:  # the first estimate stands, so that one moment is told alike each time
+            started = controller["started"] = self._started.setdefault(controller["epoch"], now)
+        for client in body["clients"]:
+            client["since"] += started
+            client["me"] = client["id"] == self.channel.client
+        return body
 
     def _hosts(self) -> dict[int, str]:
         return self.channel.roster.hosts

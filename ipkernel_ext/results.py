@@ -144,7 +144,11 @@ def _note(error: Exception, result: m.Result, failure: m.Failure, host: str) -> 
         where = f"on engine {result.engine}" + (f" of host {host}" if host else "")
         error.add_note(f"{where}, task {result.task}")
     if failure.item is not None:
-        error.add_note(f"at item {failure.item} of the map")
+        error.add_note(_at_items(failure.item, 1))
+
+
+def _at_items(start: int, count: int) -> str:
+    return f"at item {start} of the map" if count == 1 else f"in items {start} to {start + count - 1} of the map"
 
 
 def _rebuild(failure: m.Failure, frames: Sequence[Frame], engine: int) -> Exception:
@@ -158,7 +162,14 @@ def _rebuild(failure: m.Failure, frames: Sequence[Frame], engine: int) -> Except
         return errors.RemoteError(f"{failure.type_name}: {failure.message}", failure.type_name, failure.traceback)
     if failure.kind == "EngineLost":
         return errors.EngineLost(
-            failure.message, engine, failure.exit_code, failure.signal, failure.started, failure.restarted
+            failure.message,
+            engine,
+            failure.exit_code,
+            failure.signal,
+            failure.started,
+            failure.restarted,
+            failure.oom,
+            failure.said,
         )
     if failure.kind == "RemoteError":
         return errors.RemoteError(failure.message, failure.type_name, failure.traceback)
@@ -592,6 +603,15 @@ class FetchedResult(SingleResult):
     def __init__(self, channel: Channel, numbers: Sequence[int], hosts: dict[int, str], task: TaskId, decode: Decode):
         self._task = task
         super().__init__(channel, numbers, None, hosts, decode)
+        self._first = task.number
+
+    def on_result(self, result: m.Result, frames: Sequence[Frame]) -> None:
+        """It came, as that of a task of this client."""
+        super().on_result(msgspec.structs.replace(result, task=self._task), frames)
+
+    def on_output(self, output: Output) -> None:
+        """Some of its output came, likewise."""
+        super().on_output(msgspec.structs.replace(output, task=self._task))
 
     @property
     def task_ids(self) -> list[str]:
@@ -726,6 +746,16 @@ class MapResult(AsyncResult):
     def _has_failed(self) -> bool:
         return not self._return_exceptions and super()._has_failed()
 
+    def _value(self, index: int) -> Any:
+        try:
+            return super()._value(index)
+        except Exception as error:
+            failure = self._failure(index)
+            if failure.item is None and failure.kind != "TaskCancelled":
+                with contextlib.suppress(Exception):  # a class of the user's may not like it
+                    error.add_note(_at_items(sum(self._sizes[:index]), self._sizes[index]))
+            raise
+
     def _values(self, index: int) -> Sequence[Any]:
         if index not in self._values_of:
             try:
@@ -812,9 +842,10 @@ def alike(failed: Sequence[Exception]) -> dict[str, list[Exception]]:
 
 
 def impersonal(text: str, error: Exception) -> str:
-    """What is said of an error, without the number of its engine."""
+    """What is said of an error, without the number of its engine and the id of its task."""
     engine = rf"engine {getattr(error, 'engine_id', None)}\b"
-    return re.sub(rf"\b{engine}", "the engine", re.sub(f" on {engine}", "", text))
+    text = re.sub(rf"\b{engine}", "the engine", re.sub(f" on {engine}", "", text))
+    return re.sub(r" \(task \w+:\d+\)", "", text)
 
 
 def _anywhere(text: str, error: Exception) -> str:

@@ -9,16 +9,20 @@ import argparse
 import json
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 from ipkernel_ext import clean as leftovers
+from ipkernel_ext.config import connection, keys, profiles, templates
 from ipkernel_ext.config import logs as log_files
-from ipkernel_ext.config import profiles, templates
 from ipkernel_ext.config.place import Place
 from ipkernel_ext.doctor import examine
 from ipkernel_ext.errors import NotConnected
 from ipkernel_ext.launcher import find, process_of
+from ipkernel_ext.nursery.controller import ROTATE
+
+ROTATION = 10.0  # seconds that a controller may take over new keys
 
 
 def logs(options: argparse.Namespace) -> int:
@@ -84,6 +88,36 @@ def doctor(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([finding._asdict() for finding in findings], indent=2))
     return int(not all(finding.ok for finding in findings))
+
+
+def rotate_keys(options: argparse.Namespace) -> int:
+    """Give the profile's cluster new keys, and say who has to do with it."""
+    place = Place.of_profile(options.profile)
+    name = repr(place.profile)
+    pid = place.controller_pid()
+    if pid is None:
+        if place.keys.exists():
+            place.keys.unlink()
+            print(f"the keys that a killed cluster of profile {name} left are gone; its next start makes new ones")
+        else:
+            print(f"no cluster of profile {name} runs, and it has left no keys: each start makes new ones")
+        return 0
+    earlier = keys.load(place.keys)
+    if earlier is None:
+        print(f"the cluster of profile {name} has no TCP port and so no keys")
+        return 0
+    before = connection.read(place.connection("client"))
+    os.kill(pid, ROTATE)
+    given_up = time.monotonic() + ROTATION
+    while (found := connection.read(place.connection("client"))).keys == before.keys:
+        if time.monotonic() > given_up:
+            raise NotConnected(f"the controller (pid {pid}) does not answer; its old keys are still good")
+        time.sleep(0.02)
+    print(f"the cluster of profile {name} has new keys, and the old ones let nobody in any more")
+    print("  on this host all goes on; engines of other hosts keep what they have, and come back once they have")
+    print(f"  the new {place.connection('engine')} where the old one was, clients there the new")
+    print(f"  {place.connection('client')}; it listens at {' and '.join(found.tcp)}")
+    return 0
 
 
 def create_profile(options: argparse.Namespace) -> int:

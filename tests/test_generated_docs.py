@@ -8,6 +8,8 @@ from types import ModuleType
 
 import pytest
 
+from tests.faults import NAMES, Fault
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -43,6 +45,24 @@ def test_a_field_brings_its_comment_and_its_default(generate: ModuleType) -> Non
     source = '"""Doc."""\nclass A:\n    """An A."""\n    x: int | None = 3  # what for\n'
     source += "".join(f"{union} = A | A\n" for union, _ in generate.DIRECTIONS)
     assert "| `x` | `int \\| None` | `3` | what for |" in generate.protocol(source)
+
+
+def test_every_fault_has_a_test_and_every_test_a_fault(generate: ModuleType) -> None:
+    tests = generate.injections(ROOT / "tests")
+    assert len(NAMES) == len(set(NAMES))
+    assert set(tests) == set(NAMES)
+    page = generate.pages()["reliability.md"]
+    for name in NAMES:
+        assert f"| {name} |" in page
+
+
+def test_a_fault_is_told_with_its_tests(generate: ModuleType, tmp_path: Path) -> None:
+    text = 'import pytest\n@pytest.mark.fault("a | b")\n@pytest.mark.slow\ndef test_it(): ...\ndef test_other(): ...\n'
+    (tmp_path / "test_x.py").write_text(text)
+    tests = generate.injections(tmp_path)
+    assert tests == {"a | b": ["test_x.py::test_it"]}
+    page = generate.reliability({"A group": [Fault("a | b", "an error", "1 s")]}, tests)
+    assert "| a \\| b | an error | 1 s | `test_x.py::test_it` |" in page
 
 
 def test_magics_of_every_kind(generate: ModuleType) -> None:

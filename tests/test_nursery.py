@@ -11,8 +11,9 @@ from ipkernel_ext.config import resolved
 from ipkernel_ext.core.messages import Exit
 from ipkernel_ext.launcher import Cluster
 from ipkernel_ext.nursery import orders, register
-from ipkernel_ext.nursery.agent import _last_words
+from ipkernel_ext.nursery.agent import LINES, SAID, _last_lines, _last_words, _without_ours
 from ipkernel_ext.nursery.children import LINK, Child, spawn, tail
+from ipkernel_ext.nursery.oom import Kills
 
 
 @pytest.fixture
@@ -154,4 +155,62 @@ def test_orders_of_a_cluster_are_json(tmp_path):
     ],
 )
 def test_last_words(text, words):
-    assert _last_words(text) == words
+    assert _last_words(_without_ours(text)) == words
+
+
+def test_of_a_log_only_what_was_written_since(tmp_path):
+    log = tmp_path / "log"
+    log.write_text("earlier\n")
+    since = log.stat().st_size
+    assert tail(str(log), since=since) == ""
+    log.write_text("earlier\nlater\n")
+    assert tail(str(log), since=since) == "later"
+    log.write_text("cut\n")
+    assert tail(str(log), since=since) == "cut"
+
+
+@pytest.mark.parametrize(
+    ("cgroups", "counter"),
+    [
+        ("0::/a/b\n", "a/b/memory.events"),
+        ("4:memory:/a/b\n0::/\n", "memory/a/b/memory.oom_control"),
+        ("4:memory:/of/the/host\n0::/\n", "memory/memory.oom_control"),
+        ("0::/of/the/host\n", "memory.events"),
+    ],
+)
+def test_the_kernels_kills_are_counted_in_both_versions_of_cgroups(tmp_path, cgroups, counter):
+    own = tmp_path / "own"
+    own.write_text(cgroups)
+    file = tmp_path / "cgroup" / counter
+    file.parent.mkdir(parents=True)
+    file.write_text("oom_kill 5\n")
+    kills = Kills(tmp_path / "cgroup", own)
+    assert not kills.take()
+    file.write_text("under_oom 0\noom_kill 7\n")
+    assert [kills.take() for _ in range(3)] == [True, True, False]
+
+
+def test_a_kill_that_nobody_took_is_forgotten(tmp_path):
+    own, events = tmp_path / "own", tmp_path / "memory.events"
+    own.write_text("0::/\n")
+    events.write_text("oom_kill 0\n")
+    kills = Kills(tmp_path, own)
+    events.write_text("oom_kill 1\n")
+    kills.age()
+    assert kills.take(), "it may be of a child whose end we have not seen yet"
+    events.write_text("oom_kill 2\n")
+    kills.age()
+    kills.age()
+    assert not kills.take()
+
+
+def test_where_nobody_counts_nobody_knows(tmp_path):
+    assert not Kills(tmp_path, tmp_path / "none").take()
+
+
+def test_last_lines_begin_with_the_fatal_error_and_are_few():
+    many = [f"line {n}" for n in range(100)]
+    assert _last_lines(many).splitlines() == many[-LINES:]
+    fatal = [*many, "Fatal Python error: Aborted", *many]
+    assert _last_lines(fatal).splitlines() == ["Fatal Python error: Aborted", *many[: LINES - 1]]
+    assert len(_last_lines(["x" * 2 * SAID])) == SAID

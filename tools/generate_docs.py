@@ -9,9 +9,11 @@ from __future__ import annotations
 import argparse
 import ast
 import inspect
+import runpy
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "ipkernel_ext"
@@ -57,6 +59,9 @@ def pages() -> dict[str, str]:
         "protocol.md": protocol((PACKAGE / "core" / "messages.py").read_text()),
         "settings.md": settings(),
     }
+    faults = ROOT / "tests" / "faults.py"
+    if faults.exists():
+        found["reliability.md"] = reliability(runpy.run_path(str(faults))["FAULTS"], injections(ROOT / "tests"))
     source = PACKAGE / "magics.py"
     if source.exists():
         found["magics.md"] = magics(source.read_text())
@@ -146,6 +151,55 @@ def magics(source: str) -> str:
         out.append(f"## {title}\n")
         out.append(f"```text\n{ast.get_docstring(node) or 'no help text yet'}\n```\n")
     return "\n".join(out).rstrip() + "\n"
+
+
+# ---------------------------------------------------------------- the faults
+
+PROMISE = """# Reliability
+
+Whatever dies, the result of a task reaches its client exactly once, or its client gets an error that says what is
+known. No engine's variables are lost to anything but that engine's own death. Nothing hangs without saying why.
+
+Below is what tests break, what must come of it, and how soon, as they assert it on a busy machine. Beside them
+thousands of whole clusters are simulated, with every process dying at every moment (`make simulate`), and `make soak`
+kills engines, controllers and clients at random for as long as you like and then accounts for every task.
+
+What cannot be promised: user code that has effects outside its engine may have had them although its result was lost;
+`EngineLost.started` says whether it had begun, where that can be known, and nothing runs again unless `retries`
+allows it. An engine's variables are in its memory only, and so is a result that had not left it when it died.
+"""
+
+
+def reliability(faults: Mapping[str, Sequence[Any]], tests: Mapping[str, Sequence[str]]) -> str:
+    """The page of faults.
+
+    Parameters
+    ----------
+    tests
+        Those that inject a fault, by its name.
+    """
+    out = [NOTE, PROMISE]
+    for group, members in faults.items():
+        out.append(f"## {group}\n")
+        out.append("| fault | what happens | within | shown by |\n|---|---|---|---|")
+        for fault in members:
+            shown = "<br>".join(f"`{test}`" for test in tests.get(fault.name, ()))
+            out.append(f"| {_cell(fault.name)} | {_cell(fault.outcome)} | {fault.bound} | {shown} |")
+        out.append("")
+    return "\n".join(out).rstrip() + "\n"
+
+
+def injections(directory: Path) -> dict[str, list[str]]:
+    """Tests by the name of the fault that they are marked with."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(directory.rglob("test_*.py")):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                for decorator in node.decorator_list:
+                    if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "pytest.mark.fault":
+                        name = ast.literal_eval(decorator.args[0])
+                        found.setdefault(name, []).append(f"{path.relative_to(directory)}::{node.name}")
+    return found
 
 
 # ---------------------------------------------------------------- the settings

@@ -163,7 +163,7 @@ class Answering:
     def _sweep(self, now: float) -> None:
         timed = self._ledger.timed
         for boot, engine in list(timed.items()):
-            if engine.gone or not any(task.timeout for task in engine.sent.values()):
+            if engine.gone or not engine.timed:
                 del timed[boot]
             else:
                 self._ask(engine, now)
@@ -171,7 +171,7 @@ class Answering:
 
     def _timed(self, engine: Engine) -> list[Task]:
         """Its tasks whose time counts: none while it runs one without, behind which they wait as in every queue."""
-        timed = [task for task in engine.sent.values() if task.timeout]
+        timed = [task for task in engine.sent.values() if task.timeout] if engine.timed else []
         if 0 < len(timed) < len(engine.sent):
             running = self._roster.begun_by(engine)
             if running is not None and not running.timeout:
@@ -205,7 +205,7 @@ class Answering:
             asked = engine.asked_since is not None
             assert asked == (engine.boot in self._asked), f"engine {engine.id} is asked: {asked}"
             assert asked or not engine.unresponsive, f"engine {engine.id} is unresponsive to nothing"
-            if engine.sent and any(task.timeout for task in engine.sent.values()):
+            if engine.timed:
                 assert engine.boot in self._ledger.timed, f"nobody looks after engine {engine.id}"
         for survey in self._surveys:
             assert survey.waiting <= self._asked.keys(), "an answer is waited for that nobody gives"

@@ -365,8 +365,11 @@ class ClientCore:
         while len(self.lost) > 1024:
             del self.lost[next(iter(self.lost))]
         engine = self.engines.get(left.engine)
-        if engine is not None and engine.boot == left.boot:
-            del self.engines[left.engine]
+        if engine is not None and (engine.boot == left.boot or engine.state == "restarting"):
+            if left.restarting:
+                self.engines[left.engine] = replace(engine, state="restarting")
+            else:
+                del self.engines[left.engine]
         effects: list[Effect] = [RosterChanged()]
         for result, frames in [p.result for p in self._pending.values() if p.result is not None]:
             if result.engine == left.engine:  # the rest of its output is lost

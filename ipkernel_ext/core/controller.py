@@ -62,7 +62,22 @@ _MAY_SAY: dict[str, tuple[type, ...]] = {
 
 _WHO = {Client: "a client", Engine: "an engine", Agent: "an agent"}
 
-GRUMBLE = 60.0  # seconds between two log lines about keys in the wrong hands
+GRUMBLE = 60.0  # seconds between two log lines about what was refused
+
+
+def _name(hello: Any) -> str:
+    """Whom a hello is from."""
+    match hello:
+        case m.HelloClient():
+            return hello.client
+        case m.HelloEngine():
+            return hello.engine.boot
+        case m.HelloTasks():
+            return hello.boot
+        case m.HelloAgent():
+            return hello.agent
+        case _:
+            raise AssertionError(f"no hello: {hello}")
 
 
 class ControllerCore:
@@ -114,7 +129,7 @@ class ControllerCore:
         self.refused = 0
         self.stopping = False
         self._started = now
-        self._role_logged = float("-inf")
+        self._grumbled = float("-inf")
         self._ttl = result_ttl
         self._absent: dict[str, Client] = {}
         self._absent_due: float | None = None
@@ -246,7 +261,9 @@ class ControllerCore:
     def _hello(self, peer: Peer, member: Client | Engine | Agent | None, hello: Any, now: float) -> None:
         role = _ROLES[type(hello)]
         if member is not None and type(member) is not role:
-            self._refuse(peer, hello, _WHO[type(member)])
+            self._refuse(peer, hello, _WHO[type(member)], now)
+        elif member is not None and _name(hello) != (member.boot if isinstance(member, Engine) else member.id):
+            self._refuse(peer, hello, f"{_WHO[role]} of another name", now)
         elif not isinstance(hello, m.HelloTasks) and hello.protocol != m.PROTOCOL:
             self.refused += 1
             self._out.send(peer, m.Refused(failures.version(hello.protocol, m.PROTOCOL)))
@@ -327,7 +344,7 @@ class ControllerCore:
             case m.HelloClient():
                 raise AssertionError("hellos are met by receive()")
             case _:
-                self._refuse(client.peer, message, "a client")
+                self._refuse(client.peer, message, "a client", now)
 
     def _on_submit(self, client: Client, submit: m.Submit, frames: Sequence[Frame], now: float) -> None:
         numbers, engines, boots, hints = submit.numbers, submit.engines, submit.boots, submit.hints
@@ -335,7 +352,7 @@ class ControllerCore:
         if any(part and len(part) != count for part in (boots, hints)) or (
             engines is not None and len(engines) != count
         ):
-            self._refuse_submit(client, submit)
+            self._refuse_submit(client, submit, now)
             return
         among = None if submit.among is None else frozenset(submit.among)
         if isinstance(submit.work, m.Fetch):
@@ -361,7 +378,7 @@ class ControllerCore:
                 submit.work,
                 frames,
                 engines[i] if engines is not None else None,
-                boots[i] if boots else None,
+                (boots[i] or None) if boots else None,
                 submit.retries,
                 among,
                 submit.timeout,
@@ -457,7 +474,7 @@ class ControllerCore:
             body = {
                 "controller": mine,
                 "engines": self.roster(),
-                "clients": status.clients(self._roster, now),
+                "clients": status.clients(self._roster, self._started),
                 "queue": body["engines"],
                 "unassigned": body["unassigned"],
                 "expected": self._roster.expecting(now),
@@ -520,7 +537,7 @@ class ControllerCore:
             case m.HelloEngine() | m.HelloTasks():
                 raise AssertionError("hellos are met by receive()")
             case _:
-                self._refuse(engine.control, message, "an engine")
+                self._refuse(engine.control, message, "an engine", now)
 
     def _on_result(self, engine: Engine, result: m.Result, frames: Sequence[Frame], now: float) -> None:
         task = self._ledger.tasks.get(result.task)
@@ -563,7 +580,7 @@ class ControllerCore:
             case m.HelloAgent():
                 raise AssertionError("hellos are met by receive()")
             case _:
-                self._refuse(agent.peer, message, "an agent")
+                self._refuse(agent.peer, message, "an agent", now)
 
     # ------------------------------------------------------------ answers
 
@@ -571,25 +588,27 @@ class ControllerCore:
         if client.peer is not None:
             self._out.send(client.peer, m.Answer(request, body))
 
-    def _refuse(self, peer: Peer | None, message: Any, who: str) -> None:
-        self.refused += 1
+    def _refuse(self, peer: Peer | None, message: Any, who: str, now: float) -> None:
         text = f"{type(message).__name__} is not for {who} to send"
-        self._out.log(text, logging.WARNING)
+        self._grumble(text, now)
         if peer is not None:
             self._out.send(peer, m.Refused(failures.protocol(text)))
 
     def _refuse_role(self, peer: Peer, hello: Any, role: str, now: float) -> None:
-        self.refused += 1
         wanted = _WHO[_ROLES[type(hello)]]
-        if now >= self._role_logged + GRUMBLE:
-            self._role_logged = now
-            self._out.log(f"refused {wanted} with a key for the role {role!r}", logging.WARNING)
+        self._grumble(f"refused {wanted} with a key for the role {role!r}", now)
         self._out.send(peer, m.Refused(failures.wrong_role(wanted, role)))
 
-    def _refuse_submit(self, client: Client, submit: m.Submit) -> None:
+    def _grumble(self, text: str, now: float) -> None:
+        """Count a refusal; one in a minute is logged."""
         self.refused += 1
+        if now >= self._grumbled + GRUMBLE:
+            self._grumbled = now
+            self._out.log(text, logging.WARNING)
+
+    def _refuse_submit(self, client: Client, submit: m.Submit, now: float) -> None:
         text = f"Submit of {len(submit.numbers)} tasks with another number of engines, boots or hints"
-        self._out.log(text, logging.WARNING)
+        self._grumble(text, now)
         if client.peer is not None:
             self._out.send(client.peer, m.Refused(failures.protocol(text), submit.numbers))
 

@@ -72,6 +72,8 @@ class Dispatch:
             boot = roster.vacancy(id)
             if boot is not None and (task.boot is None or (task.boot == boot and boot not in roster.dead)):
                 self._ledger.hold(task, boot, None, first)
+            elif task.boot is not None and task.boot == boot:
+                self._ledger.fail(task, failures.restarted(id, roster.exit_of(boot)))
             elif task.boot is not None:
                 self._ledger.fail_lost(task, id, roster.exit_of(task.boot, "it is not here any more"), False)
             else:
@@ -138,7 +140,7 @@ class Dispatch:
         else:
             queue = self.balanced.anywhere
             while queue:
-                engine = self.pool.choose()
+                engine = self.pool.choose(idle=queue.first.timeout > 0)
                 if engine is None:
                     break
                 self._hand_out(queue.pop(), engine, now)
@@ -150,7 +152,8 @@ class Dispatch:
 
     def _hand_out_one(self, among: frozenset[int] | None, now: float) -> bool:
         """Hand out one of the balanced tasks for these engines. False if there is none, or nobody to take it."""
-        engine = self.pool.choose(among) if self.balanced.queue(among) else None
+        queue = self.balanced.queue(among)
+        engine = self.pool.choose(among, queue.first.timeout > 0) if queue else None
         if engine is None:
             return False
         self._hand_out(self.balanced.pop(among), engine, now)
@@ -261,8 +264,10 @@ class Dispatch:
         for task, started in zip(tasks, begun, strict=True):
             self._ledger.unsent(task, engine)
             self._ledger.tell_story(now, "timed out on", task, engine.boot)
-            start = task.work.start if isinstance(task.work, m.Map) else None
-            self._ledger.fail(task, failures.silent(engine.id, start, task.timeout, silence, started))
+            if task.cancelled:
+                self._ledger.fail_cancelled(task, started)
+            else:
+                self._ledger.fail_silent(task, engine.id, silence, started)
         self.fill(engine, now)
         self.pump(now)
 
@@ -449,6 +454,7 @@ class Dispatch:
             assert not self._functions.missing(task), f"queued without its function {task.id}"
         for engine in self._roster.engines.values():
             assert engine.balanced == sum(t.engine is None for t in engine.sent.values()), f"balanced on {engine.id}"
+            assert engine.timed == sum(t.timeout > 0 for t in engine.sent.values()), f"timed on {engine.id}"
             for task in engine.sent.values():
                 assert task.state is State.SENT and task.holder is engine, f"sent {task.id} {task.state}"
                 assert self._ledger.tasks.get(task.id) is task, f"sent but unknown {task.id}"
@@ -461,4 +467,5 @@ class Dispatch:
             if engine.queue:
                 assert not engine.present or len(engine.sent) >= WINDOW, f"engine {engine.id} could take a task"
         for among in self.balanced.sets():
-            assert not self.pool.free_among(among), "a balanced task waits though an engine could take it"
+            idle = self.balanced.queue(among).first.timeout > 0
+            assert not self.pool.free_among(among, idle), "a balanced task waits though an engine could take it"

@@ -23,6 +23,8 @@ def how(exit: Exit) -> str:
     """How a process ended."""
     if exit.signal is not None:
         text = f"killed by signal {exit.signal}"
+        if exit.oom:
+            text += " from the kernel, for want of memory"
     elif exit.exit_code is not None:
         text = f"exited with code {exit.exit_code}"
     else:
@@ -40,6 +42,8 @@ def lost(task: TaskId, engine: int, exit: Exit, started: bool | None) -> Failure
         exit_code=exit.exit_code,
         signal=exit.signal,
         started=started,
+        oom=exit.oom,
+        said=exit.said,
     )
 
 
@@ -55,6 +59,8 @@ def restarted(engine: int, exit: Exit | None) -> Failure:
         signal=exit.signal if exit else None,
         started=False,
         restarted=True,
+        oom=exit.oom if exit else False,
+        said=exit.said if exit else "",
     )
 
 
@@ -63,11 +69,12 @@ def cancelled(started: bool | None) -> Failure:
     return Failure("TaskCancelled", "TaskCancelled", _CANCELLED[started], started=started)
 
 
-def silent(engine: int, start: int | None, timeout: float, seconds: float, started: bool | None) -> Failure:
+def silent(engine: int, start: int | None, timeout: float, seconds: float | None, started: bool | None) -> Failure:
     """Its time is up, and its engine, which keeps the time, does not answer. ``start``: of its items."""
     each = f"each item had {timeout:g} s" if start is None else f"each item, from {start} on, had {timeout:g} s"
+    silence = "long" if seconds is None else f"{seconds:.0f} s"
     text = (
-        f"engine {engine} has not answered for {seconds:.0f} s, and {each}: its process is stopped, or C code "
+        f"engine {engine} has not answered for {silence}, and {each}: its process is stopped, or C code "
         f"keeps Python's lock; {_BEGAN[started]}; kill() or restart() ends that engine"
     )
     return Failure("TaskTimeout", "TaskTimeout", text, started=started)

@@ -24,6 +24,7 @@ FORGET_AT = 64  # acknowledgements that travel at once
 
 CANCELLED = "cancelled"
 LOST = "lost"
+TIMED_OUT = "timed out"
 """In the journal, instead of a boot: the task ended so, though its client may not know."""
 
 
@@ -97,6 +98,7 @@ class Ledger:
         if task.engine is None:
             engine.balanced += 1
         if task.timeout:
+            engine.timed += 1
             self.timed[engine.boot] = engine
         self._write(task, engine.id, engine.boot)
 
@@ -105,6 +107,8 @@ class Ledger:
         del engine.sent[task.id]
         if task.engine is None:
             engine.balanced -= 1
+        if task.timeout:
+            engine.timed -= 1
         task.holder = None
 
     def unassigned(self, task: Task) -> None:
@@ -180,6 +184,15 @@ class Ledger:
         if task.attempts or task.engine is not None:
             self._write(task, engine, LOST)
         self.fail(task, failures.lost(task.id, engine, exit, self._ever(task, started)))
+
+    def fail_silent(self, task: Task, engine: int, silence: float | None, started: bool | None) -> None:
+        """Its time is up, and its engine, which is to keep it, has not answered for so many seconds; None: for long.
+
+        Written down, or a later life of the controller would run it again once the engine has ended it after all.
+        """
+        self._write(task, engine, TIMED_OUT)
+        start = task.work.start if isinstance(task.work, m.Map) else None
+        self.fail(task, failures.silent(engine, start, task.timeout, silence, started))
 
     def fail_cancelled(self, task: Task, started: bool | None = False) -> None:
         """Somebody wanted it so; ``started`` speaks of its latest attempt.

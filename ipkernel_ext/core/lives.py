@@ -113,7 +113,7 @@ class Lives:
 
     def _admit(self, record: EngineRecord, now: float) -> Engine:
         roster = self._roster
-        if record.replaces is not None:
+        if record.replaces is not None and record.replaces != record.boot:
             self._was_replaced(record.replaces, record.agent, now)
         engine = Engine(replace(record, id=self._choose_id(record)))
         roster.next_id = max(roster.next_id, engine.id + 1)
@@ -226,7 +226,7 @@ class Lives:
             self._out.log(f"engine {engine.id} is lost: {how(exit)}", logging.WARNING)
         self._recovery.engine_is_dead(engine)
         self._dispatch.abandon(engine, exit, now)
-        roster.tell_clients(m.EngineLeft(engine.id, engine.boot, exit))
+        roster.tell_clients(m.EngineLeft(engine.id, engine.boot, exit, restarting is not None))
         self._dispatch.fail_unservable(now)
         self._dispatch.pump(now)
 

@@ -153,7 +153,9 @@ class EngineRecord(Struct, frozen=True, array_like=True):
     replaces: str | None = None  # boot of the engine whose id this one takes over
     agent: str | None = None  # the supervisor that started it and will report its exit
     tags: list[str] = []
-    state: str = "ready"  # ready, away, overrun (user code does not end though its time is up), unresponsive
+    state: str = (
+        "ready"  # ready, away, restarting, unresponsive, overrun (user code does not end though its time is up)
+    )
     log: str = ""  # file of its log, on its host
     size: Size | None = None  # of the MPI job
     job: str = ""  # its name, the same for all ranks and for no other job; "" where MPI gives none
@@ -191,6 +193,8 @@ class Failure(Struct, frozen=True, array_like=True):
     signal: int | None = None
     started: bool | None = None
     restarted: bool = False
+    oom: bool = False  # of an engine that is lost, as the next
+    said: str = ""
 
 
 class Inventory(Struct, frozen=True, array_like=True):
@@ -206,7 +210,9 @@ class Exit(Struct, frozen=True, array_like=True):
 
     exit_code: int | None = None
     signal: int | None = None
-    detail: str = ""
+    detail: str = ""  # in a few words
+    oom: bool = False  # killed by the kernel for want of memory
+    said: str = ""  # the last lines that it wrote to its log, apart from ours
 
 
 # ---------------------------------------------------------------- client to controller
@@ -357,11 +363,12 @@ class EngineJoined(Record, frozen=True):
 
 
 class EngineLeft(Record, frozen=True):
-    """An engine is gone for good."""
+    """An engine is gone: for good, or until its successor joins."""
 
     engine: int
     boot: str
     exit: Exit
+    restarting: bool = False  # its agent starts a successor with the same id
 
 
 class EngineTrouble(Record, frozen=True):

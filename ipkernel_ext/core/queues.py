@@ -134,6 +134,11 @@ class Queue:
         self._tasks[task] = None
         self._tasks.move_to_end(task, last=False)
 
+    @property
+    def first(self) -> Task:
+        """The first task. There must be one."""
+        return next(iter(self._tasks))
+
     def pop(self) -> Task:
         """The first task. KeyError when there is none."""
         task, _ = self._tasks.popitem(last=False)

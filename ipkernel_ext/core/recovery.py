@@ -14,7 +14,7 @@ from ipkernel_ext.core.dispatch import Dispatch
 from ipkernel_ext.core.effects import Enlist, Expire, Journal
 from ipkernel_ext.core.functions import FunctionStore
 from ipkernel_ext.core.jobs import Jobs
-from ipkernel_ext.core.ledger import CANCELLED, LOST, Ledger
+from ipkernel_ext.core.ledger import CANCELLED, LOST, TIMED_OUT, Ledger
 from ipkernel_ext.core.messages import Exit, Hint, TaskId
 from ipkernel_ext.core.outbox import Outbox
 from ipkernel_ext.core.queues import State, Task
@@ -97,6 +97,8 @@ class Recovery:
             self._ledger.fail_cancelled(task, None if task.attempts else False)
         elif hint.boot == LOST:
             self._ledger.fail_lost(task, hint.engine, Exit(detail=UNKNOWN), None if task.attempts else False)
+        elif hint.boot == TIMED_OUT:
+            self._ledger.fail_silent(task, hint.engine, None, None)
         elif not hint.boot or hint.boot in self._roster.boots:
             self._ledger.unassigned(task)
             self._dispatch.place(task, now)  # nobody has it: that engine said hello, and would have said so
@@ -226,8 +228,7 @@ class Recovery:
         vacancy = self._roster.vacant.pop(boot, None)
         if vacancy is not None:
             self._out.add(Enlist(vacancy.id, self._jobs.seat_of(vacancy.id)))
-            if vacancy.agent is None:
-                self._roster.tell_clients(m.EngineLeft(vacancy.id, boot, exit))
+            self._roster.tell_clients(m.EngineLeft(vacancy.id, boot, exit))
         self._resolve(boot, self._ledger.release(boot), exit, now)
 
     def inherit(self, boot: str, heir: str, agent: str) -> None:

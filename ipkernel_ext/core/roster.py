@@ -68,6 +68,7 @@ class Engine:
         self.progress = 0.0  # when it last began or ended something
         self.stuck = False  # asked for unstarted work since it last made progress
         self.balanced = 0  # how many of those sent are balanced
+        self.timed = 0  # how many of those sent have a time
         self.away_since: float | None = None
         self.dying_since: float | None = None  # its process ended; its agent may still say how
         self.overrun = False  # its user code does not end although its time is up

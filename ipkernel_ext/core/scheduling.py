@@ -3,7 +3,9 @@
 Engines are kept in two ordered sets, *idle* (hold nothing) and *partial* (below their window), so
 that a choice costs the same among 4 engines and among 10,000. Each engine's window is as many
 tasks as fill ``AHEAD`` seconds at the durations it has shown, so tiny tasks travel in batches and
-long ones stay in the controller's queue, free to go wherever an engine falls idle.
+long ones stay in the controller's queue, free to go wherever an engine falls idle. A task with a time
+has its engine for itself: what waited behind one that does not end, on an engine that does not answer,
+could neither run there nor be taken back, though its own time has not begun.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ SMOOTHING = 0.2
 
 def window(engine: Engine) -> int:
     """How many balanced tasks the engine may hold."""
-    if engine.seconds is None or engine.stuck or engine.seconds > LONG:
+    if engine.seconds is None or engine.stuck or engine.timed or engine.seconds > LONG:
         return 1
     if engine.seconds * WINDOW <= AHEAD:
         return WINDOW
@@ -65,9 +67,10 @@ class Pool:
         """Whether some engine can take a balanced task."""
         return bool(self._idle or self._partial)
 
-    def free_among(self, among: frozenset[int] | None) -> bool:
-        """Whether one of these engines can take a balanced task; None: any."""
-        return any(among is None or e.id in among for part in (self._idle, self._partial) for e in part.values())
+    def free_among(self, among: frozenset[int] | None, idle: bool) -> bool:
+        """Whether one of these engines (None: any) can take a balanced task; ``idle``: and holds nothing."""
+        parts = (self._idle,) if idle else (self._idle, self._partial)
+        return any(among is None or e.id in among for part in parts for e in part.values())
 
     @property
     def lopsided(self) -> bool:
@@ -78,17 +81,21 @@ class Pool:
         """Engines with unstarted work that have shown no progress for a while."""
         return [engine for engine in self._loaded.values() if now - engine.progress >= RECALL_AFTER]
 
-    def choose(self, among: frozenset[int] | None = None) -> Engine | None:
+    def choose(self, among: frozenset[int] | None = None, idle: bool = False) -> Engine | None:
         """The engine for the next balanced task: an idle one, else the one that waited longest below its window.
 
         Parameters
         ----------
         among
             Ids to choose from; None: all. The search for them takes longer, the more others are free.
+        idle : bool
+            Only an engine that holds nothing.
         """
         for engine in self._idle.values():
             if among is None or engine.id in among:
                 return engine
+        if idle:
+            return None
         for boot, engine in self._partial.items():
             if among is None or engine.id in among:
                 del self._partial[boot]

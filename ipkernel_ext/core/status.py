@@ -86,8 +86,8 @@ def _label(work: m.Work) -> str:
             return type(work).__name__.lower()
 
 
-def clients(roster: Roster, now: float) -> list[dict[str, Any]]:
-    """Who has tasks here, or is connected: seconds since its hello, and how many of its tasks wait and run."""
+def clients(roster: Roster, started: float) -> list[dict[str, Any]]:
+    """Who has tasks here, or is connected; ``since``: seconds from the controller's start to its last hello."""
     heads = [next(iter(engine.sent.values())).id.client for engine in roster.engines.values() if engine.sent]
     return [
         {
@@ -95,7 +95,7 @@ def clients(roster: Roster, now: float) -> list[dict[str, Any]]:
             "host": c.host,
             "pid": c.pid,
             "connected": c.peer is not None,
-            "seconds": now - c.here_since,
+            "since": c.here_since - started,
             "queued": sum(task.open for task in c.tasks.values()) - heads.count(c.id),
             "running": heads.count(c.id),
             "tasks": len(c.tasks),

@@ -50,6 +50,8 @@ LARGEST = 16 * 2**20
 REFUSED = "_refused"
 """Name of the latest value that was too large to be sent."""
 
+_RUN_CODE = (eval, exec)
+
 _ANYTHING = BaseException  # under a name that user code cannot delete
 
 
@@ -229,7 +231,7 @@ class Runner:
         with nullcontext() if work.seed is None else Streams(work.seed) as streams:
             if streams is not None:
                 streams.begin(0)
-            value = f(*args, **kwargs)
+            value = self._in_namespace(f)(*args, **kwargs)
         outcome.unseeded = look is not None and look(f)
         del args, kwargs
         result = _dump(value, "result")
@@ -238,9 +240,19 @@ class Runner:
         del value
         return payload.own(result)
 
+    def _in_namespace(self, f: Callable[..., Any]) -> Callable[..., Any]:
+        """The function; one that runs code in the namespace of its caller does so in the user's, and not in ours."""
+        if not any(f is other for other in _RUN_CODE):
+            return f
+
+        def run(source: Any, globals: Any = None, *args: Any, **kwargs: Any) -> Any:
+            return f(source, self._shell.user_ns if globals is None else globals, *args, **kwargs)
+
+        return run
+
     def _map(self, work: m.Map, frames: Sequence[Frame], function: Sequence[Frame], outcome: Outcome) -> list[Frame]:
         columns = self._load(frames)
-        f = self._function(work.function, function)
+        f = self._in_namespace(self._function(work.function, function))
         values: list[Any] = []
         call = f if self._timer is None else partial(self._timed, f, self._timer, work.return_exceptions)
         look = self._draws.look(work.function) if work.seed is None else None

@@ -209,9 +209,14 @@ class EngineShell(InteractiveShell):
         else:
             self.user_ns.pop("__file__", None)
         self.compile.filename = filename
+        arguments = sys.argv
+        if filename:
+            sys.argv = [filename]
         try:
             result = self.run_cell(code, store_history=True)
         finally:
+            if filename:
+                sys.argv = arguments
             self.compile.filename = ""
             self._untransformed = self.last_execution_result = self.displayhook.exec_result = None
             self.history_manager.exceptions.clear()
@@ -289,7 +294,10 @@ class EngineShell(InteractiveShell):
         return sorted(
             name
             for name in list(names)
-            if not name.startswith("_") and name not in _OWN and hidden.get(name, missing) is not names[name]
+            if isinstance(name, str)
+            and not name.startswith("_")
+            and name not in _OWN
+            and hidden.get(name, missing) is not names[name]
         )
 
     def kept(self) -> dict[int, Any]:

@@ -7,29 +7,34 @@ says whether the engine left on purpose: user code can end the process with any 
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 import struct
 from pathlib import Path
 
+from ipkernel_ext.config.place import is_held
 from ipkernel_ext.core.messages import TaskId
 
 _SLOT = struct.Struct("<16sQII")  # client, number, attempt, whether it is valid
+KEPT = 256  # files of engines that are gone
 SLOTS = 256
 """More than an engine ever holds, so that none that matters is overwritten."""
 
 
 class BegunFile:
-    """Written by an engine."""
+    """Written by an engine, which holds it locked for as long as it lives."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        self._file = file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.posix_fallocate(file, 0, SLOTS * _SLOT.size + 1)  # a full disk is an error here, and not a signal later
             self._map = mmap.mmap(file, 0)
-        finally:
+        except BaseException:
             os.close(file)
+            raise
         self._next = 0
 
     def write(self, task: TaskId, attempt: int) -> None:
@@ -44,6 +49,7 @@ class BegunFile:
     def close(self) -> None:
         """Let go of the file; it stays, for whoever asks after the engine's end."""
         self._map.close()
+        os.close(self._file)
 
 
 def read_begun(path: Path) -> set[tuple[TaskId, int]] | None:
@@ -57,6 +63,20 @@ def read_begun(path: Path) -> set[tuple[TaskId, int]] | None:
         if valid:
             begun.add((TaskId(client.rstrip(b"\0").decode(), number), attempt))
     return begun
+
+
+def prune(directory: Path) -> None:
+    """Of the files whose engines are gone, keep the latest; what an engine without one had begun is not known."""
+    try:
+        files = list(os.scandir(directory))
+        if len(files) <= KEPT:
+            return
+        dead = [file for file in files if not is_held(Path(file.path))]
+        dead.sort(key=lambda file: file.stat().st_mtime)
+        for file in dead[: max(0, len(dead) - KEPT)]:
+            os.unlink(file.path)
+    except OSError:
+        pass  # somebody else removes them
 
 
 def has_left(path: Path) -> bool:

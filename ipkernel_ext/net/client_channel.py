@@ -138,6 +138,11 @@ class Roster:
         self.address = address
         self.hosts = {id: engine.host for id, engine in self.engines.items()}
 
+    @property
+    def here(self) -> int:
+        """How many engines there are, without those whose successors are being started."""
+        return sum(engine.state != "restarting" for engine in self.engines.values())
+
 
 class ClientChannel:
     """A client's connection to a controller.
@@ -405,7 +410,21 @@ class ClientChannel:
     def _flush(self) -> None:
         if self._out:
             entries, self._out = self._out, []
-            self._edge.send(self._core.epoch, entries)
+            try:
+                self._edge.send(self._core.epoch, entries)
+            except (TypeError, ValueError, OverflowError):
+                self._send_one_by_one(entries)
+
+    def _send_one_by_one(self, entries: Sequence[wire.Entry]) -> None:
+        """What cannot be encoded fails alone, and the rest goes out."""
+        for message, frames in entries:
+            try:
+                self._edge.send(self._core.epoch, [(message, frames)])
+            except (TypeError, ValueError, OverflowError) as error:
+                failure = m.Failure("PayloadError", "PayloadError", f"this cannot be sent: {error}", started=False)
+                numbers = list(message.numbers) if isinstance(message, m.Submit) else []
+                refused = m.Refused(failure, numbers)
+                self._do(self._core.receive(self._core.epoch, refused, (), time.monotonic()))
 
     def _leave(self) -> None:
         """Order: what user threads enqueued, then goodbye, then whoever still waits hears why."""

@@ -39,7 +39,7 @@ from ipkernel_ext.core.effects import (
 )
 from ipkernel_ext.errors import ParallelError, ProtocolError
 from ipkernel_ext.net import tcp
-from ipkernel_ext.net.begun import read_begun
+from ipkernel_ext.net.begun import prune, read_begun
 from ipkernel_ext.net.doors import LocalDoor, RemoteDoor, RemotePeer
 from ipkernel_ext.net.journal import JournalFile
 from ipkernel_ext.net.sockets import Wake, new_socket, send, until
@@ -47,6 +47,8 @@ from ipkernel_ext.net.store import ResultStore
 from ipkernel_ext.net.zap import Gatekeeper, probe
 
 BATCH = 512  # batches taken in one turn of the loop
+SHUT = 1000  # milliseconds in which a port must be free again
+PRUNE = 10.0  # seconds between two looks at what engines that are gone have left
 GRUMBLE = 60.0  # seconds between two log lines about garbage
 
 
@@ -68,6 +70,13 @@ class ControllerServer:
         A descriptor whose end of file means that the cluster is to end.
     options
         Given to ``ControllerCore``: ``recovery_window``, ``engine_grace``, ``result_ttl``.
+
+    Attributes
+    ----------
+    on_rotate
+        Gives the controller other keys; see ``rotate``.
+    tcp : list of str
+        Where it can be reached from other hosts.
     """
 
     def __init__(
@@ -103,13 +112,17 @@ class ControllerServer:
         )
         self._decode = wire.Decoder(m.FromPeer).decode
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._local = LocalDoor(new_socket(self._context, zmq.ROUTER))
+        self._local = LocalDoor(new_socket(self._context, zmq.ROUTER), self._on_stranger)
         self._remote: RemoteDoor | None = None
-        self._doors: list[LocalDoor | RemoteDoor] = [self._local]
+        self._doors: list[LocalDoor | RemoteDoor] = []
         self._gatekeeper: Gatekeeper | None = None
-        self.tcp: list[str] = []  # where it can be reached from other hosts
+        self.tcp: list[str] = []
+        self.on_rotate: Callable[[], None] = lambda: None
+        self._rotate = False
+        self._prune_at = 0.0
         self._wake = Wake()
         self._poller = zmq.Poller()
+        self._add(self._local)
         self._processes: dict[int, str] = {}  # pidfd: boot
         self._pids: dict[str, int] = {}  # boot: pid, as the kernel says
         self._out: dict[Peer, list[wire.Entry]] = {}
@@ -143,18 +156,44 @@ class ControllerServer:
             It cannot, or not safely.
         """
         tcp.require_curve()
-        self._gatekeeper = Gatekeeper(self._context, keys, self._wake.set)
+        if self._gatekeeper is None:
+            self._gatekeeper = Gatekeeper(self._context, keys, self._wake.set)
+        self._gatekeeper.admit(keys)
         socket = tcp.listening_socket(self._context, keys.server)
         self._remote = RemoteDoor(socket, self._on_stranger)
-        self._doors.append(self._remote)
+        self._add(self._remote)
         ip = addresses.resolve(ip)
         bound = tcp.bind(socket, ip, port, keys.port)
         self.tcp = [addresses.url(address, bound) for address in addresses.reached_at(ip)]
         here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(ip, ip)
         probe(addresses.url(here, bound), keys)
-        self._remote.pass_over(2, tcp.HANDSHAKE)
+        self._remote.pass_over(2)
         self._gatekeeper.refused.clear()
         return bound
+
+    def _add(self, door: LocalDoor | RemoteDoor) -> None:
+        self._doors.append(door)
+        self._poller.register(door.socket, zmq.POLLIN)
+        self._poller.register(door.monitor.pair, zmq.POLLIN)
+
+    def leave_tcp(self) -> None:
+        """Be there for nobody over TCP, until ``listen_tcp`` is called again; who was connected so is gone."""
+        door = self._remote
+        if door is None:
+            return
+        self._doors.remove(door)
+        self._poller.unregister(door.socket)
+        self._poller.unregister(door.monitor.pair)
+        for peer in door.shut(SHUT):
+            self._forget(peer)
+            self._do(self._core.left(peer, time.monotonic()))
+        self._remote = None
+        self.tcp = []
+
+    def rotate(self) -> None:
+        """Have ``on_rotate`` called between two turns of the loop; may be called from a signal handler."""
+        self._rotate = True
+        self._wake.set()
 
     def stop(self, reason: str) -> None:
         """End the cluster; may be called from a signal handler or another thread."""
@@ -170,9 +209,6 @@ class ControllerServer:
             Nobody watches over the keys any more.
         """
         self._wake.set_by_signals()
-        for door in self._doors:
-            self._poller.register(door.socket, zmq.POLLIN)
-            self._poller.register(door.monitor.pair, zmq.POLLIN)
         self._poller.register(self._wake.fileno(), zmq.POLLIN)
         if self._owner is not None:
             self._poller.register(self._owner, zmq.POLLIN)
@@ -185,6 +221,9 @@ class ControllerServer:
                     self._process_ended(source)
             self._wake.clear()
             self._check_gatekeeper()
+            if self._rotate:
+                self._rotate = False
+                self.on_rotate()
             for door in self._doors:
                 door.see_events()
                 self._take(door)
@@ -219,6 +258,7 @@ class ControllerServer:
         for _ in range(BATCH):
             received = door.receive()
             if received is None:
+                door.settle()
                 self._let_go(door)
                 return
             peer, parts = received
@@ -241,7 +281,7 @@ class ControllerServer:
         self._out.setdefault(peer, []).append((m.Refused(failure), ()))
 
     def _on_stranger(self, what: str, address: str) -> None:
-        """A connection over TCP ended before it had shown a key that we know."""
+        """A connection ended before it had shown a key that we know, or said anything."""
         refused = self._gatekeeper.refused if self._gatekeeper is not None else None
         if what == "an unknown key" and refused:
             address = refused.popleft()
@@ -281,7 +321,11 @@ class ControllerServer:
         boot = self._processes.pop(descriptor)
         self._poller.unregister(descriptor)
         os.close(descriptor)
-        self._do(self._core.process_ended(boot, time.monotonic()))
+        now = time.monotonic()
+        self._do(self._core.process_ended(boot, now))
+        if now >= self._prune_at:
+            self._prune_at = now + PRUNE
+            prune(self._engines)
 
     def _begun(self, boot: str) -> set[tuple[m.TaskId, int]] | None:
         return read_begun(self._engines / boot)
@@ -346,7 +390,7 @@ class ControllerServer:
             for peer, entries in out.items():
                 door, id = self._way_to(peer)
                 try:
-                    send(door.socket, [id, *wire.encode(self.epoch, entries)])
+                    send(door.socket, wire.encode(self.epoch, entries), id)
                 except zmq.ZMQError as error:
                     if error.errno not in (zmq.EHOSTUNREACH, zmq.EAGAIN):
                         raise

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import zmq
 
 from ipkernel_ext.core.wire import Frame
+from ipkernel_ext.net.pieces import MARK, cut, is_large, join
 
 _EVENT = struct.Struct("=HI")
 """Event and value, see zmq_socket_monitor(3). pyzmq's own reader imports asyncio, which is slow."""
@@ -79,9 +80,11 @@ def new_socket(context: zmq.Context[zmq.Socket[bytes]], kind: int) -> zmq.Socket
     return socket
 
 
-def send(socket: zmq.Socket[bytes], parts: Sequence[Frame]) -> None:
-    """Send one batch; large parts are not copied."""
-    socket.send_multipart(parts, zmq.DONTWAIT, copy=len(parts) == 1)
+def send(socket: zmq.Socket[bytes], parts: Sequence[Frame], *to: bytes) -> None:
+    """Send one batch, from a ROUTER to the peer of that id; large parts are not copied."""
+    if is_large(parts) and int(socket.get(zmq.MAXMSGSIZE)) >= 0:
+        parts = cut(parts)
+    socket.send_multipart([*to, *parts] if to else parts, zmq.DONTWAIT, copy=len(parts) == 1)
 
 
 def receive(socket: zmq.Socket[bytes]) -> list[Frame] | None:
@@ -92,7 +95,7 @@ def receive(socket: zmq.Socket[bytes]) -> list[Frame] | None:
         return None
     while socket.get(zmq.RCVMORE):
         parts.append(socket.recv(zmq.DONTWAIT, copy=False).buffer)
-    return parts
+    return join(parts) if parts[0].startswith(MARK) else parts
 
 
 def until(deadline: float | None, now: float) -> int | None:

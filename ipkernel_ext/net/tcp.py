@@ -16,13 +16,12 @@ import zmq
 from ipkernel_ext.config import addresses
 from ipkernel_ext.config.keys import Keys, Pair
 from ipkernel_ext.errors import ParallelError
+from ipkernel_ext.net.pieces import PIECE
 from ipkernel_ext.net.sockets import new_socket
 
 HANDSHAKE = 1500  # milliseconds in which a connection must have shown its key
-MAX_FRAME = 2**36
-"""Bytes. A user's array is one frame, so this is more than any that fits a machine of today. What a
-stranger claims below it costs address space only: memory is used as bytes arrive, and within the
-time of a handshake."""
+MAX_FRAME = PIECE + 1024
+"""Bytes, those of encryption included. This is what a stranger can have us hold, within the time of a handshake."""
 BACKLOG = 512
 HEARTBEAT = 2000  # milliseconds between two pings
 SILENCE = 8000  # milliseconds after a ping, until a silent peer is given up: 10 s in all

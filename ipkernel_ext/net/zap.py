@@ -62,7 +62,7 @@ class Gatekeeper:
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], keys: ClusterKeys, on_end: Callable[[], None]) -> None:
         self.failure: Exception | None = None
         self.refused: deque[str] = deque(maxlen=64)
-        self._roles = {z85.decode(public): role for public, role in keys.roles().items()}
+        self.admit(keys)
         self._on_end = on_end
         self._stop = Wake()
         self._socket = context.socket(zmq.ROUTER)
@@ -70,6 +70,10 @@ class Gatekeeper:
         self._socket.bind(ENDPOINT)
         self._thread = threading.Thread(target=self._run, name="ipkernel_ext keys", daemon=True)
         self._thread.start()
+
+    def admit(self, keys: ClusterKeys) -> None:
+        """From now on let these keys in, and no others; connections that are open stay."""
+        self._roles = {z85.decode(public): role for public, role in keys.roles().items()}
 
     def _run(self) -> None:
         try:

@@ -29,6 +29,7 @@ from ipkernel_ext.config import connection, logs
 from ipkernel_ext.config.place import Place
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core import wire
+from ipkernel_ext.core.failures import how
 from ipkernel_ext.core.messages import Exit
 from ipkernel_ext.execution.usage import Usage
 from ipkernel_ext.net.begun import has_left
@@ -36,11 +37,13 @@ from ipkernel_ext.net.edge import Edge
 from ipkernel_ext.net.sockets import Wake, until
 from ipkernel_ext.nursery import open_files, register
 from ipkernel_ext.nursery.children import Child, open_log, tail
+from ipkernel_ext.nursery.oom import Kills
 from ipkernel_ext.nursery.orders import EngineOrders, Orders
 from ipkernel_ext.nursery.starters import CannotFork, Controller, Forker, Spawner
 
 _LOGGED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z]+ ")
 
+LINES, SAID = 20, 4000  # lines and characters, at most, that are told of what an engine wrote before it died
 GRACE = 3.0  # seconds that children have to end
 LOOK_AT_LOGS = 10.0  # seconds between two looks at how long they are
 LOG_LIMIT, LOG_KEPT = 8 * 2**20, 2**20  # bytes: a longer log is cut to its end
@@ -87,6 +90,7 @@ class Agent:
         self._controller: Child | None = controller.child if controller is not None else None
         self._forker = forker
         self._spawner = Spawner(orders)
+        self._oom_kills = Kills()
         self._restarts: dict[str, deque[float]] = {}  # when, by what was restarted
         self._ending: set[str] = set()  # boots whose end was ordered
         self._look_at_logs = time.monotonic() + LOOK_AT_LOGS
@@ -176,7 +180,7 @@ class Agent:
             self._reap()
             self._report()  # before anything that takes time: somebody waits for it
             self._kill_the_late()
-            self._shorten_logs()
+            self._now_and_then()
             self._start_waiting()
             self._report()
         return self._stop
@@ -304,11 +308,12 @@ class Agent:
             if boot in self._engines:
                 self._engines[boot].child.signal(signal.SIGKILL)
 
-    def _shorten_logs(self) -> None:
-        """Cut logs that have grown too long to their end."""
+    def _now_and_then(self) -> None:
+        """Cut logs that have grown too long to their end; forget the kernel's kills that concerned no engine."""
         if time.monotonic() < self._look_at_logs:
             return
         self._look_at_logs = time.monotonic() + LOOK_AT_LOGS
+        self._oom_kills.age()
         for path in logs.cluster_logs(self.place.logs).values():
             try:
                 logs.shorten(path, LOG_LIMIT, LOG_KEPT)
@@ -346,7 +351,9 @@ class Agent:
             if exit is not None:
                 del self._engines[boot]
                 self._forget_child(engine.child)
-                self._after_end(boot, engine.number, exit, engine.replaces, engine.child.log)
+                if exit.signal == signal.SIGKILL and boot not in self._ending and self._oom_kills.take():
+                    exit = msgspec.structs.replace(exit, oom=True)
+                self._after_end(boot, engine.number, exit, engine.replaces, engine.child.log, engine.child.since)
         controller = self._controller
         if controller is not None and self._starting is None:
             exit = controller.ended()
@@ -384,7 +391,7 @@ class Agent:
         else:
             self._log.warning("the zygote does not stay up: engines are spawned from now on")
 
-    def _after_end(self, boot: str, number: int, exit: Exit, replaces: str | None, log: str) -> None:
+    def _after_end(self, boot: str, number: int, exit: Exit, replaces: str | None, log: str, since: int = 0) -> None:
         ordered = boot in self._ending
         failed = exit.exit_code != 0 or not has_left(self.place.engines / boot)
         again = boot in self._successors or (
@@ -394,8 +401,9 @@ class Agent:
         self._usages.pop(boot, None)
         self._successors.discard(boot)
         if failed and not ordered:
-            exit = msgspec.structs.replace(exit, detail=_last_words(tail(log, 200)))
-            self._log.warning("engine %d ended: %s", number, exit)
+            said = _without_ours(tail(log, 200, since))
+            exit = msgspec.structs.replace(exit, detail=_last_words(said), said=_last_lines(said))
+            self._log.warning("engine %d ended: %s", number, how(exit))
         exited = m.EngineExited(boot, exit, again, replaces)
         self._exits.append(exited)
         self._unsent.append(exited)
@@ -518,11 +526,22 @@ class Agent:
             self._edge.send(self._epoch, [(message, ()) for message in unsent])
 
 
-def _last_words(text: str) -> str:
-    """What a process that died left in its log: a fatal error of the interpreter, else the last line not of ours."""
-    lines = [line.strip() for line in text.splitlines() if line.strip() and not _LOGGED.match(line)]
+def _without_ours(text: str) -> list[str]:
+    """Those lines of a log that the package has not written itself."""
+    return [line for line in text.splitlines() if line.strip() and not _LOGGED.match(line)]
+
+
+def _last_lines(lines: list[str]) -> str:
+    """Of a process that died: from a fatal error of the interpreter on, else the last ones."""
+    fatal = [number for number, line in enumerate(lines) if line.startswith("Fatal Python error")]
+    told = lines[fatal[-1] : fatal[-1] + LINES] if fatal else lines[-LINES:]
+    return "\n".join(told)[:SAID]
+
+
+def _last_words(lines: list[str]) -> str:
+    """Of a process that died: a fatal error of the interpreter, else the last line."""
     fatal = [line for line in lines if line.startswith("Fatal Python error")]
-    return (fatal or lines or [""])[-1]
+    return (fatal or lines or [""])[-1].strip()
 
 
 def _become_subreaper() -> None:

@@ -35,11 +35,14 @@ class Child:
         The end of its life line that is held here.
     words : int or None
         The reading end of its standard error, where that is a pipe that it reads itself.
+    since : int
+        How long its log was before it began.
     """
 
-    def __init__(self, pid: int, log: str, life: int | None = None, words: int | None = None) -> None:
+    def __init__(self, pid: int, log: str, life: int | None = None, words: int | None = None, since: int = 0) -> None:
         self.pid = pid
         self.log = log
+        self.since = since
         self._life = life
         self._words = words
         self._descriptor = os.pidfd_open(pid)
@@ -155,6 +158,7 @@ def spawn(
     """
     reader, writer = os.pipe()
     output = open_log(log)
+    since = os.fstat(output).st_size
     try:
         actions = [(os.POSIX_SPAWN_DUP2, source, target) for target, source in enumerate([reader, output, output])]
         if link is not None:
@@ -173,7 +177,7 @@ def spawn(
     finally:
         os.close(reader)
         os.close(output)
-    child = Child(pid, log, writer, words)
+    child = Child(pid, log, writer, words, since)
     try:
         _write(writer, orders)
     except BrokenPipeError:
@@ -200,10 +204,12 @@ def open_log(path: str) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
 
-def tail(path: str, lines: int = 20) -> str:
-    """The last lines of a log file."""
+def tail(path: str, lines: int = 20, since: int = 0) -> str:
+    """The last lines of a log file; of what was written since it was that long, unless it is shorter by now."""
     try:
-        with open(path, errors="replace") as log:
-            return "\n".join(log.read().splitlines()[-lines:])
+        with open(path, "rb") as log:
+            if os.fstat(log.fileno()).st_size >= since:
+                log.seek(since)
+            return "\n".join(log.read().decode(errors="replace").splitlines()[-lines:])
     except OSError:
         return ""

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -25,6 +27,9 @@ from ipkernel_ext.nursery import open_files
 from ipkernel_ext.nursery.children import LINK
 from ipkernel_ext.nursery.orders import ControllerOrders, first_line
 from ipkernel_ext.nursery.owner import take_owner
+
+ROTATE = signal.SIGUSR1
+"""Asks a controller for new keys."""
 
 
 def serve(
@@ -51,6 +56,7 @@ def serve(
         It cannot listen where it should.
     """
     open_files.allow()
+    signal.signal(ROTATE, signal.SIG_IGN)  # until there is something to replace
     place.make()
     lock = place.lock()
     journal = JournalFile(place.journal)
@@ -75,6 +81,21 @@ def serve(
         raise
     server.listen()
     stop_on_signals(server.stop)
+    if cluster_keys is not None:
+        server.on_rotate = partial(_rotate, place, settings, server, log)
+        signal.signal(ROTATE, lambda *_: server.rotate())
+    _publish(place, server, cluster_keys)
+    listening(server.url, server.tcp)
+    try:
+        server.run()
+    finally:
+        server.close()
+    place.sweep()
+    os.close(lock)
+
+
+def _publish(place: Place, server: ControllerServer, cluster_keys: keys.ClusterKeys | None) -> None:
+    """Write the connection files."""
     for role in keys.ROLES:
         written = connection.Connection(
             server.url,
@@ -87,13 +108,15 @@ def serve(
             None if cluster_keys is None else cluster_keys.of(role),
         )
         connection.write(place.connection(role), written)
-    listening(server.url, server.tcp)
-    try:
-        server.run()
-    finally:
-        server.close()
-    place.sweep()
-    os.close(lock)
+
+
+def _rotate(place: Place, settings: ControllerSettings, server: ControllerServer, log: logging.Logger) -> None:
+    """Other keys from now on, at the same port. They are kept first: should we die here, the next life has them."""
+    earlier = keys.load(place.keys)
+    keys.save(place.keys, msgspec.structs.replace(keys.make(), port=0 if earlier is None else earlier.port))
+    server.leave_tcp()
+    _publish(place, server, _listen_tcp(place, settings, server))
+    log.info("the keys are new: who came over TCP needs the new connection file to come again")
 
 
 def _listen_tcp(place: Place, settings: ControllerSettings, server: ControllerServer) -> keys.ClusterKeys | None:

@@ -131,6 +131,7 @@ class Forker:
         CannotFork
         """
         log = open_log(orders["log"])
+        since = os.fstat(log).st_size
         words = open_words()
         reader, writer = os.pipe() if self._owned else (None, None)
         given = [log, words] if reader is None else [log, words, reader]
@@ -139,7 +140,7 @@ class Forker:
             said = self._receive()
             if "error" in said:
                 raise CannotFork(said["error"])
-            return Child(said["pid"], orders["log"], writer, os.dup(words))
+            return Child(said["pid"], orders["log"], writer, os.dup(words), since)
         except (OSError, CannotFork) as error:
             if writer is not None:
                 os.close(writer)

@@ -1,5 +1,7 @@
 """Which engines a call reaches, and the shape of what it gives."""
 
+import time
+
 import pytest
 
 from ipkernel_ext.errors import NoSuchEngine
@@ -77,8 +79,9 @@ def test_clients_say_who_is_connected(rc):
     (me,) = [client for client in rc.clients if client["me"]]
     assert {"id", "host", "pid", "since", "queued", "running"} <= set(me)
     assert me["connected"] and (me["queued"], me["running"]) == (0, 0)
-    there = rc.status()["clients"]
-    assert [client["id"] for client in rc.clients] == [client["id"] for client in there if client["connected"]]
+    there = rc.status()
+    assert rc.clients == [client for client in there["clients"] if client["connected"]]
+    assert there["controller"]["started"] == rc.status()["controller"]["started"] <= me["since"] <= time.time()
 
 
 def test_why_of_an_engine(rc):

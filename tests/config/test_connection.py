@@ -145,6 +145,7 @@ def pipe(path: Path) -> None:
     os.mkfifo(path, 0o600)
 
 
+@pytest.mark.fault("a connection file is damaged, foreign or readable by others")
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [

@@ -74,6 +74,7 @@ def test_a_loose_directory_of_ours_is_made_private(place: Place) -> None:
     assert mode(place.directory) == 0o700
 
 
+@pytest.mark.fault("a directory of ours was made by somebody else")
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give directories away")
 def test_a_directory_of_somebody_else_is_refused(place: Place) -> None:
     os.chown(place.directory, 12345, -1)
@@ -109,6 +110,7 @@ def test_such_an_address_can_be_bound(place: Place) -> None:
 # ---------------------------------------------------------------- the lock
 
 
+@pytest.mark.fault("two controllers for one profile")
 def test_the_second_is_told_who_is_the_first(place: Place) -> None:
     lock = place.lock()
     with pytest.raises(AlreadyRunning, match=f"pid {os.getpid()}") as caught:

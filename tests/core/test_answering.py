@@ -254,11 +254,8 @@ def test_an_engine_that_answers_keeps_the_time_itself(two: Controller) -> None:
 
 
 def test_each_result_begins_the_time_anew(two: Controller) -> None:
-    for number in range(3):
-        two.submit(number, among=[0])
-        two.result(number, seconds=1e-6)
-    two.submit(3, among=[0], timeout=1.0)
-    two.submit(4, among=[0], timeout=1.0)
+    two.submit(3, engines=[0], timeout=1.0)
+    two.submit(4, engines=[0], timeout=1.0)
     two.wait(SWEEP + patience(1.0) - 1.0)
     two.result(3)
     two.wait(patience(1.0) - 0.1)
@@ -267,22 +264,33 @@ def test_each_result_begins_the_time_anew(two: Controller) -> None:
     assert two.failure(4).kind == "TaskTimeout"
 
 
-def test_what_an_unanswering_engine_has_not_begun_ends_too_and_is_called_back(two: Controller) -> None:
+def test_a_balanced_task_with_a_time_has_its_engine_for_itself(two: Controller) -> None:
     for number in range(3):
         two.submit(number, among=[0])
         two.result(number, seconds=1e-6)
-    two.submit(3, among=[0], timeout=1.0)
-    two.submit(4, among=[0], timeout=9.0)
+    two.submit(3, among=[0])
+    two.submit(4, among=[0], timeout=1.0)
+    assert two.tasks("b0") == [], "it waits for an idle engine"
     two.submit(5, among=[0])
+    two.result(3)
+    assert two.tasks("b0") == [(4, 1)], "nothing waits behind it"
+    two.wait(SWEEP + patience(1.0))
+    assert set(two.results()) == {4}, "the time of those that have not begun has not either"
+
+
+def test_what_an_unanswering_engine_has_not_begun_ends_too_and_is_called_back(two: Controller) -> None:
+    two.submit(3, engines=[0], timeout=1.0)
+    two.submit(4, engines=[0], timeout=9.0)
     two.begun["b0"] = {(ann(3), 1)}
     two.wait(SWEEP + patience(1.0))
     assert set(two.results()) == {3}
     two.wait(8.0)
     assert two.failure(4).started is None
     assert "not known" in two.failure(4).message
-    two.receive("b0", m.GivenBack([(ann(4), 1), (ann(5), 1)]))
+    two.receive("b0", m.GivenBack([(ann(4), 1)]))
     two.receive("b0", IDLE)
-    assert two.tasks("b0") == [(5, 2)]
+    two.submit(5, engines=[0])
+    assert two.tasks("b0") == [(5, 1)]
 
 
 def test_behind_a_task_without_a_time_they_wait_as_in_every_queue(two: Controller) -> None:
@@ -308,6 +316,30 @@ def test_what_a_restarted_controller_finds_has_its_time_too(two: Controller) -> 
     after.submit(0, among=[0], timeout=1.0)
     after.wait(SWEEP + patience(1.0))
     assert after.failure(0).kind == "TaskTimeout"
+
+
+def test_a_cancelled_task_of_an_engine_that_does_not_answer_ends_as_cancelled(two: Controller) -> None:
+    two.submit(0, among=[0], timeout=1.0)
+    two.begun["b0"] = {(ann(0), 1)}
+    two.receive("ann", m.Cancel([0]))
+    two.wait(SWEEP + patience(1.0))
+    assert (two.failure(0).kind, two.failure(0).started) == ("TaskCancelled", True)
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_a_later_life_of_the_controller_does_not_run_it_again(two: Controller, finished: bool) -> None:
+    two.submit(0, among=[0], timeout=1.0)
+    two.left("ann")
+    two.wait(SWEEP + patience(1.0))
+    if finished:
+        two.result(0)
+    after = Controller(two)
+    after.engine("b0")
+    after.client(unresolved=[0])
+    after.submit(0, among=[0], timeout=1.0)
+    assert after.tasks("b0") == []
+    assert after.failure(0).kind == "TaskTimeout"
+    assert "has not answered for long" in after.failure(0).message
 
 
 def test_those_that_come_after_it_are_told_why(two: Controller) -> None:

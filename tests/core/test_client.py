@@ -203,6 +203,17 @@ def test_the_roster(client: Client) -> None:
     assert client.core.lost["b0"].signal == 9
 
 
+def test_an_engine_that_is_restarted_stays_until_its_successor_joins_or_is_given_up(client: Client) -> None:
+    client.receive(m.EngineJoined(m.EngineRecord("b1", "here", 2, "3", id=1)))
+    client.receive(m.EngineLeft(1, "b1", m.Exit(signal=9), restarting=True))
+    assert client.core.engines[1].state == "restarting"
+    client.receive(m.EngineJoined(m.EngineRecord("b2", "here", 3, "3", id=1)))
+    assert (client.core.engines[1].boot, client.core.engines[1].state) == ("b2", "ready")
+    client.receive(m.EngineLeft(1, "b2", m.Exit(signal=9), restarting=True))
+    client.receive(m.EngineLeft(1, "never here", m.Exit(exit_code=1)))
+    assert 1 not in client.core.engines
+
+
 def test_refused_tasks_fail(client: Client) -> None:
     client.submit(0, 1)
     failure = Failure("ProtocolError", "ProtocolError", "no")

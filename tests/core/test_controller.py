@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from ipkernel_ext.core import messages as m
-from ipkernel_ext.core.effects import Enlist, Journal, Send, Watch
+from ipkernel_ext.core.effects import Enlist, Journal, Log, Send, Watch
 from ipkernel_ext.core.lives import EXIT_REPORT
 from ipkernel_ext.core.messages import Hint
-from tests.core.cluster import CODE, Controller, ann
+from tests.core.cluster import CODE, NOTHING, Controller, ann
 
 
 @pytest.fixture
@@ -84,6 +84,37 @@ def test_a_client_may_not_speak_as_an_engine_or_agent(one: Controller, message: 
     assert len(one.core.roster()) == 1
 
 
+def test_a_connection_speaks_for_one_peer(two: Controller) -> None:
+    two.agent("agent")
+    hellos = [
+        ("ann", m.HelloClient("eve", m.PROTOCOL, "3", "h", 1, [])),
+        ("b0", m.HelloEngine(m.PROTOCOL, m.EngineRecord("b1", "h", 1, "3"), 9, NOTHING)),
+        ("b0/tasks", m.HelloTasks("b1", 1)),
+        ("agent", m.HelloAgent(m.PROTOCOL, "eve", "h", 1, 1)),
+    ]
+    before = two.core.sizes()
+    for peer, hello in hellos:
+        two.receive(peer, hello)
+        [refused] = two.to(peer)
+        assert "of another name" in refused.failure.message
+    assert two.core.sizes() == before
+
+
+def test_an_engine_that_says_it_replaces_itself_is_an_engine(one: Controller) -> None:
+    one.engine("b9", replaces="b9")
+    assert [record.boot for record in one.core.roster()] == ["b0", "b9"]
+
+
+def test_refusals_are_counted_and_one_in_a_minute_is_logged(one: Controller) -> None:
+    logged = []
+    for seconds in (0, 0, 59, 2):
+        one.wait(seconds)
+        one.receive("b0", m.ShutDown())
+        logged.append(any(isinstance(effect, Log) for effect in one.effects))
+    assert logged == [True, False, False, True]
+    assert one.core.refused == 4
+
+
 def test_an_engine_may_not_forge_another_ones_result_or_output(two: Controller) -> None:
     two.submit(0, engines=[0])
     two.result(0, boot="b1")
@@ -92,6 +123,7 @@ def test_an_engine_may_not_forge_another_ones_result_or_output(two: Controller) 
     assert two.sent == []
 
 
+@pytest.mark.fault("two sides speak different versions")
 def test_another_protocol_is_refused() -> None:
     controller = Controller()
     controller.receive("ann", m.HelloClient("ann", m.PROTOCOL + 1, "3", "h", 1, []))

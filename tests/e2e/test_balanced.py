@@ -1,6 +1,7 @@
 """Balanced work that is cancelled, or whose engines die, with real processes."""
 
 import itertools
+import os
 import subprocess
 import sys
 import textwrap
@@ -8,7 +9,7 @@ import time
 
 import pytest
 
-from ipkernel_ext.errors import DependencyFailed, EngineLost, NoEngines, TaskCancelled
+from ipkernel_ext.errors import CompositeError, DependencyFailed, EngineLost, NoEngines, TaskCancelled
 
 
 def hang(x):
@@ -122,3 +123,19 @@ def test_when_the_engines_it_is_kept_to_are_gone_it_says_so(cluster):
     with pytest.raises((NoEngines, EngineLost)):
         view.submit(abs, -1).get(20)
     assert cluster.submit(abs, -1).get(20) == 1
+
+
+@pytest.mark.parametrize(("chunksize", "note"), [(1, "at item 3 of the map"), (2, "in items 2 to 3 of the map")])
+def test_what_is_lost_with_its_engine_names_its_items(cluster, chunksize, note):
+    def work(x):
+        if x == 3:
+            os._exit(1)
+
+    with pytest.raises(EngineLost) as raised:
+        cluster.map(work, range(5), chunksize=chunksize)
+    assert raised.value.__notes__[-1] == note
+
+
+def test_engines_that_are_lost_alike_are_told_as_one(cluster):
+    with pytest.raises(CompositeError, match=r"2 of 2 engines failed: 2 × EngineLost: .* on \[0-1\]"):
+        cluster.execute("import os; os._exit(3)")

@@ -41,6 +41,7 @@ def kill(*pids):
     assert not gone(processes)
 
 
+@pytest.mark.fault("the controller is killed while it starts again")
 def test_a_controller_that_is_killed_while_it_starts_again_is_one_death_more(cluster):
     cluster.push({"kept": 1})
     controller = cluster.status()["controller"]["pid"]
@@ -56,6 +57,7 @@ def test_a_controller_that_is_killed_while_it_starts_again_is_one_death_more(clu
     assert cluster["kept"] == [1, 1]
 
 
+@pytest.mark.fault("the port was taken while the controller was away")
 def test_a_fixed_port_that_was_taken_meanwhile_is_another_one_then(ipython_dir):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -83,6 +85,7 @@ def test_a_fixed_port_that_was_taken_meanwhile_is_another_one_then(ipython_dir):
         assert url != f"tcp://127.0.0.1:{port}"
 
 
+@pytest.mark.fault("a process id belongs to somebody else by now")
 def test_a_number_that_belongs_to_somebody_else_is_no_cluster(daemonized, monkeypatch):
     here = place()
     register = json.loads(here.register.read_text())
@@ -170,6 +173,7 @@ def test_a_damaged_connection_file_does_not_hide_a_cluster(daemonized):
     assert not place().directory.exists()
 
 
+@pytest.mark.fault("engines do not start")
 @pytest.mark.parametrize("arguments", ["cwd='/no/such/place'", "n=1, preload=['nosuchmodule']", "n=1, timeout=0.001"])
 def test_a_launch_that_fails_leaves_nothing(arguments):
     done = script(f"from ipkernel_ext import launch\nlaunch({arguments})")
@@ -205,6 +209,7 @@ def test_a_fork_of_the_owner_does_not_keep_its_cluster():
         forked.kill()
 
 
+@pytest.mark.fault("a script ends while its calls have not")
 def test_what_a_script_has_sent_leaves_although_it_ends_at_once(daemonized, tmp_path):
     ledger = tmp_path / "ledger"
     done = script(f"""
@@ -227,6 +232,7 @@ def _queues(rc):
     return [*status.values(), {"queued": unassigned, "running": 0}]
 
 
+@pytest.mark.fault("the controller does not stay up")
 def test_clients_are_told_when_the_controller_does_not_stay_up():
     with launch(n=1, restart_limit=0) as rc:
         result = rc[0].execute("import time; time.sleep(300)", block=False)

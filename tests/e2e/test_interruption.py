@@ -66,6 +66,7 @@ def interrupted_at(call, rc, n):
     return moments.where
 
 
+@pytest.mark.fault("Ctrl-C at any moment of a call")
 @pytest.mark.parametrize("name", CALLS)
 def test_ctrl_c_leaves_nothing_running(rc, name):
     before = signal.signal(signal.SIGALRM, ctrl_c_at_last)

@@ -100,6 +100,8 @@ def test_ctrl_c_in_a_blocking_call_cancels_it():
     assert done.stdout.split("\n")[:2] == ["here", "[1]"], done.stderr
 
 
+@pytest.mark.fault("an engine is killed while it runs a task")
+@pytest.mark.fault("engine code ends its process")
 @pytest.mark.parametrize(
     ("code", "exit_code", "number"),
     [
@@ -118,6 +120,7 @@ def test_a_dead_engine_says_how_it_ended_and_that_the_task_had_begun(cluster, co
     assert cluster[1].execute("1").value == 1
 
 
+@pytest.mark.fault("an engine is killed while it runs a task")
 def test_a_restarted_engine_keeps_its_id_and_is_said_once(cluster):
     cluster.push({"a": 1})
     with pytest.raises(EngineLost):
@@ -139,12 +142,25 @@ def test_engine_code_that_ends_its_process_as_if_all_were_well_gets_a_successor(
     assert cluster[0].apply(abs, -1) == 1
 
 
+def test_while_an_engine_is_restarted_it_is_still_addressed_and_said_to_be_lost_once(cluster):
+    cluster["a"] = 1
+    with pytest.raises(EngineLost):
+        cluster[0].execute("import os; os._exit(7)")
+    assert cluster.ids == [0, 1]
+    with pytest.raises(CompositeError) as raised:
+        cluster.execute("b = 1")
+    assert [(type(error), error.restarted) for error in raised.value.exceptions] == [(EngineLost, True)]
+    assert cluster.execute("2 + 2")[0].value == 4
+    assert "a" not in cluster[0]
+
+
 def test_restart_gives_empty_namespaces_without_a_word(cluster):
     cluster.push({"a": 1})
     cluster.restart()
     assert cluster.keys() == [[], []]
 
 
+@pytest.mark.fault("an engine is killed while it runs a task")
 def test_balanced_tasks_survive_their_engine_when_they_had_not_begun_or_may_be_retried(cluster, tmp_path):
     marker = tmp_path / "died"
 
@@ -162,6 +178,7 @@ def test_balanced_tasks_survive_their_engine_when_they_had_not_begun_or_may_be_r
         cluster.submit(die_once, str(marker)).result(30)
 
 
+@pytest.mark.fault("an engine is killed while it runs a task")
 def test_a_map_loses_only_what_the_dead_engine_had_begun(cluster, tmp_path):
     marker = str(tmp_path / "died")
 
@@ -176,6 +193,7 @@ def test_a_map_loses_only_what_the_dead_engine_had_begun(cluster, tmp_path):
     assert cluster.map(work, range(200), chunksize=1, retries=1) == list(range(200))
 
 
+@pytest.mark.fault("the controller is killed in the middle of a map")
 def test_the_controller_dies_and_nothing_is_lost(cluster):
     cluster.execute("import os; a = os.getpid()")
     pids = cluster["a"]
@@ -189,6 +207,7 @@ def test_the_controller_dies_and_nothing_is_lost(cluster):
     assert cluster["b"] == [1, 1]
 
 
+@pytest.mark.fault("the controller is killed in the middle of a map")
 def test_a_task_runs_once_although_its_controller_died(cluster, tmp_path):
     log = tmp_path / "starts"
     code = f"open({str(log)!r}, 'a').write('x'); import time; print('begun', flush=True); time.sleep(1); 7"
@@ -199,6 +218,7 @@ def test_a_task_runs_once_although_its_controller_died(cluster, tmp_path):
     assert log.read_text() == "x"
 
 
+@pytest.mark.fault("a client is forked")
 def test_a_fork_of_the_client_says_what_to_do(cluster):
     reader, writer = os.pipe()
     pid = os.fork()
@@ -216,12 +236,14 @@ def test_a_fork_of_the_client_says_what_to_do(cluster):
     assert cluster.execute("1")
 
 
+@pytest.mark.fault("engine code forks, and the child comes back")
 def test_user_code_that_forks_does_not_run_twice(cluster):
     results = cluster[0].execute("import os\nif os.fork() == 0: x = 'child'\nelse: x = 'parent'; os.wait()")
     assert results.engine_id == 0
     assert cluster[0]["x"] == "parent"
 
 
+@pytest.mark.fault("engines do not start")
 def test_launch_leaves_nothing_when_engines_do_not_come(tmp_path):
     with pytest.raises(EngineStartError, match="of 1 engine is"):
         launch(n=1, env={"PYTHONSTARTUP": "", "IPYTHONDIR": str(tmp_path)}, timeout=0)
@@ -246,6 +268,7 @@ def test_leaving_launch_cancels_what_is_unfinished():
         result.get(5)
 
 
+@pytest.mark.fault("the owner of a cluster is killed")
 def test_a_killed_client_leaves_nothing():
     script = """
         import os, signal
@@ -267,6 +290,7 @@ def test_a_process_pool_on_an_engine_comes_to_its_end(cluster):
         assert cluster[0].execute(code).value == [1, 2]
 
 
+@pytest.mark.fault("engine code leaves processes behind")
 def test_what_user_code_starts_ends_with_its_engine():
     with launch(n=1) as rc:
         code = "import os\npid = os.fork()\nif pid == 0:\n    import time\n    time.sleep(300)\n    os._exit(0)"
@@ -276,6 +300,7 @@ def test_what_user_code_starts_ends_with_its_engine():
     assert not alive
 
 
+@pytest.mark.fault("several engines are killed at once")
 def test_all_engines_may_die_at_once_and_all_come_back():
     with launch(n=5) as rc:
         before = {engine.boot for engine in rc.engines}

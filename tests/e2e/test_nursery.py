@@ -85,6 +85,7 @@ def test_threads_of_loaded_libraries_follow_the_limit():
         assert set(rc[0].execute(f"import numpy\n{code}").value) == {2}
 
 
+@pytest.mark.fault("the zygote is killed")
 def test_a_killed_zygote_takes_nothing_with_it_and_comes_back(cluster):
     cluster.push({"kept": 1})
     zygote = zygote_of(cluster)
@@ -97,6 +98,7 @@ def test_a_killed_zygote_takes_nothing_with_it_and_comes_back(cluster):
     assert zygote_of(cluster).pid != zygote.pid
 
 
+@pytest.mark.fault("the agent of an owned cluster is killed")
 def test_a_killed_agent_takes_all_with_it_when_somebody_owns_it():
     rc = launch(n=2)
     rc[0].execute("import subprocess; child = subprocess.Popen(['sleep', '300'])")
@@ -109,6 +111,7 @@ def test_a_killed_agent_takes_all_with_it_when_somebody_owns_it():
     rc.close()
 
 
+@pytest.mark.fault("the agent of a daemonized cluster is killed")
 def test_a_killed_agent_has_a_successor_when_nobody_owns_it(daemonized):
     rc = daemonized
     rc.execute("import os; kept = os.getpid()")
@@ -128,6 +131,7 @@ def test_a_killed_agent_has_a_successor_when_nobody_owns_it(daemonized):
     assert rc[0].keys() == []
 
 
+@pytest.mark.fault("the agent of a daemonized cluster is killed")
 def test_what_died_with_the_agent_comes_back_with_its_successor(daemonized):
     rc = daemonized
     rc.push({"kept": 1})
@@ -176,6 +180,7 @@ def test_the_end_of_the_terminal_ends_all(way):
         os.waitpid(pid, 0)
 
 
+@pytest.mark.fault("engine code leaves processes behind")
 def test_what_user_code_daemonizes_ends_with_the_cluster():
     with launch(n=1) as rc:
         code = """
@@ -228,16 +233,19 @@ def test_a_module_that_starts_threads_is_named_and_engines_are_spawned(tmp_path,
     assert "spawned: threads has started 1 threads" in log
 
 
+@pytest.mark.fault("engines do not start")
 def test_a_module_that_is_not_there_is_named():
     with pytest.raises(EngineStartError, match="preload: nosuchmodule cannot be imported"):
         launch(n=1, preload=["nosuchmodule"])
 
 
+@pytest.mark.fault("engine code crashes the interpreter")
 def test_a_fatal_error_of_the_interpreter_is_told(cluster):
     with pytest.raises(EngineLost, match="signal 11.*Segmentation fault"):
         cluster[0].execute("import ctypes; ctypes.string_at(0)")
 
 
+@pytest.mark.fault("engine code crashes the interpreter")
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_what_an_engine_said_as_it_crashed_is_told_and_logged(method):
     """Also what C code wrote to standard error, which is a pipe that the engine reads itself."""

@@ -129,6 +129,7 @@ def test_ipv6(cluster, command):
 # ---------------------------------------------------------------- wrong keys
 
 
+@pytest.mark.fault("wrong, missing or old keys")
 @pytest.mark.parametrize("what", ["none", "random", "server"])
 def test_wrong_keys(cluster, command, what):
     cluster.start()
@@ -149,6 +150,7 @@ def test_wrong_keys(cluster, command, what):
     assert len(log.splitlines()) < 5
 
 
+@pytest.mark.fault("a key is used for what it is not for")
 def test_keys_in_the_wrong_role(cluster, command):
     cluster.start()
     assert "use client.json" in raises_soon(AuthenticationError, cluster.copy("engine"))
@@ -166,6 +168,7 @@ def free_port():
         return free.getsockname()[1]
 
 
+@pytest.mark.fault("a machine's address leads nowhere")
 def test_nobody_there(cluster):
     cluster.start()
     url = f"tcp://127.0.0.1:{free_port()}"
@@ -246,6 +249,7 @@ def test_a_killed_controller_comes_back_with_its_keys_and_port_and_engines_keep_
         assert rc[0]["a"] == 41
 
 
+@pytest.mark.fault("the port was taken while the controller was away")
 def test_a_port_taken_meanwhile_is_replaced_and_the_files_say_so(cluster, command):
     cluster.start()
     before = cluster.file("client")
@@ -270,7 +274,7 @@ def test_a_port_taken_meanwhile_is_replaced_and_the_files_say_so(cluster, comman
 
 # ---------------------------------------------------------------- strangers
 
-GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00CURVE" + bytes(48)
+GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00CURVE" + bytes(47)
 HUGE = b"\x06" + (2**40).to_bytes(8, "big")
 NOISE = [
     b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -284,6 +288,7 @@ NOISE = [
 ]
 
 
+@pytest.mark.fault("any bytes before a key was shown")
 def test_noise_costs_nothing_and_does_no_harm(cluster):
     cluster.start()
     host, _, port = cluster.file("client").tcp[0].removeprefix("tcp://").rpartition(":")
@@ -302,6 +307,7 @@ def test_noise_costs_nothing_and_does_no_harm(cluster):
     assert len(cluster.controller.stderr.read().splitlines()) < 5
 
 
+@pytest.mark.fault("a frame that claims to be huge")
 def test_a_frame_too_large_ends_its_connection_before_any_key(cluster):
     cluster.start()
     host, _, port = cluster.file("client").tcp[0].removeprefix("tcp://").rpartition(":")
@@ -317,6 +323,7 @@ def test_a_frame_too_large_ends_its_connection_before_any_key(cluster):
         assert len(answer) <= len(GREETING), "nothing but a greeting"
 
 
+@pytest.mark.fault("many connections that say nothing")
 def test_idle_strangers_keep_nobody_out_and_are_thrown_out(cluster):
     cluster.start()
     host, _, port = cluster.file("client").tcp[0].removeprefix("tcp://").rpartition(":")

@@ -60,6 +60,7 @@ def test_what_does_not_obey_leaves_its_engine_overrun_until_it_is_restarted(clus
     assert [engine.state for engine in cluster.engines] == ["ready", "ready"]
 
 
+@pytest.mark.fault("a task ends every engine it runs on")
 def test_a_task_that_ends_its_engines_gives_up(cluster):
     def die():
         import os

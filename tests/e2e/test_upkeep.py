@@ -38,7 +38,9 @@ def configure(file, *lines, profile="default"):
 # ---------------------------------------------------------------- help and exit codes
 
 
-@pytest.mark.parametrize("action", ["logs", "clean", "doctor", "profile", "profile create", "profile list"])
+@pytest.mark.parametrize(
+    "action", ["logs", "clean", "doctor", "rotate-keys", "profile", "profile create", "profile list"]
+)
 def test_every_action_has_help(action):
     for option in ("-h", "--help-all"):
         done = run("ipcluster", *action.split(), *(["x"] if option != "-h" and "create" in action else []), option)

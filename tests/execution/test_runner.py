@@ -91,6 +91,7 @@ def test_an_exception_keeps_its_type_and_shows_its_source(bench):
     assert "IPython/core" not in failure.traceback
 
 
+@pytest.mark.fault("engine code calls exit")
 @pytest.mark.parametrize(
     ("code", "kind", "says"),
     [
@@ -241,6 +242,7 @@ def test_an_interrupted_child_process_is_ended(bench):
     timer.join()
 
 
+@pytest.mark.fault("engine code replaces streams, signal handlers, modules or builtins")
 @pytest.mark.parametrize(
     "mischief",
     [
@@ -263,6 +265,7 @@ def test_mischief_does_not_outlive_its_task(bench, mischief):
         builtins.print, sys.modules["pickle"] = kept
 
 
+@pytest.mark.fault("an object cannot be pickled, or misbehaves when it is")
 def test_results_whose_pickling_misbehaves(bench):
     class Exits:
         def __reduce__(self):
@@ -280,6 +283,7 @@ def test_output_of_a_thread_after_its_task_belongs_to_none(bench):
     assert (late.task, late.text) == (None, "late\n")
 
 
+@pytest.mark.fault("engine code prints without end")
 def test_a_flood_of_output_keeps_head_and_tail(bench):
     bench.output = OutputBuffer(max_output=1000)
     bench.output.begin(TASK, 1)
@@ -307,6 +311,7 @@ def test_pending_output_is_announced_once_until_it_is_taken():
     assert len(announced) == 2
 
 
+@pytest.mark.fault("an object cannot be pickled, or misbehaves when it is")
 def test_no_mischief_of_a_result_or_an_error_stops_the_engine(bench, monkeypatch):
     monkeypatch.setattr(sys, "unraisablehook", lambda _: None)  # what __del__ raises, raises when described
     bench.execute(
@@ -333,6 +338,7 @@ def test_no_mischief_of_a_result_or_an_error_stops_the_engine(bench, monkeypatch
     assert bench.execute("1").failure is None
 
 
+@pytest.mark.fault("engine code replaces streams, signal handlers, modules or builtins")
 @pytest.mark.parametrize("name", ["print", "len", "isinstance", "str", "BaseException", "__import__"])
 def test_a_deleted_builtin_is_put_back(bench, name):
     import builtins

@@ -1,7 +1,9 @@
 """What outlives its writer."""
 
+import os
+
 from ipkernel_ext.core.messages import Hint, TaskId
-from ipkernel_ext.net.begun import SLOTS, BegunFile, read_begun
+from ipkernel_ext.net.begun import KEPT, SLOTS, BegunFile, prune, read_begun
 from ipkernel_ext.net.journal import JournalFile
 
 
@@ -61,6 +63,18 @@ def test_what_an_engine_began(tmp_path):
     assert (TaskId("c", SLOTS + 9), 1) in known
     assert (TaskId("c", 0), 1) not in known
     begun.close()
+
+
+def test_what_engines_leave_is_bounded_and_what_living_ones_write_stays(tmp_path):
+    living = BegunFile(tmp_path / "living")
+    os.utime(tmp_path / "living", (0, 0))
+    for number in range(KEPT + 10):
+        BegunFile(tmp_path / f"dead{number}").close()
+        os.utime(tmp_path / f"dead{number}", (number + 1, number + 1))
+    prune(tmp_path)
+    left = {file.name for file in tmp_path.iterdir()}
+    assert left == {"living", *(f"dead{number}" for number in range(10, KEPT + 10))}
+    living.close()
 
 
 def test_clients_are_there_in_the_next_life(tmp_path):

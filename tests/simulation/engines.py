@@ -59,6 +59,8 @@ class SimEngine(Actor):
         self._written = 0
         self._to_write = 0
         self._run = 0
+        self._deaf = False  # user code keeps the lock of the interpreter: the control thread stands still
+        self._unread: list[tuple[Connection, Sequence[Any]]] = []
         self._stepping = False
         self._tick_at: float | None = None
         self._reconnect()
@@ -97,6 +99,9 @@ class SimEngine(Actor):
             self._reconnect()
 
     def _take_control(self, connection: Connection, parts: Sequence[Any]) -> None:
+        if self._deaf or self._unread:
+            self._unread.append((connection, parts))
+            return
         epoch, entries = _decode(parts)
         for message, frames in entries:
             if connection is not self.control:
@@ -162,12 +167,16 @@ class SimEngine(Actor):
         self._written = 0
         random = self.world.random
         self._to_write = random.choice((0, 0, 1, 3, 6))
+        self._deaf = bool(task.timeout) and random.random() < self.world.share["deaf"]
+        if self._deaf:
+            self.world.trace(self.name, "answers nobody")
+            self._to_write = 0
         self.world.note_start(Start(task.id, task.attempt, self.boot, self.world.clock.now, task.work), self)
         if isinstance(task.work, m.Push):
             self.pushed += 1
             for name in task.work.names:
                 self.namespace[name] = str(task.id)
-        self._go_on(self._run, self.world.duration())
+        self._go_on(self._run, random.uniform(0.1, 30.0) if self._deaf else self.world.duration())
 
     def _go_on(self, run: int, remaining: float) -> None:
         """User code runs, writes something now and then, and ends."""
@@ -185,6 +194,8 @@ class SimEngine(Actor):
 
     def _tick(self) -> None:
         self._tick_at = None
+        if self._deaf:
+            return
         self._do(self.core.tick(self.world.clock.now))
         self._set_timer()
 
@@ -209,6 +220,8 @@ class SimEngine(Actor):
             return
         outputs = self._write(self._to_write - self._written) if failure is None else []
         claim, self._claim = self._claim, None
+        if self._deaf:
+            self.later(self.world.random.uniform(0.0, 0.001), self._hear_again)
         task = claim.task
         payload = bytes(claim.frames[0]).decode()
         value = f"{task.id}|{payload}|{self.boot}|{task.attempt}".encode()
@@ -246,6 +259,14 @@ class SimEngine(Actor):
             if out[channel] and connection is not None:
                 connection.up.send(wire.encode(self.core.epoch, out[channel]))
         self.check()
+
+    def _hear_again(self) -> None:
+        """The control thread runs again, and reads what has come meanwhile."""
+        self._deaf = False
+        self._set_timer()
+        unread, self._unread = self._unread, []
+        for connection, parts in unread:
+            self._take_control(connection, parts)
 
     def _interrupt(self, task: TaskId, attempt: int) -> None:
         if self._claim is None or (self._claim.task.id, self._claim.task.attempt) != (task, attempt):

@@ -196,7 +196,7 @@ def a_job_has_no_seats_after_a_restart(patch: pytest.MonkeyPatch) -> None:
 @bug
 def balanced_tasks_go_anywhere(patch: pytest.MonkeyPatch) -> None:
     choose = Pool.choose
-    patch.setattr(Pool, "choose", lambda self, among=None: choose(self))
+    patch.setattr(Pool, "choose", lambda self, among=None, idle=False: choose(self, None, idle))
 
 
 @bug

@@ -72,7 +72,7 @@ class World:
         self._hash = hashlib.blake2b(digest_size=8)
         self._waiting: list[Connection] = []
         self._until = random.uniform(2.0, 12.0)
-        self.share = {option: random.choice((0.0, 0.0, 0.3)) for option in ("among", "after", "timeout")}
+        self.share = {option: random.choice((0.0, 0.0, 0.3)) for option in ("among", "after", "timeout", "deaf")}
         self._slow_tasks = random.choice((0.0, 0.05, 0.3))
         self._fault_rate = {
             kind: random.choice((0.0, 0.0, 0.1, 0.3, 1.0))

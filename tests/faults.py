@@ -1,0 +1,155 @@
+"""The faults that tests inject, what must come of each, and how soon: the source of docs/reliability.md.
+
+A test says which fault it injects by ``@pytest.mark.fault("its name here")``; each one here has a test.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Fault(NamedTuple):
+    """One fault."""
+
+    name: str
+    outcome: str
+    bound: str = ""  # how soon, as its tests assert it; "" where there is nothing to wait for
+
+
+FAULTS: dict[str, list[Fault]] = {
+    "An engine": [
+        Fault(
+            "an engine is killed while it is idle",
+            "the next call to it says `EngineLost` with the signal; a successor takes its id; other engines keep all",
+            "2 s",
+        ),
+        Fault(
+            "an engine is killed while it runs a task",
+            "that task fails with `EngineLost(started=True)`, or is started again if `retries` allow; others' go on",
+            "5 s",
+        ),
+        Fault("several engines are killed at once", "each gets a successor with its id", "20 s"),
+        Fault("engine code ends its process", "`EngineLost` with the exit code, also 0", "5 s"),
+        Fault("engine code crashes the interpreter", "`EngineLost` with the signal and what the interpreter said"),
+        Fault(
+            "the kernel kills an engine for want of memory",
+            "`EngineLost` that says so (`oom`); engines and controller beside it keep all",
+        ),
+        Fault("engine code calls exit", "`RemoteExit`; the engine and its variables live on"),
+        Fault(
+            "engine code runs in an endless loop",
+            "other engines and clients do not notice; an interrupt ends it, and the engine keeps its variables",
+            "2 s",
+        ),
+        Fault(
+            "engine code holds Python's lock in C for ever",
+            "the engine is not taken for dead; `kill` ends it; others do not notice",
+            "5 s",
+        ),
+        Fault(
+            "an engine stands still for a while",
+            "calls to it wait, others go on; afterwards it is the same engine with the same variables",
+            "2 s after it goes on",
+        ),
+        Fault("an engine has no memory left by its own limit", "`MemoryError` in the cell; the engine lives on"),
+        Fault(
+            "engine code has opened all the files it may",
+            "its own `OSError`; the engine still hears, answers and lives on",
+        ),
+        Fault(
+            "engine code closes files that are not its own",
+            "the call ends, with its value or with `EngineLost`; never silence; other engines keep all",
+            "15 s",
+        ),
+        Fault("engine code forks, and the child comes back", "the task runs once, and the child ends"),
+        Fault("engine code leaves processes behind", "nobody waits for them; they end with their engine"),
+        Fault("engine code prints without end", "beginning, end and a count of the rest are kept"),
+        Fault("engine code replaces streams, signal handlers, modules or builtins", "the next task runs as before"),
+        Fault("what engine code left to be done at its end does not end", "the cluster ends all the same", "8 s"),
+        Fault("engines do not start", "`EngineStartError` with the end of their log; nothing is left running"),
+        Fault("a task ends every engine it runs on", "it is given up after `retries` more engines, and named"),
+    ],
+    "The controller": [
+        Fault(
+            "the controller is killed in the middle of a map",
+            "every result comes once; no engine loses a variable; a task runs once",
+        ),
+        Fault("the controller is killed while it starts again", "one death more; nothing else"),
+        Fault("the controller is killed during a large transfer", "the transfer is complete afterwards"),
+        Fault(
+            "the controller is away for long",
+            "questions to it fail with `NotConnected` after `rc.timeout`; results stay pending and come later",
+        ),
+        Fault(
+            "the controller dies while the engine that runs a task stands still",
+            "the task is given to no other engine, and gives its value once",
+        ),
+        Fault(
+            "the controller stands still for a while", "nobody is taken for dead; all goes on afterwards", "5 s after"
+        ),
+        Fault("the controller does not stay up", "pending results fail and say that the cluster has ended", "30 s"),
+        Fault("two controllers for one profile", "the second says who is the first, and ends"),
+        Fault("the port was taken while the controller was away", "it takes another; the connection files say so"),
+        Fault(
+            "the controller has no descriptor left for another connection",
+            "connections that are there go on, further ones are ended; it recovers",
+        ),
+    ],
+    "Agent and zygote": [
+        Fault("the agent of an owned cluster is killed", "all its processes end and its files are gone", "20 s"),
+        Fault("the agent of a daemonized cluster is killed", "engines go on; the next command gives it a successor"),
+        Fault("the zygote is killed", "engines do not notice; it comes back"),
+        Fault("a process id belongs to somebody else by now", "nobody is taken for a cluster, nobody is killed"),
+    ],
+    "A client": [
+        Fault("the owner of a cluster is killed", "the cluster ends", "20 s"),
+        Fault("a client is killed in the middle of a map", "others do not notice; its work leaves the queues", "20 s"),
+        Fault(
+            "a client stands still while its results come",
+            "others' calls take no longer than ever; afterwards all its results come",
+            "2 s for each call of others",
+        ),
+        Fault("a script ends while its calls have not", "it ends without an error; what was sent is run", "6 s"),
+        Fault("Ctrl-C at any moment of a call", "what the call started is cancelled; the client can be used at once"),
+        Fault("a client is forked", "the fork gets `ForkedClientError`; the parent does not notice"),
+        Fault(
+            "everything at once, at random",
+            "every call ends as it must, every task runs as often as it may, and "
+            "no process keeps descriptors, threads, files or memory",
+        ),
+    ],
+    "The network": [
+        Fault("the cable is cut", "the engine is shown as away, and is the same engine when it is back", "20 s"),
+        Fault("a machine's address leads nowhere", "`NotConnected` that names it", "2 s"),
+    ],
+    "Bytes and identity": [
+        Fault("any bytes before a key was shown", "refused, counted, logged once a minute; no memory is kept"),
+        Fault("any messages of somebody who was let in", "refused or harmless; the controller goes on"),
+        Fault("a frame that claims to be huge", "its connection is ended at once; nothing is held for it"),
+        Fault("many connections that say nothing", "a legitimate one is accepted meanwhile", "1 s"),
+        Fault("wrong, missing or old keys", "`AuthenticationError` that says what to do", "2 s"),
+        Fault("a key is used for what it is not for", "refused; nothing is executed"),
+        Fault("recorded bytes are sent again", "no connection comes of it"),
+        Fault("a message comes twice", "it takes effect once"),
+        Fault("another user of the host tries to get in", "no file, socket or process is open to them"),
+        Fault("two sides speak different versions", "`VersionMismatch` that names both"),
+    ],
+    "Objects": [
+        Fault(
+            "an object cannot be pickled, or misbehaves when it is",
+            "`PayloadError` or its own error; the engine lives on",
+        ),
+        Fault(
+            "an exception's class misbehaves or is not there",
+            "a `RemoteError` with the engine's traceback, or its own type",
+        ),
+    ],
+    "Files and time": [
+        Fault("a connection file is damaged, foreign or readable by others", "refused, and the reason is said"),
+        Fault("the wall clock jumps", "nothing that waits looks at it"),
+        Fault("a directory of ours was made by somebody else", "it is not used"),
+    ],
+}
+"""By whom they befall."""
+
+NAMES = [fault.name for faults in FAULTS.values() for fault in faults]
