@@ -143,16 +143,19 @@ class Answering:
         """Do what is due."""
         if self.due is None or now < self.due:
             return
-        if now > self.due + ASLEEP:
+        late = now - self.due
+        if late > ASLEEP:
             for engine in self._asked.values():
                 engine.asked_since = now
+            for survey in self._surveys:
+                survey.until += UNANSWERED + late
         for engine in list(self._asked.values()):
             assert engine.asked_since is not None
             if not engine.unresponsive and now >= engine.asked_since + UNANSWERED:
                 self._become(engine, True, now)
-            late = [task for task in self._timed(engine) if now >= self._given_up_at(engine, task)]
-            if late:
-                self._dispatch.time_out(engine, late, now - engine.asked_since, now)
+            over = [task for task in self._timed(engine) if now >= self._given_up_at(engine, task)]
+            if over:
+                self._dispatch.time_out(engine, over, now - engine.asked_since, now)
         if self._sweep_at is not None and now >= self._sweep_at:
             self._sweep(now)
         self.due = min(self._deadlines(now), default=None)

@@ -324,6 +324,10 @@ class Lives:
             agent.away_since = now
             self._absent[agent.id] = agent
             self._due_at(now + self._grace)
+            for boot, vacancy in self._roster.vacant.items():
+                if vacancy.agent == agent.id:  # it may not come to start these successors
+                    exit = self._roster.exit_of(boot)
+                    self._roster.tell_clients(m.EngineLeft(vacancy.id, boot, exit))
 
     def _give_up(self, agent: Agent, now: float) -> None:
         """No engine is to come from this agent."""

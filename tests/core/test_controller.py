@@ -486,6 +486,18 @@ def test_a_restarted_engine_keeps_its_id() -> None:
     assert controller.to("b2") == [m.WelcomeEngine(0)]
 
 
+def test_clients_hear_that_an_engine_is_restarted_and_that_it_is_not_when_its_agent_is_gone() -> None:
+    controller = Controller()
+    controller.agent()
+    controller.client()
+    controller.engine("b0", agent="agent")
+    killed = m.Exit(signal=9)
+    controller.receive("agent", m.EngineExited("b0", killed, True))
+    assert controller.to("ann", m.EngineLeft) == [m.EngineLeft(0, "b0", killed, restarting=True)]
+    controller.left("agent")
+    assert controller.to("ann", m.EngineLeft) == [m.EngineLeft(0, "b0", killed)]
+
+
 @pytest.mark.parametrize("news", ["after", "never"])
 def test_a_restarted_engine_keeps_its_id_though_it_comes_before_the_news(news: str) -> None:
     controller = Controller()

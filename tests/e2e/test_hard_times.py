@@ -143,9 +143,8 @@ def test_engines_that_were_still_to_start_come_with_the_successor(daemonized):
     (zygote,) = [p for p in psutil.Process(place().agent_pid()).children() if p.name() == "zygote"]
     zygote.suspend()
     daemonized.cluster.scale(2)
-    victim = daemonized.engines[0]
-    boot = victim.boot
-    os.kill(victim.pid, signal.SIGKILL)
+    boot, pid = daemonized.known[0].boot, daemonized.known[0].pid
+    os.kill(pid, signal.SIGKILL)
     while boot in {engine["boot"] for engine in json.loads(place().register.read_text())["engines"]}:
         time.sleep(0.01)  # until the agent has written down that it is to start another one
     kill(place().agent_pid(), zygote.pid)

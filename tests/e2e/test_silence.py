@@ -19,7 +19,8 @@ def test_a_stopped_engine_is_shown_gets_nothing_new_and_is_ready_when_it_goes_on
     pid = cluster.known[0].pid
     os.kill(pid, signal.SIGSTOP)
     try:
-        assert [engine.state for engine in cluster.engines] == ["unresponsive", "ready"]
+        assert len(cluster.engines) == 2, "nobody waits for ever"
+        wait_for_state(cluster, 0, "unresponsive")
         while (seen := cluster.engines[0]).cpu is None:
             pass  # its agent has measured it once
         assert seen.cpu < 50 and seen.rss > 2**20

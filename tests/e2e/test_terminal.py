@@ -4,8 +4,10 @@ import contextlib
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -17,6 +19,7 @@ class Terminal:
 
     def __init__(self):
         self._ours, theirs = pty.openpty()
+        self._shown = ""
         options = ["--simple-prompt", "--no-banner", "--colors=NoColor"]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "IPython", *options],
@@ -24,7 +27,7 @@ class Terminal:
             stdout=theirs,
             stderr=theirs,
             start_new_session=True,
-            preexec_fn=lambda: os.close(os.open(os.ttyname(0), os.O_RDWR)),  # it becomes the controlling terminal
+            preexec_fn=_begin,
         )
         os.close(theirs)
 
@@ -32,20 +35,27 @@ class Terminal:
         os.write(self._ours, text.encode())
 
     def until(self, text):
-        """What it shows up to this text."""
-        shown = ""
-        while text not in shown:
-            assert select.select([self._ours], [], [], LIMIT)[0], f"{text!r} does not come, but {shown!r}"
-            shown += os.read(self._ours, 4096).decode()
-        return shown
+        """What it shows up to this text, from where the last look ended."""
+        while text not in self._shown:
+            assert select.select([self._ours], [], [], LIMIT)[0], f"{text!r} does not come, but {self._shown!r}"
+            self._shown += os.read(self._ours, 4096).decode()
+        before, _, self._shown = self._shown.partition(text)
+        return before
 
     def close(self):
         self.type("exit()\n")
+        until = time.monotonic() + LIMIT
         with contextlib.suppress(OSError):  # EIO: nobody has it open any more
-            while os.read(self._ours, 4096):
-                pass
+            while time.monotonic() < until and select.select([self._ours], [], [], LIMIT)[0]:
+                os.read(self._ours, 4096)
+        self._process.kill()  # if something went wrong before, it may still be at it
         self._process.wait(20)
         os.close(self._ours)
+
+
+def _begin():
+    os.close(os.open(os.ttyname(0), os.O_RDWR))  # it becomes the controlling terminal
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # whoever started these tests may ignore it
 
 
 @pytest.fixture
