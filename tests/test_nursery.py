@@ -109,7 +109,7 @@ def test_the_register_is_what_was_written(tmp_path):
     me = register.Process.of(os.getpid())
     given = Cluster(2, settings=resolved.Settings())._orders()
     engines = [register.Engine(me, "boot", 0, "log"), register.Engine(register.Process(me.pid, 1), "b", 1, "log")]
-    written = register.Register("agent", me, given, None, engines, [2])
+    written = register.Register("agent", me, given, None, engines, [(2, "b"), (3, None)])
     path = tmp_path / "register.json"
     written.write(path)
     assert register.read(path) == written

@@ -126,8 +126,8 @@ class Agent:
                 self._engines[engine.boot] = Engine(child, engine.number)
             else:
                 self._after_end(engine.boot, engine.number, Exit(), None, engine.log)
-        for number in earlier.waiting:
-            self._start_engine(number)
+        for number, replaces in earlier.waiting:
+            self._start_engine(number, replaces)
         if earlier.controller is not None:
             self._controller = self._adopted(earlier.controller, str(self.place.logs / "controller.log"))
         if self._controller is None:
@@ -441,7 +441,7 @@ class Agent:
         of = register.Process.of
         engines = [register.Engine(of(e.child.pid), boot, e.number, e.child.log) for boot, e in self._engines.items()]
         controller = None if self._controller is None else of(self._controller.pid)
-        waiting = [orders["number"] for orders in self._waiting]
+        waiting = [(orders["number"], orders["replaces"]) for orders in self._waiting]
         try:
             register.Register(self._id, of(os.getpid()), self._orders, controller, engines, waiting).write(
                 self.place.register

@@ -48,7 +48,7 @@ class Register(msgspec.Struct, frozen=True):
     orders: Orders
     controller: Process | None
     engines: list[Engine]
-    waiting: list[int]  # numbers of engines that are still to be started
+    waiting: list[tuple[int, str | None]]  # engines that are still to be started: number, boot whose id each takes
 
     def write(self, path: Path) -> None:
         """Replace the file at once."""

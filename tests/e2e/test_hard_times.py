@@ -153,6 +153,7 @@ def test_engines_that_were_still_to_start_come_with_the_successor(daemonized):
         lambda roster: len(roster.ids) == 2 and all(engine.boot != boot for engine in roster.engines.values()), 30
     )
     assert back
+    assert daemonized.ids == [0, 1]
 
 
 def test_a_removed_working_directory_does_not_stop_a_successor(tmp_path, monkeypatch):
