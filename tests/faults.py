@@ -29,6 +29,16 @@ FAULTS: dict[str, list[Fault]] = {
             "5 s",
         ),
         Fault("several engines are killed at once", "each gets a successor with its id", "20 s"),
+        Fault("hundreds of engines come at once", "all are admitted, each with its id"),
+        Fault(
+            "an engine dies again and again",
+            "it is given up after `restart_limit` times in 10 s, and whoever wants it is told so",
+            "10 s",
+        ),
+        Fault(
+            "an item has a time, and its engine does not answer",
+            "the item fails with `TaskTimeout`; nothing runs twice",
+        ),
         Fault("engine code ends its process", "`EngineLost` with the exit code, also 0", "5 s"),
         Fault("engine code crashes the interpreter", "`EngineLost` with the signal and what the interpreter said"),
         Fault(
@@ -67,6 +77,7 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault("engine code forks, and the child comes back", "the task runs once, and the child ends"),
         Fault("engine code leaves processes behind", "nobody waits for them; they end with their engine"),
+        Fault("what a task left behind goes on printing", "labelled with its engine, and in nobody else's results"),
         Fault("engine code prints without end", "beginning, end and a count of the rest are kept"),
         Fault("engine code replaces streams, signal handlers, modules or builtins", "the next task runs as before"),
         Fault("what engine code left to be done at its end does not end", "the cluster ends all the same", "8 s"),
@@ -120,6 +131,8 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("a script ends while its calls have not", "it ends without an error; what was sent is run", "6 s"),
         Fault("Ctrl-C at any moment of a call", "what the call started is cancelled; the client can be used at once"),
         Fault("a client is forked", "the fork gets `ForkedClientError`; the parent does not notice"),
+        Fault("a client is gone before its results come", "they are kept, and are had by their tasks' ids"),
+        Fault("a callback of a result raises", "logged; other callbacks run"),
         Fault(
             "everything at once, at random",
             "every call ends as it must, every task runs as often as it may, and "
@@ -158,6 +171,11 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("a message comes twice", "it takes effect once"),
         Fault("another user of the host tries to get in", "no file, socket or process is open to them"),
         Fault("two sides speak different versions", "`VersionMismatch` that names both"),
+        Fault("two sides have different Pythons", "said at the start; what cannot travel is an error, not a crash"),
+        Fault(
+            "a result runs code as it is rebuilt",
+            "never in the controller, which cannot rebuild anything; only where its client fetches it",
+        ),
     ],
     "Objects": [
         Fault(
@@ -168,6 +186,7 @@ FAULTS: dict[str, list[Fault]] = {
             "an exception's class misbehaves or is not there",
             "a `RemoteError` with the engine's traceback, or its own type",
         ),
+        Fault("an engine cannot import a module", "`PayloadError` that names it and says why it was not sent along"),
         Fault(
             "an object does harm as it is pickled, rebuilt, used or let go of",
             "an error that says what it did: `PayloadError`, `RemoteError`, its own one, or `EngineLost` where it "
@@ -179,6 +198,8 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("a connection file is damaged, foreign or readable by others", "refused, and the reason is said"),
         Fault("the wall clock jumps", "nothing that waits looks at it"),
         Fault("a directory of ours was made by somebody else", "it is not used"),
+        Fault("a directory cannot be made", "an error that names it"),
+        Fault("the directory for temporary files has a long name", "the socket is where its name fits"),
         Fault(
             "the disk of a cluster's files is full",
             "engines, controller and their successors go on without what they would write",

@@ -189,6 +189,7 @@ def test_only_payload_imports_cloudpickle(source: str) -> None:
     assert "cloudpickle" not in {name.split(".")[0] for name in imports(source)}
 
 
+@pytest.mark.fault("a result runs code as it is rebuilt")
 def test_the_controller_cannot_unpickle() -> None:
     """Nothing that its module brings with it, however far away, can."""
     by_name = {name_of(source): source for source in sources()}

@@ -66,6 +66,7 @@ def test_a_callback_may_add_another_of_the_same_result(rc, held):
     assert called.wait(SOON)
 
 
+@pytest.mark.fault("a callback of a result raises")
 def test_they_run_in_order_and_what_they_raise_is_logged(rc, held, caplog):
     order = SimpleQueue()
 

@@ -280,6 +280,7 @@ def test_a_module_that_the_engine_has_is_imported(elsewhere, module, tmp_path):
     elsewhere.execute(f"import sys; sys.path.remove({str(tmp_path)!r}); sys.modules.pop('home', None)")
 
 
+@pytest.mark.fault("an engine cannot import a module")
 def test_where_that_is_impossible_the_error_says_why(elsewhere, module):
     locked = module("locked", "import threading\nlock = threading.Lock()\ndef f():\n    with lock: return 1")
     with pytest.raises(

@@ -94,6 +94,7 @@ def test_a_link_to_a_directory_is_refused(place: Place, tmp_path: Path) -> None:
 # ---------------------------------------------------------------- lengths
 
 
+@pytest.mark.fault("the directory for temporary files has a long name")
 @pytest.mark.parametrize("length", [1, 40, 60, 90, 200])
 def test_socket_paths_fit(length: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A unix socket's address has 108 bytes, the last of which is 0."""

@@ -19,7 +19,7 @@ import pytest
 from ipkernel_ext import RemoteController, launch
 from ipkernel_ext.config import connection
 from ipkernel_ext.config.place import Place
-from ipkernel_ext.errors import EngineLost, NotConnected
+from ipkernel_ext.errors import EngineLost, NoEngines, NoSuchEngine, NotConnected
 from ipkernel_ext.net.doors import SPARE
 from tests.e2e.test_commands import first_lines
 from tests.e2e.test_life_and_death import FOREVER, begun
@@ -455,3 +455,27 @@ def test_twenty_deaths_of_the_controller_cost_none_of_ten_thousand_items(tmp_pat
         assert rc["kept"] == [1, 1]
     with open(ledger) as file:
         assert sorted(map(int, file)) == list(range(10_000))
+
+
+@pytest.mark.fault("engine code prints without end")
+def test_a_flood_of_output_costs_nobody_else_and_can_be_interrupted(cluster):
+    result = cluster[0].execute("print('begun', flush=True)\nwhile True: print('x' * 100)", block=False)
+    begun(result)
+    for _ in range(50):
+        with soon():
+            assert cluster[1].execute("6 * 7").value == 42
+    with soon(5):
+        cluster[0].interrupt()
+        assert result.exception(10) is not None
+    assert cluster[0].execute("6 * 7").value == 42
+
+
+@pytest.mark.fault("an engine dies again and again")
+def test_an_engine_that_does_not_stay_up_is_given_up_and_that_is_said():
+    with launch(n=1, restart_limit=2) as rc, soon(10):
+        while rc.ids:
+            with contextlib.suppress(EngineLost, NoSuchEngine):
+                rc[0].execute("import os; os._exit(3)")
+        result = rc.submit(abs, -1)
+        with pytest.raises(NoEngines, match="engines do not stay up"):
+            result.result(5)

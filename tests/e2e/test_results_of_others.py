@@ -49,6 +49,7 @@ def leave(cluster, go, how):
     return ran.stdout.split()
 
 
+@pytest.mark.fault("a client is gone before its results come")
 @pytest.mark.parametrize("how", ["goodbye", "killed"])
 def test_what_was_under_way_when_its_client_ended_is_found_by_id(cluster, tmp_path, how):
     running, *collected = leave(cluster, tmp_path / "go", how)
@@ -64,6 +65,7 @@ def test_what_was_under_way_when_its_client_ended_is_found_by_id(cluster, tmp_pa
             cluster.get_result(id).get(20)
 
 
+@pytest.mark.fault("a client is gone before its results come")
 def test_results_in_the_store_survive_the_controller(cluster, tmp_path):
     gate = f"import os, time\nwhile not os.path.exists({str(tmp_path / 'go')!r}): time.sleep(0.01)"
     with client_of(cluster) as other:

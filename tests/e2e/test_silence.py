@@ -14,6 +14,7 @@ def wait_for_state(rc, id, state):
     assert there, rc.known
 
 
+@pytest.mark.fault("an engine stands still for a while")
 def test_a_stopped_engine_is_shown_gets_nothing_new_and_is_ready_when_it_goes_on(cluster):
     cluster["a"] = 1
     pid = cluster.known[0].pid
@@ -38,6 +39,7 @@ def test_a_stopped_engine_is_shown_gets_nothing_new_and_is_ready_when_it_goes_on
     assert (cluster.known[0].pid, cluster["a"]) == (pid, [1, 1])
 
 
+@pytest.mark.fault("an item has a time, and its engine does not answer")
 def test_items_end_in_time_on_engines_that_do_not_answer_and_run_once(tmp_path):
     log = tmp_path / "starts"
 

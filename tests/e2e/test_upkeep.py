@@ -69,6 +69,7 @@ def test_exit_codes(arguments, code, says):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.fault("a directory cannot be made")
 def test_a_directory_that_cannot_be_made_is_named(ipython_dir):
     ipython_dir.write_text("a file is in the way")
     done = run("ipcluster", "profile", "create", "mpi")
