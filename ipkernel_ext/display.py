@@ -15,7 +15,7 @@ import IPython
 
 from ipkernel_ext import blocks, targets, tracebacks
 from ipkernel_ext.core import messages as m
-from ipkernel_ext.errors import CompositeError
+from ipkernel_ext.errors import CompositeError, EngineLost
 from ipkernel_ext.results import AsyncResult, RemoteTraceback, alike, engines_of, impersonal, said
 
 STATUS_AFTER = 2.0  # seconds, after which a status line says what is still running
@@ -269,6 +269,9 @@ def describe(error: Exception, colours: str = "nocolor") -> list[str]:
             text = said(same[0], short=i >= TRACEBACKS)
             text = impersonal(text, same[0]) if len(same) > 1 else text
             lines += ": ".join([*([head] if head else []), text]).split("\n")
+            crash = same[0].last_lines.split("\n") if isinstance(same[0], EngineLost) else []
+            if len(crash) > 1 and i < TRACEBACKS:
+                lines += [f"  {line}" for line in crash]
     if len(groups) > TOLD:
         lines.append(f"… and {len(groups) - TOLD} errors more")
     return lines

@@ -7,7 +7,7 @@ import pytest
 
 from ipkernel_ext import Ref
 from ipkernel_ext.display import describe
-from ipkernel_ext.errors import CompositeError, EngineStartError, RemoteError, RemoteExit
+from ipkernel_ext.errors import CompositeError, EngineLost, EngineStartError, RemoteError, RemoteExit
 from ipkernel_ext.results import said
 
 
@@ -154,3 +154,10 @@ def test_an_error_in_short(error, text):
 
 def test_an_error_of_ours_is_told_in_full():
     assert describe(EngineStartError("it ends with\none\ntwo")) == ["EngineStartError: it ends with", "one", "two"]
+
+
+def test_of_a_crash_it_is_shown_where_it_was():
+    crash = EngineLost("engine 0 is lost", 0, signal=11, last_lines="Fatal Python error: Aborted\n  File x")
+    assert describe(crash) == ["[0]: EngineLost: engine 0 is lost", "  Fatal Python error: Aborted", "    File x"]
+    killed = EngineLost("engine 0 is lost (out of paper)", 0, signal=9, last_lines="out of paper")
+    assert describe(killed) == ["[0]: EngineLost: engine 0 is lost (out of paper)"]
