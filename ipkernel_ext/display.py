@@ -269,12 +269,17 @@ def describe(error: Exception, colours: str = "nocolor") -> list[str]:
             text = said(same[0], short=i >= TRACEBACKS)
             text = impersonal(text, same[0]) if len(same) > 1 else text
             lines += ": ".join([*([head] if head else []), text]).split("\n")
-            crash = same[0].last_lines.split("\n") if isinstance(same[0], EngineLost) else []
-            if len(crash) > 1 and i < TRACEBACKS:
-                lines += [f"  {line}" for line in crash]
+            lines += [f"  {line}" for line in _crash(same[0])] if i < TRACEBACKS else []
     if len(groups) > TOLD:
         lines.append(f"… and {len(groups) - TOLD} errors more")
     return lines
+
+
+def _crash(error: Exception) -> list[str]:
+    """What an engine said as it crashed, where that is more than the error says."""
+    if not isinstance(error, EngineLost) or error.restarted or "\n" not in error.last_lines:
+        return []
+    return error.last_lines.split("\n")
 
 
 def called_from(trace: TracebackType | None, colours: str = "nocolor") -> list[str]:

@@ -146,7 +146,7 @@ def _note(error: Exception, result: m.Result, failure: m.Failure, host: str) -> 
         error.add_note(f"{where}, task {result.task}")
     if failure.item is not None:
         error.add_note(_at_items(failure.item, 1))
-    if "\n" in failure.said:
+    if "\n" in failure.said and not failure.restarted:
         error.add_note(f"the last that it wrote to its log:\n{indent(failure.said, '  ')}")
 
 
