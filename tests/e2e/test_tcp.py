@@ -1,6 +1,7 @@
 """A controller with a TCP port, met over loopback as if from another host."""
 
 import os
+import resource
 import signal
 import socket
 import time
@@ -380,3 +381,16 @@ def test_a_cluster_listens_where_its_profile_says(ipython_dir, command):
     with launch(n=1) as private:
         assert private.execute("1")
         assert private.status()["controller"]["address"].startswith("ipc://")
+
+
+def test_a_controller_that_has_keys_leaves_no_core_file(cluster, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cluster.start()
+    pid = cluster.controller.pid
+    resource.prlimit(pid, resource.RLIMIT_CORE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    os.kill(pid, signal.SIGABRT)
+    _, status = os.waitpid(pid, 0)
+    cluster.controller.returncode = -os.WTERMSIG(status)
+    assert os.WTERMSIG(status) == signal.SIGABRT
+    assert not os.WCOREDUMP(status)
+    cluster.place.sweep()
