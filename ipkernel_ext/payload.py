@@ -102,6 +102,29 @@ def dumps_call(args: Sequence[Any], kwargs: dict[str, Any]) -> list[Frame]:
         raise error from error.__cause__
 
 
+def dumps_items(columns: Sequence[Sequence[Any]], start: int) -> list[Frame]:
+    """Arguments of a map's items, a sequence for each argument, as frames.
+
+    Parameters
+    ----------
+    start : int
+        Index of the first item in the whole map; an error names ``items[3]``, or ``items[3][0]``, the
+        first of several arguments.
+
+    Raises
+    ------
+    PayloadError
+        An item cannot be pickled.
+    """
+    try:
+        return dumps(columns, name="items")
+    except PayloadError as error:
+        for index, item in enumerate(zip(*columns, strict=False), start):
+            for place, argument in enumerate(item):
+                dumps(argument, f"items[{index}]" if len(item) == 1 else f"items[{index}][{place}]")
+        raise error from error.__cause__
+
+
 def _plain(obj: Any, depth: int) -> bool:
     """Whether plain pickle does, and does it without large pieces."""
     kind = type(obj)

@@ -21,7 +21,7 @@ import msgspec
 from ipkernel_ext import imports, outcomes, payload, sequences, targets
 from ipkernel_ext.asynchronous import Connecting
 from ipkernel_ext.chunks import Columns, Rows
-from ipkernel_ext.conditions import Conditions, MapOptions, conditions, natural, task_id
+from ipkernel_ext.conditions import Conditions, MapOptions, conditions, natural, seconds, task_id
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.client import Submission
 from ipkernel_ext.core.messages import EngineRecord, TaskId
@@ -47,7 +47,7 @@ from ipkernel_ext.results import (
     decoded,
 )
 from ipkernel_ext.running import RunningCluster
-from ipkernel_ext.targets import Spec
+from ipkernel_ext.targets import Chosen, Spec
 from ipkernel_ext.units import count
 
 if TYPE_CHECKING:
@@ -66,19 +66,33 @@ class Engines:
     Every call takes ``targets=`` and ``block=``, which override the attributes of the same names.
     With a single integer target a call gives the value, otherwise a list in engine order; with
     ``block=False`` an ``AsyncResult``.
-
-    Attributes
-    ----------
-    targets
-        Whom calls address, unless they say so themselves; see ``targets.Spec``.
-    block : bool
-        Whether calls wait for their value.
     """
 
     def __init__(self, link: Link, targets: Spec, block: bool) -> None:
         self._link = link
-        self.targets: Spec = targets
-        self.block = block
+        self._targets: Spec = targets
+        self._block = block
+
+    @property
+    def targets(self) -> Spec:
+        """Whom calls address, unless they say so themselves; see ``targets.Spec``."""
+        return self._targets
+
+    @targets.setter
+    def targets(self, spec: Spec) -> None:
+        targets.checked(spec)
+        self._targets = spec
+
+    @property
+    def block(self) -> bool:
+        """Whether calls wait for their value."""
+        return self._block
+
+    @block.setter
+    def block(self, wait: bool) -> None:
+        if not isinstance(wait, bool):
+            raise TypeError(f"block is True or False, not {wait!r}")
+        self._block = wait
 
     # ------------------------------------------------------------ which engines
 
@@ -119,14 +133,14 @@ class Engines:
         """Whether integers count along ``ids``."""
         return True
 
-    def _choose(self, spec: Spec | None) -> targets.Chosen:
+    def _choose(self, spec: Spec | None) -> Chosen:
         """The engines that a call addresses. ``None``: this object's own targets."""
         roster = self._link.roster()
         if spec is None:
             return self._own(roster)
         return targets.choose(spec, roster.ids, roster.engines)
 
-    def _own(self, roster: Roster) -> targets.Chosen:
+    def _own(self, roster: Roster) -> Chosen:
         raise NotImplementedError
 
     # ------------------------------------------------------------ code
@@ -168,7 +182,7 @@ class Engines:
         return self._give(send, block)
 
     def _fetch(self, engine: int, execution: int) -> Any:
-        chosen = targets.Chosen([engine], True)
+        chosen = Chosen([engine], True)
         return guarded(lambda: self._link.send(SingleResult, chosen, m.Value(execution), ()), AsyncResult.get)
 
     def apply(
@@ -207,7 +221,7 @@ class Engines:
         f: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        chosen: targets.Chosen,
+        chosen: Chosen,
         block: bool | None,
         subject: Conditions = NO_CONDITIONS,
     ) -> Any:
@@ -235,6 +249,8 @@ class Engines:
 
     def push(self, names: Mapping[str, Any], *, targets: Spec | None = None, block: bool | None = None) -> Any:
         """Bind names on the targets: all of them or, where one cannot be pickled, none."""
+        if not isinstance(names, Mapping):
+            raise TypeError(f"push takes a dict of names and their values, not {names!r}")
         for name in names:
             _check_name(name)
         return self._call(m.Push(list(names)), payload.dumps(dict(names), name="names"), targets, block)
@@ -247,6 +263,8 @@ class Engines:
         NameNotFound
             An engine does not have it; names close ones.
         """
+        if not isinstance(names, Iterable):
+            raise TypeError(f"pull takes a name or several names, not {names!r}")
         several = not isinstance(names, str)
         wanted = [names] if isinstance(names, str) else list(names)
         for name in wanted:
@@ -516,6 +534,8 @@ class Engines:
     def parallelize(self, f: Callable[..., Any]) -> Callable[..., Any]:
         """A function of sequences: ``parallelize(f)(seq)`` gives ``[f(x) for x in seq]``, balanced."""
 
+        _check_callable(f)
+
         @functools.wraps(f)
         def parallelized(*iterables: Iterable[Any]) -> Any:
             return self.map(f, *iterables)
@@ -524,6 +544,8 @@ class Engines:
 
     def remote(self, f: Callable[..., Any]) -> Callable[..., Any]:
         """A function whose calls run on the targets."""
+
+        _check_callable(f)
 
         @functools.wraps(f)
         def remote(*args: Any, **kwargs: Any) -> Any:
@@ -552,17 +574,19 @@ class Engines:
         """Whether this names all engines, also those still to come."""
         return False
 
-    def _narrowed(self, spec: Spec | None, on: Spec | None) -> targets.Chosen:
+    def _narrowed(self, spec: Spec | None, on: Spec | None) -> Chosen:
         """The engines that both specifications name."""
         chosen = self._choose(spec)
         if on is None:
             return chosen
         allowed = set(self._choose(on).ids)
         both = [id for id in chosen.ids if id in allowed]
+        if isinstance(on, Iterable) and not isinstance(on, str) and not allowed:
+            raise ValueError(f"on={on!r} names no engine at all; leave it out where any may run it")
         if chosen.ids and not both:
             where = targets.summary(chosen.ids)
             raise NoEngines(f"on={on!r} names none of the targets: it is {targets.summary(allowed)}, they are {where}")
-        return targets.Chosen(both, chosen.single)
+        return Chosen(both, chosen.single)
 
     # ------------------------------------------------------------ control
 
@@ -574,7 +598,7 @@ class Engines:
 
     def cancel(self, results: AsyncResult | Iterable[AsyncResult]) -> None:
         """Take queued tasks of these results away and interrupt running ones."""
-        for result in [results] if isinstance(results, AsyncResult) else results:
+        for result in _results(results, "cancel"):
             result.cancel()
 
     def clear_queue(self, *, targets: Spec | None = None) -> None:
@@ -781,15 +805,15 @@ class View(Engines):
         """Ids of these engines, in order."""
         return self._own(self._link.roster()).ids
 
-    def _own(self, roster: Roster) -> targets.Chosen:
+    def _own(self, roster: Roster) -> Chosen:
         spec = self.targets
         if isinstance(spec, int):
-            return targets.Chosen([spec], True)
+            return Chosen([spec], True)
         if isinstance(spec, list):
-            return targets.Chosen(list(spec), False)
+            return Chosen(list(spec), False)
         chosen = targets.choose(spec, roster.ids, roster.engines)
         if self._within is not None:
-            return targets.Chosen([id for id in chosen.ids if id in self._within], False)
+            return Chosen([id for id in chosen.ids if id in self._within], False)
         return chosen
 
     def _fixed(self) -> list[int] | None:
@@ -871,8 +895,8 @@ class RemoteController(Engines):
         return self._link.timeout
 
     @timeout.setter
-    def timeout(self, seconds: float) -> None:
-        self._link.timeout = seconds
+    def timeout(self, wait: float) -> None:
+        self._link.timeout = seconds(wait)
 
     @property
     def max_result(self) -> int:
@@ -900,7 +924,7 @@ class RemoteController(Engines):
     def _along(self) -> bool:
         return False
 
-    def _own(self, roster: Roster) -> targets.Chosen:
+    def _own(self, roster: Roster) -> Chosen:
         return targets.choose(self.targets, roster.ids, roster.engines)
 
     def _any(self, spec: Spec | None) -> bool:
@@ -915,6 +939,7 @@ class RemoteController(Engines):
         TimeoutError
             They did not come; the message says why, as far as known.
         """
+        n = natural("a number of engines", n)
         given_up: list[str] = []
 
         def enough(roster: Roster) -> bool:
@@ -951,7 +976,7 @@ class RemoteController(Engines):
             },
         }
 
-    def barrier(self, results: Iterable[AsyncResult], timeout: float | None = None) -> None:  # seconds
+    def barrier(self, results: AsyncResult | Iterable[AsyncResult], timeout: float | None = None) -> None:  # seconds
         """Wait until all of these are done, however they ended.
 
         Raises
@@ -960,7 +985,7 @@ class RemoteController(Engines):
             Some are not; they go on.
         """
         until = None if timeout is None else time.monotonic() + timeout
-        for result in [results] if isinstance(results, AsyncResult) else list(results):
+        for result in _results(results, "barrier"):
             left = None if until is None else max(0.0, until - time.monotonic())
             if not guarded(lambda: result, lambda result: result.wait(left)):  # noqa: B023
                 raise TimeoutError(f"not done after {timeout:g} s: {result}")
@@ -1002,6 +1027,8 @@ class RemoteController(Engines):
         self.close()
 
     def __repr__(self) -> str:
+        if self.ended is not None:
+            return f"<RemoteController: {self.ended}>"
         ids = self._link.channel.roster.ids
         return f"<RemoteController: {count(len(ids), 'engine')} ({targets.summary(ids) or 'none'})>"
 
@@ -1027,6 +1054,20 @@ def _bar(progress: Any, total: int | None = None) -> Iterator[Any]:
 
 def _itself(result: AsyncResult) -> AsyncResult:
     return result
+
+
+def _results(given: Any, call: str) -> list[AsyncResult]:
+    """One result, or several, as a list."""
+    results = [given] if isinstance(given, AsyncResult) or not isinstance(given, Iterable) else list(given)
+    for one in results:
+        if not isinstance(one, AsyncResult):
+            raise TypeError(f"{call} takes a result or a list of results, not {one!r}")
+    return results
+
+
+def _check_callable(f: Any) -> None:
+    if not callable(f):
+        raise TypeError(f"{f!r} is not callable")
 
 
 def _check_name(name: Any) -> None:

@@ -54,6 +54,14 @@ def test_apply_with_values_names_and_keywords(rc):
     assert rc[1].apply(abs, -3) == 3
 
 
+def test_a_name_among_a_maps_items_is_resolved_where_the_item_runs(rc):
+    rc.push({"table": {"a": 1, "b": 2}})
+    assert rc.map(dict.get, [Ref("table")] * 3, ["a", "b", "c"], [0, 0, 3]) == [1, 2, 3]
+    assert rc.map(len, (Ref("table"), "four")) == [2, 4]
+    with pytest.raises(NameNotFound, match="there is no variable 'tabel' on engine .; did you mean 'table'"):
+        rc.map(len, [Ref("tabel")])
+
+
 def test_a_name_the_function_does_not_bring_is_the_engines(rc):
     rc.push({"only_there": 7})
     function = eval("lambda x: x + only_there", {})
