@@ -117,8 +117,9 @@ def test_exit_and_input_leave_the_engine_alive(rc):
     rc.push({"kept": 1})
     with pytest.raises(RemoteExit, match=r"SystemExit\(3\)"):
         rc[0].execute("import sys; sys.exit(3)")
-    with pytest.raises(EOFError, match="engine 0 has no keyboard: line 2"):
+    with pytest.raises(EOFError, match="engine 0 has no keyboard: line 2") as raised:
         rc[0].execute("\ninput('name? ')")
+    assert "_no_input" not in str(raised.value.__cause__)
     assert rc["kept"] == [1] * 4
 
 
