@@ -128,6 +128,10 @@ FAULTS: dict[str, list[Fault]] = {
             "others' calls take no longer than ever; afterwards all its results come",
             "2 s for each call of others",
         ),
+        Fault(
+            "a client stands still while more results come than the controller may hold",
+            "it counts as away: engines and the store keep its results, and it gets all of them when it goes on",
+        ),
         Fault("a script ends while its calls have not", "it ends without an error; what was sent is run", "6 s"),
         Fault("Ctrl-C at any moment of a call", "what the call started is cancelled; the client can be used at once"),
         Fault("a client is forked", "the fork gets `ForkedClientError`; the parent does not notice"),

@@ -300,6 +300,38 @@ def test_a_stopped_client_slows_nobody_down_and_gets_all_in_the_end(cluster):
         assert client.stdout.readline() == "30000000\n"
 
 
+@pytest.mark.fault("a client stands still while more results come than the controller may hold")
+@pytest.mark.slow
+def test_what_a_stopped_client_does_not_take_is_not_in_the_controllers_memory(cluster):
+    script = """
+        import sys
+        from ipkernel_ext import RemoteController
+        rc = RemoteController(connection_file=sys.argv[1])
+        result = rc.map(lambda x: b"x" * 50_000, range(16_000), chunksize=1, block=False)
+        next(iter(result))
+        print("begun", flush=True)
+        print(sum(map(len, result.get(60))), flush=True)
+    """
+    controller = psutil.Process(cluster.status()["controller"]["pid"])
+    before = controller.memory_info().rss
+    file = str(cluster.cluster.launched.place.connection("client"))
+    command = [sys.executable, "-c", textwrap.dedent(script), file]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
+        assert client.stdout.readline() == "begun\n"
+        with stopped(client.pid):
+            most = 0
+            while any(row["running"] or row["queued"] for row in rows_of(cluster)):
+                most = max(most, controller.memory_info().rss - before)
+                assert cluster.execute("6 * 7").values == [42, 42]
+        assert client.stdout.readline() == "800000000\n"
+    assert most < 400e6, f"{most / 1e6:.0f} MB"
+
+
+def rows_of(cluster):
+    """What is said of each engine's queue."""
+    return [row for engine, row in cluster.queue_status().items() if engine != "unassigned"]
+
+
 @pytest.mark.fault("a script ends while its calls have not")
 def test_a_script_ends_although_its_calls_have_not(cluster):
     script = """
