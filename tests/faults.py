@@ -107,6 +107,10 @@ FAULTS: dict[str, list[Fault]] = {
             "the engine has as long as before to come back",
         ),
         Fault("the controller does not stay up", "pending results fail and say that the cluster has ended", "30 s"),
+        Fault(
+            "a message brings a mistake in the controller to light",
+            "what it asked for fails, and says so; all else goes on, in a controller that begins anew if need be",
+        ),
         Fault("two controllers for one profile", "the second says who is the first, and ends"),
         Fault("the port was taken while the controller was away", "it takes another; the connection files say so"),
         Fault(

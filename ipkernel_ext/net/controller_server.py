@@ -20,8 +20,8 @@ import zmq
 
 from ipkernel_ext.config import addresses
 from ipkernel_ext.config.keys import ClusterKeys
+from ipkernel_ext.core import failures, wire
 from ipkernel_ext.core import messages as m
-from ipkernel_ext.core import wire
 from ipkernel_ext.core.controller import ControllerCore
 from ipkernel_ext.core.effects import (
     Deliver,
@@ -312,7 +312,31 @@ class ControllerServer:
             for message, frames in entries:
                 if isinstance(message, m.HelloEngine):
                     self._pids[message.engine.boot] = self._local.pids.get(peer, 0)
-                self._do(self._core.receive(peer, message, frames, now, role))
+                try:
+                    self._do(self._core.receive(peer, message, frames, now, role))
+                except Exception as error:
+                    self._on_bug(peer, message, error)
+
+    def _on_bug(self, peer: Peer, message: Any, error: Exception) -> None:
+        """A message brought a mistake of ours to light: its sender is told, and sends it no more.
+
+        Where the tables are not whole any more this controller ends. The next one learns everything from
+        the edges.
+
+        Raises
+        ------
+        ParallelError
+            They are not.
+        """
+        kind = type(message).__name__
+        self._log.error("a mistake in the controller, met by %s of %s", kind, peer, exc_info=error)
+        numbers = message.numbers if isinstance(message, m.Submit) else []
+        self._out.setdefault(peer, []).append((m.Refused(failures.bug(kind, error), numbers), ()))
+        try:
+            self._core.check()
+        except Exception as broken:
+            self._flush()
+            raise ParallelError(f"this controller has lost track ({broken!r}); it has to begin anew") from error
 
     def _on_garbage(self, peer: Peer, error: ProtocolError) -> None:
         self._core.refused += 1
