@@ -36,6 +36,7 @@ from ipkernel_ext.history import Call, History
 from ipkernel_ext.interruption import guarded
 from ipkernel_ext.mapping import Flight, SendChunk, feed, send_all, stream
 from ipkernel_ext.net.client_channel import Channel, ClientChannel, Receiver, Roster
+from ipkernel_ext.remote_values import RemoteValue
 from ipkernel_ext.results import (
     AsyncResult,
     ExecuteResult,
@@ -212,6 +213,10 @@ class Engines:
         """
         return self._apply(f, args, kwargs, self._narrowed(targets, on), block, conditions(retries, after))
 
+    def _quietly(self, f: Callable[..., Any], /, *args: Any, targets: Spec | None = None, block: bool = True) -> Any:
+        """Call a function of this package's on the targets; it is not the user's own call, so not in the history."""
+        return self._apply(f, args, {}, self._choose(targets), block, noted=False)
+
     def _apply(
         self,
         f: Callable[..., Any],
@@ -220,6 +225,8 @@ class Engines:
         chosen: targets.Chosen,
         block: bool | None,
         subject: Conditions = NO_CONDITIONS,
+        *,
+        noted: bool = True,
     ) -> Any:
         digest, function = payload.dumps_function(f)
         kind = SingleResult if chosen.single else ListResult
@@ -228,7 +235,8 @@ class Engines:
         def send() -> AsyncResult:
             work = m.Apply(digest, name=payload.name_of(f))
             result = self._link.send(kind, chosen, work, frames, function, subject)
-            self._link.history.add("apply", payload.name_of(f), result)
+            if noted:
+                self._link.history.add("apply", payload.name_of(f), result)
             return result
 
         return self._give(send, block)
@@ -317,6 +325,19 @@ class Engines:
 
         make = functools.partial(JoinedResult, join)
         return self._give(lambda: self._link.send(make, chosen, m.Pull([name]), ()), block)
+
+    def remote_value(self, name: str, *, targets: Spec | None = None) -> RemoteValue:
+        """A handle of the targets' variable, which stays where it is: shapes first, items on demand.
+
+        Raises
+        ------
+        NameNotFound
+            An engine does not have it.
+        """
+        _check_name(name)
+        chosen = self._choose(targets)
+        self._link.need(chosen.ids)
+        return RemoteValue(self, name, chosen)
 
     def sync_imports(self, *, targets: Spec | None = None) -> SyncImports:
         """``with rc.sync_imports(): import numpy as np`` imports here and on the targets, under the same names.
