@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from ipkernel_ext import imports, outcomes, payload, sequences, targets, versions
+from ipkernel_ext import checkpoints, imports, outcomes, payload, sequences, targets, versions
 from ipkernel_ext.advice import advise
 from ipkernel_ext.asynchronous import Connecting
+from ipkernel_ext.checkpoints import Checkpoint
 from ipkernel_ext.chunks import Columns, Pace, Rows
 from ipkernel_ext.conditions import Conditions, MapOptions, conditions, natural, task_id
 from ipkernel_ext.config import memory
@@ -338,6 +339,53 @@ class Engines:
         chosen = self._choose(targets)
         self._link.need(chosen.ids)
         return RemoteValue(self, name, chosen)
+
+    def checkpoint(self, path: str | Path, *, targets: Spec | None = None) -> Checkpoint:
+        """Save the targets' variables into a file on this machine.
+
+        Each engine's are those of one moment, after what this client has sent before. What cannot be pickled is
+        left out; a warning, and ``skipped`` of what this gives, list it with the path inside the object. A file that
+        is there already is replaced when the new one is complete.
+
+        Raises
+        ------
+        FileNotFoundError
+            There is no such directory.
+        """
+        chosen = self._choose(targets)
+        self._link.need(chosen.ids)
+        return checkpoints.save(self, path, chosen)
+
+    def restore(
+        self, path: str | Path, *, redistribute: bool | Iterable[str] = False, targets: Spec | None = None
+    ) -> Checkpoint:
+        """Bind the variables of a checkpoint on the targets; other variables there stay.
+
+        An engine gets those of the engine that had its id, or, where the ids are others, its place in order.
+
+        Parameters
+        ----------
+        redistribute : bool or names
+            For another number of engines. These names are joined, and cut anew as ``scatter`` cuts; True: all
+            sequences that were not the same on all engines. What was the same on all, every target gets. What is
+            neither is left out; a warning, and ``skipped`` of what this gives, list it.
+
+        Raises
+        ------
+        CheckpointError
+            The file is no checkpoint, is truncated, or from another version. Nothing was restored.
+        ValueError
+            It has the variables of another number of engines.
+        CompositeError
+            Some could not be rebuilt on their engine. All others are restored.
+        """
+        chosen = self._choose(targets)
+        self._link.need(chosen.ids)
+        return checkpoints.restore(self, path, chosen, redistribute)
+
+    def _bind(self, names: list[str], frames: Sequence[Frame], id: int) -> AsyncResult:
+        """Bind names on an engine to values that are pickled already; nobody changes the frames."""
+        return self._link.send(SingleResult, targets.Chosen([id], True), m.Push(names), frames)
 
     def sync_imports(self, *, targets: Spec | None = None) -> SyncImports:
         """``with rc.sync_imports(): import numpy as np`` imports here and on the targets, under the same names.

@@ -57,10 +57,12 @@ MAY_IMPORT = {
     "mapping": {"chunks", "net", "results", "payload", "core", "errors"},
     "imports": set(),
     "callers": set(),
+    "checkpoints": {"advice", "execution", "payload", "results", "sequences", "targets", "units", "core", "errors"},
     "remote_values": {"execution", "payload", "sequences", "targets", "units"},
     "remote": {
         "advice",
         "asynchronous",
+        "checkpoints",
         "chunks",
         "conditions",
         "executor",
