@@ -13,12 +13,12 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ipkernel_ext import checkpoints, imports, outcomes, payload, sequences, targets
+from ipkernel_ext import checkpoints, imports, outcomes, payload, sequences, synced_modules, targets
 from ipkernel_ext.asynchronous import Connecting
 from ipkernel_ext.checkpoints import Checkpoint
 from ipkernel_ext.chunks import Columns, Rows
@@ -394,6 +394,42 @@ class Engines:
     def _bind(self, names: list[str], frames: Sequence[Frame], id: int) -> AsyncResult:
         """Bind names on an engine to values that are pickled already; nobody changes the frames."""
         return self._link.send(SingleResult, Chosen([id], True), m.Push(names), frames)
+
+    def sync_modules(
+        self, what: str | Path | ModuleType | None = None, *, targets: Spec | None = None
+    ) -> synced_modules.Synced:
+        """Send a module or package of this machine to the targets, and later what was edited.
+
+        It goes as source text, and is imported there before anything on the engine's host. What an engine has
+        imported already is loaded anew in place, as IPython's autoreload does it.
+
+        Parameters
+        ----------
+        what
+            A module, the path of one, of a package or of a directory of them, or an importable name. Of a module in a
+            package, the whole package. None: only what was edited, or is new, of what was sent before.
+
+        Raises
+        ------
+        SyntaxError
+            A module does not compile; names file and line. Nothing was sent.
+        PayloadError
+            It has a C extension, or no source.
+        FileNotFoundError
+            There is no such thing.
+        """
+        if what is not None:
+            self._link.synced.add(what)
+        chosen = self._choose(targets)
+        self._link.need(chosen.ids)
+        return self._link.synced.send(self, chosen, self._link.boots(chosen.ids))
+
+    def _follow_synced(self) -> None:
+        """Send engines what they do not have of what was sent."""
+        chosen = self._choose("all")
+        boots = self._link.boots(chosen.ids)
+        if self._link.synced.behind(boots.values()):
+            self._link.synced.send(self, chosen, boots)
 
     def sync_imports(self, *, targets: Spec | None = None) -> imports.SyncImports:
         """``with rc.sync_imports(): import numpy as np`` imports here and on the targets, under the same names.
