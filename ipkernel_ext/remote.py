@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ipkernel_ext import checkpoints, imports, outcomes, payload, sequences, synced_modules, targets
+from ipkernel_ext import checkpoints, extras, imports, outcomes, payload, sequences, synced_modules, targets
 from ipkernel_ext.asynchronous import Connecting
 from ipkernel_ext.checkpoints import Checkpoint
 from ipkernel_ext.chunks import Columns, Rows
@@ -635,6 +635,23 @@ class Engines:
             among = (self.ids if among is None else among)[:max_workers]
             workers = max_workers
         return EngineExecutor(self._link.channel, functools.partial(self._link.call, among), workers)
+
+    def register_joblib_backend(self, name: str = "ipkernel_ext") -> None:
+        """Have joblib, and so scikit-learn, run on these engines.
+
+        ``with joblib.parallel_config(backend="ipkernel_ext"):`` around what parallelizes by joblib, such as
+        ``GridSearchCV(…).fit(X, y)``. Large arrays among the arguments go to each engine once, and are read-only
+        there; what calls on engines parallelize themselves runs there one after the other.
+
+        Raises
+        ------
+        ImportError
+            joblib is not installed.
+        """
+        extras.needed("joblib", "joblib")
+        from ipkernel_ext import joblib_backend
+
+        joblib_backend.register(self, name)
 
     def parallelize(self, f: Callable[..., Any]) -> Callable[..., Any]:
         """A function of sequences: ``parallelize(f)(seq)`` gives ``[f(x) for x in seq]``, balanced."""

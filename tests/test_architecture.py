@@ -60,6 +60,8 @@ MAY_IMPORT = {
     "checkpoints": {"advice", "execution", "payload", "results", "sequences", "targets", "units", "core", "errors"},
     "synced_modules": {"execution", "results", "targets", "errors"},
     "environments": {"execution", "results", "targets", "units", "core"},
+    "extras": set(),
+    "joblib_backend": {"execution", "modules", "results"},
     "remote_values": {"execution", "payload", "sequences", "targets", "units"},
     "link": {
         "environments",
@@ -86,7 +88,9 @@ MAY_IMPORT = {
         "chunks",
         "conditions",
         "executor",
+        "extras",
         "history",
+        "joblib_backend",
         "mapping",
         "imports",
         "interruption",
