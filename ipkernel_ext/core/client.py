@@ -88,7 +88,7 @@ class _Pending:
         self.submission = submission
         self.index = index
         self.attempt = 0  # whose output is being collected
-        self.outputs: dict[int, Any] = {}  # that came too early, by sequence; -1: how far it came
+        self.outputs: dict[int, Any] | None = None  # that came too early, by sequence; -1: how far it came
         self.hint: Hint | None = None
         self.result: tuple[m.Result, Sequence[Frame]] | None = None  # waits for its output
         self.cancelled = False
@@ -300,9 +300,9 @@ class ClientCore:
         pending = self._pending.get(output.task.number)
         if pending is None or output.task.client != self.client:
             return []
-        if output.attempt != pending.attempt:
+        if pending.outputs is None or output.attempt != pending.attempt:
             pending.attempt = output.attempt
-            pending.outputs.clear()
+            pending.outputs = {}
         seen = pending.outputs.get(-1, 0)
         if output.sequence < seen:
             return []
@@ -324,7 +324,7 @@ class ClientCore:
             return self._note_acknowledge(number, now)
         if pending.result is not None and result.failure is not None and result.failure.kind == "EngineLost":
             return self._resolve(*pending.result, now)  # its engine died, but had ended the task
-        seen = pending.outputs.get(-1, 0) if pending.attempt == result.attempt else 0
+        seen = pending.outputs.get(-1, 0) if pending.outputs and pending.attempt == result.attempt else 0
         if result.outputs > seen:
             pending.result = (result, frames)
             return []

@@ -58,6 +58,9 @@ def _leave_all() -> None:
         channel.close()
 
 
+_Command = Callable[[], list[Effect]]
+
+
 class Receiver(Protocol):
     """Who gets what belongs to a submission."""
 
@@ -168,7 +171,7 @@ class ClientChannel:
         self._numbers = itertools.count()
         self._requests = itertools.count(1)
         self._numbers_lock = threading.Lock()
-        self._commands: deque[Callable[[], list[Effect]]] = deque()
+        self._commands: deque[_Command | tuple[Submission, Receiver]] = deque()
         self._receivers: dict[int, Receiver] = {}
         self._answers: dict[int, Future[dict[str, Any]]] = {}
         self._roster = Roster()
@@ -204,14 +207,10 @@ class ClientChannel:
 
     def submit(self, submission: Submission, receiver: Receiver) -> None:
         """Send tasks; results go to the receiver."""
-        self._check()
-
-        def command() -> list[Effect]:
-            for number in submission.numbers:
-                self._receivers[number] = receiver
-            return self._core.submit(submission)
-
-        self._enqueue(command)
+        if self._forks != _forks or self._closing or self._ended is not None:
+            self._check()
+        self._commands.append((submission, receiver))
+        self._wake.set()
 
     def cancel(self, numbers: Sequence[int]) -> None:
         """Take queued tasks away, interrupt running ones."""
@@ -285,7 +284,7 @@ class ClientChannel:
         if self.ended is not None:
             raise NotConnected(self.ended)
 
-    def _enqueue(self, command: Callable[[], list[Effect]]) -> None:
+    def _enqueue(self, command: _Command) -> None:
         self._commands.append(command)
         self._wake.set()
 
@@ -317,12 +316,24 @@ class ClientChannel:
             self._reconnect()
         elif self._edge.retry_at is not None and now >= self._edge.retry_at:
             self._reconnect()
-        while self._commands:
-            self._do(self._commands.popleft()())
+        self._do_commands()
         deadline = self._core.next_deadline()
         if deadline is not None and time.monotonic() >= deadline:
             self._do(self._core.tick(time.monotonic()))
         self._flush()
+
+    def _do_commands(self) -> None:
+        """What user threads have enqueued so far."""
+        commands = self._commands
+        while commands:
+            command = commands.popleft()
+            if not isinstance(command, tuple):
+                self._do(command())
+                continue
+            submission, receiver = command
+            for number in submission.numbers:
+                self._receivers[number] = receiver
+            self._do(self._core.submit(submission))
 
     def _deadline(self) -> float | None:
         return min((d for d in (self._core.next_deadline(), self._edge.retry_at) if d is not None), default=None)
@@ -428,8 +439,7 @@ class ClientChannel:
 
     def _leave(self) -> None:
         """Order: what user threads enqueued, then goodbye, then whoever still waits hears why."""
-        while self._commands:
-            self._do(self._commands.popleft()())
+        self._do_commands()
         linger = 1000 if self._core.connected else 0
         self._do(self._core.leave())
         self._flush()
