@@ -185,7 +185,8 @@ class OutputBuffer:
     def end(self) -> tuple[list[Stream | Display], int]:
         """The task ended: its pieces that wait to be sent, and how many it had in all."""
         with self._lock:
-            self._pending += self._tail.pieces()
+            if self._pending or not self._tail.is_new(self._half):
+                self._pending += self._tail.pieces()
             pieces = self._take_task()
             count = self._sequence
             self._task, self._attempt = None, 0
@@ -199,6 +200,8 @@ class OutputBuffer:
             return pieces, count
 
     def _take(self) -> list[Stream | Display]:
+        if not (self._pending or self._late or self._earlier or self._task is not None or self._size):
+            return []
         earlier, self._earlier = self._earlier, []
         late, self._late = self._late, {}
         engine = self.engine_id()
@@ -215,6 +218,8 @@ class OutputBuffer:
         return [*earlier, *pieces]
 
     def _take_task(self) -> list[Stream | Display]:
+        if not self._pending:
+            return []
         waiting, self._pending = self._pending, []
         return self._numbered(waiting)
 

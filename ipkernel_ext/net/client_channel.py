@@ -36,6 +36,8 @@ from ipkernel_ext.net.sockets import Wake, until
 
 log = logging.getLogger("ipkernel_ext")
 
+COMMANDS = 1024  # what user threads enqueued, done in one turn of the loop: then it leaves, whatever came meanwhile
+
 
 _forks = 0  # how often this process is a fork of one that had this module; asking for the pid is a system call
 
@@ -295,7 +297,7 @@ class ClientChannel:
         try:
             self._reconnect()
             while not self._closing:
-                self._poller.poll(until(self._deadline(), time.monotonic()))
+                self._poller.poll(0 if self._commands else until(self._deadline(), time.monotonic()))
                 self._turn()
         except Exception:
             log.exception("the client's I/O thread failed; this RemoteController is closed")
@@ -316,24 +318,30 @@ class ClientChannel:
             self._reconnect()
         elif self._edge.retry_at is not None and now >= self._edge.retry_at:
             self._reconnect()
-        self._do_commands()
+        self._do_commands(COMMANDS)
         deadline = self._core.next_deadline()
         if deadline is not None and time.monotonic() >= deadline:
             self._do(self._core.tick(time.monotonic()))
         self._flush()
 
-    def _do_commands(self) -> None:
-        """What user threads have enqueued so far."""
+    def _do_commands(self, most: int) -> None:
+        """What user threads have enqueued so far; what is submitted in a row goes to the core together."""
         commands = self._commands
-        while commands:
+        submissions: list[Submission] = []
+        for _ in range(min(most, len(commands))):
             command = commands.popleft()
-            if not isinstance(command, tuple):
-                self._do(command())
+            if isinstance(command, tuple):
+                submission, receiver = command
+                for number in submission.numbers:
+                    self._receivers[number] = receiver
+                submissions.append(submission)
                 continue
-            submission, receiver = command
-            for number in submission.numbers:
-                self._receivers[number] = receiver
-            self._do(self._core.submit(submission))
+            if submissions:
+                self._do(self._core.submit(*submissions))
+                submissions = []
+            self._do(command())
+        if submissions:
+            self._do(self._core.submit(*submissions))
 
     def _deadline(self) -> float | None:
         return min((d for d in (self._core.next_deadline(), self._edge.retry_at) if d is not None), default=None)
@@ -439,7 +447,7 @@ class ClientChannel:
 
     def _leave(self) -> None:
         """Order: what user threads enqueued, then goodbye, then whoever still waits hears why."""
-        self._do_commands()
+        self._do_commands(len(self._commands))
         linger = 1000 if self._core.connected else 0
         self._do(self._core.leave())
         self._flush()
