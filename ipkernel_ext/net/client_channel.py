@@ -18,7 +18,7 @@ import time
 import uuid
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol
 
@@ -32,7 +32,7 @@ from ipkernel_ext.core.wire import Frame
 from ipkernel_ext.errors import ForkedClientError, NotConnected, ProtocolError
 from ipkernel_ext.net.callbacks import CallbackThread
 from ipkernel_ext.net.edge import Edge, Locate
-from ipkernel_ext.net.sockets import Wake, until
+from ipkernel_ext.net.sockets import Poller, Wake, until
 
 log = logging.getLogger("ipkernel_ext")
 
@@ -180,7 +180,7 @@ class ClientChannel:
         self._changed = threading.Condition()
         self._wake = Wake()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._poller = zmq.Poller()
+        self._poller = Poller()
         self._edge = Edge(self._context, locate, wire.Decoder(m.ToClient), self._poller)
         self._out: list[wire.Entry] = []
         self._closing = False
@@ -297,8 +297,8 @@ class ClientChannel:
         try:
             self._reconnect()
             while not self._closing:
-                self._poller.poll(0 if self._commands else until(self._deadline(), time.monotonic()))
-                self._turn()
+                timeout = 0 if self._commands else until(self._deadline(), time.monotonic())
+                self._turn(self._poller.poll(timeout))
         except Exception:
             log.exception("the client's I/O thread failed; this RemoteController is closed")
         finally:
@@ -307,11 +307,11 @@ class ClientChannel:
             self._wake.close()
             self._callbacks.end()
 
-    def _turn(self) -> None:
+    def _turn(self, ready: Container[Any]) -> None:
         """One turn of the loop, after the poll."""
-        self._wake.clear()
+        self._wake.clear_if(ready)
         now = time.monotonic()
-        lost = self._edge.lost(now)
+        lost = self._edge.lost(now, ready)
         self._take()  # also what came before the connection was lost
         if lost:
             self._do(self._core.disconnected())

@@ -42,7 +42,7 @@ from ipkernel_ext.execution.runner import Runner
 from ipkernel_ext.execution.usage import Usage
 from ipkernel_ext.net.begun import BegunFile
 from ipkernel_ext.net.edge import Edge, Locate
-from ipkernel_ext.net.sockets import Wake, receive, send, until
+from ipkernel_ext.net.sockets import Poller, Wake, receive, send, until
 from ipkernel_ext.net.tcp import connecting_socket
 
 FLUSH_AFTER = 0.02  # seconds for which output of running code is collected before it is sent
@@ -96,7 +96,7 @@ class EngineServer:
         self._begun = None if begun is None else _begun_file(begun / record.boot, log)
         self._lock = threading.Lock()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._control_poller = zmq.Poller()
+        self._control_poller = Poller()
         self._edge = Edge(self._context, locate, _decoder, self._control_poller)
         self._control_wake = Wake()
         self._main_wake = Wake()
@@ -129,8 +129,8 @@ class EngineServer:
         """Serve until told to stop; the reason. To be called from the process's main thread."""
         control = threading.Thread(target=self._control_loop, name="ipkernel_ext control", daemon=True)
         control.start()
-        poller = zmq.Poller()
-        poller.register(self._main_wake.fileno(), zmq.POLLIN)
+        poller = Poller()
+        poller.register(self._main_wake.fileno())
         while self._stopping is None:
             self._follow_generation(poller)
             if not self._core.busy or time.monotonic() >= self._look_at:
@@ -142,8 +142,7 @@ class EngineServer:
                 continue
             self._send_results()
             if self._stopping is None and not self._behind():
-                poller.poll()
-                self._main_wake.clear()
+                self._main_wake.clear_if(poller.poll())
         self._send_results()
         self._control_wake.set()
         control.join(GRACE)
@@ -172,7 +171,7 @@ class EngineServer:
     def _behind(self) -> bool:
         return self._tasks_generation != self._welcomed
 
-    def _follow_generation(self, poller: zmq.Poller) -> None:
+    def _follow_generation(self, poller: Poller) -> None:
         """Give up the task connection of an earlier generation, open this one's."""
         generation = self._welcomed
         if self._tasks_generation == generation:
@@ -186,7 +185,7 @@ class EngineServer:
         assert address is not None, "the controller welcomed us somewhere"
         self._tasks = connecting_socket(self._context, address.urls[0], address.keys)
         self._tasks.connect(address.urls[0])
-        poller.register(self._tasks, zmq.POLLIN)
+        poller.register(self._tasks)
         with self._lock:
             effects = self._core.connect_tasks()
         self._do_main(effects)
@@ -233,7 +232,7 @@ class EngineServer:
             waits = outcome.seconds < SMALL and self._core.busy and self._let_wait(effects)
         if not waits or len(self._results) >= TOGETHER:
             self._send_results()
-        if not waits:
+        if not waits and self._stopping is None:  # else this engine says goodbye, and what it ran is lost with it
             self._do_main(effects)
 
     def _let_wait(self, effects: Sequence[Effect]) -> bool:
@@ -294,7 +293,7 @@ class EngineServer:
                     raise AssertionError(f"not an effect on the main thread: {effect}")
         if entries and self._tasks is not None:
             parts = wire.encode(self._core.epoch, entries)
-            if self._begun is not None and self._stopping is None and isinstance(entries[-1][0], m.Result):
+            if self._begun is not None and isinstance(entries[-1][0], m.Result):
                 self._begun.keep(parts)
             send(self._tasks, parts)
 
@@ -302,20 +301,20 @@ class EngineServer:
 
     def _control_loop(self) -> None:
         poller = self._control_poller
-        poller.register(self._control_wake.fileno(), zmq.POLLIN)
+        poller.register(self._control_wake.fileno())
         if self._owner is not None:
-            poller.register(self._owner, zmq.POLLIN)
+            poller.register(self._owner)
         self._listen(poller)
         self._reconnect()
         while self._stopping is None:
-            ready = dict(poller.poll(until(self._deadline(), time.monotonic())))
+            ready = poller.poll(until(self._deadline(), time.monotonic()))
             if self._owner in ready:
                 self.stop(OWNER_ENDED)
-            self._control_wake.clear()
+            self._control_wake.clear_if(ready)
             now = time.monotonic()
             if any(reader in ready for reader in self._descriptors.readers):
                 self._take_written(poller, now)
-            lost = self._edge.lost(now)
+            lost = self._edge.lost(now, ready)
             self._take_control()  # also what came before the connection was lost
             retry = self._edge.retry_at is not None and now >= self._edge.retry_at
             if (lost or retry) and self._stopping is None:
@@ -343,11 +342,11 @@ class EngineServer:
             if entries:
                 self._edge.send(self._core.epoch, entries)
 
-    def _listen(self, poller: zmq.Poller) -> None:
+    def _listen(self, poller: Poller) -> None:
         for reader in self._descriptors.readers:
-            poller.register(reader, zmq.POLLIN)
+            poller.register(reader)
 
-    def _take_written(self, poller: zmq.Poller, now: float) -> None:
+    def _take_written(self, poller: Poller, now: float) -> None:
         """Take what was written to the descriptors; what a process left behind writes, a pipe full at a time."""
         self._descriptors.take()
         if self._core.running is None:
