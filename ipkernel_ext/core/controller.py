@@ -355,9 +355,11 @@ class ControllerCore:
 
     def _on_submit(self, client: Client, submit: m.Submit, frames: Sequence[Frame], now: float) -> None:
         numbers, engines, boots, hints = submit.numbers, submit.engines, submit.boots, submit.hints
-        count = len(numbers)
-        if any(part and len(part) != count for part in (boots, hints)) or (
-            engines is not None and len(engines) != count
+        count, each = len(numbers), submit.each
+        if (
+            any(part and len(part) != count for part in (boots, hints))
+            or (engines is not None and len(engines) != count)
+            or (each and each * count != len(frames))
         ):
             self._refuse_submit(client, submit, now)
             return
@@ -383,7 +385,7 @@ class ControllerCore:
             task = Task(
                 TaskId(client.id, number),
                 submit.work,
-                frames,
+                frames[i * each : i * each + each] if each else frames,
                 engines[i] if engines is not None else None,
                 (boots[i] or None) if boots else None,
                 submit.retries,
@@ -629,7 +631,7 @@ class ControllerCore:
             self._out.log(text, logging.WARNING)
 
     def _refuse_submit(self, client: Client, submit: m.Submit, now: float) -> None:
-        text = f"Submit of {len(submit.numbers)} tasks with another number of engines, boots or hints"
+        text = f"Submit of {len(submit.numbers)} tasks with another number of engines, boots, hints or frames"
         self._grumble(text, now)
         if client.peer is not None:
             self._out.send(client.peer, m.Refused(failures.protocol(text), submit.numbers))
