@@ -194,6 +194,12 @@ FAULTS: dict[str, list[Fault]] = {
             "an exception's class misbehaves or is not there",
             "a `RemoteError` with the engine's traceback, or its own type",
         ),
+        Fault(
+            "a task of joblib's ends its engine", "`EngineLost` from the call, with the exit code; the next call works"
+        ),
+        Fault("a module that is sent has a C extension", "`PayloadError` that says so; nothing is sent"),
+        Fault("a module that is sent does not compile", "`SyntaxError` that names file and line; nothing is sent"),
+        Fault("a checkpoint is truncated, damaged or from another version", "`CheckpointError` that says which"),
         Fault("an engine cannot import a module", "`PayloadError` that names it and says why it was not sent along"),
         Fault(
             "an object does harm as it is pickled, rebuilt, used or let go of",

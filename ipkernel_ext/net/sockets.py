@@ -104,7 +104,7 @@ class Poller:
         self._poll.register(descriptor, select.POLLIN)
         if not isinstance(source, int):
             self._new.append(source)
-            if source.get(zmq.TYPE) != zmq.PAIR:
+            if source.type != zmq.PAIR:
                 self._sent_on.append(source)
 
     def unregister(self, source: zmq.Socket[bytes] | int) -> None:
