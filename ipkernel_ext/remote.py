@@ -653,6 +653,49 @@ class Engines:
 
         joblib_backend.register(self, name)
 
+    def become_dask(self, **options: Any) -> Any:
+        """Have each of these engines be a worker of Dask too, and give the client of its scheduler.
+
+        The scheduler is in this process, and ends with it. Workers run beside the engine's own work, in the same
+        memory: ``rc.remote_value("A").to_dask()`` is a Dask array of what engines have. Called again, engines join
+        that have come since.
+
+        Parameters
+        ----------
+        options
+            Of ``distributed.Worker``, such as ``nthreads`` (1) and ``memory_limit``.
+
+        Returns
+        -------
+        distributed.Client
+            Dask's collections use it without being told.
+
+        Raises
+        ------
+        ImportError
+            Dask is not installed, here or on an engine.
+        """
+        for module in ("distributed", "cryptography"):
+            extras.needed(module, "dask")
+        from ipkernel_ext.dask_cluster import DaskCluster
+
+        ids = self._choose(None).ids
+        self._link.need(ids)
+        if self._link.dask is None:
+            self._link.dask = DaskCluster(self._link.client)
+        try:
+            self._link.dask.join(ids, options)
+        except BaseException:
+            self.stop_dask()
+            raise
+        return self._link.dask.client
+
+    def stop_dask(self) -> None:
+        """End what ``become_dask`` began: workers, scheduler and client. The engines and their variables stay."""
+        cluster, self._link.dask = self._link.dask, None
+        if cluster is not None:
+            cluster.close(engines=True)
+
     def parallelize(self, f: Callable[..., Any]) -> Callable[..., Any]:
         """A function of sequences: ``parallelize(f)(seq)`` gives ``[f(x) for x in seq]``, balanced."""
 
@@ -1135,6 +1178,8 @@ class RemoteController(Engines):
     def close(self) -> None:
         """Leave. The cluster and what was sent go on, except on the client that ``launch`` gave: there it ends."""
         try:
+            if self._link.dask is not None:
+                self._link.dask.close(engines=False)
             self._link.channel.close()
         finally:
             if self.cluster.launched is not None:

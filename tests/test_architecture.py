@@ -61,6 +61,7 @@ MAY_IMPORT = {
     "synced_modules": {"execution", "results", "targets", "errors"},
     "environments": {"execution", "results", "targets", "units", "core"},
     "extras": set(),
+    "dask_cluster": {"execution", "targets"},
     "joblib_backend": {"execution", "modules", "results"},
     "remote_values": {"execution", "payload", "sequences", "targets", "units"},
     "link": {
@@ -87,6 +88,7 @@ MAY_IMPORT = {
         "checkpoints",
         "chunks",
         "conditions",
+        "dask_cluster",
         "executor",
         "extras",
         "history",
