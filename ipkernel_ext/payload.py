@@ -452,7 +452,7 @@ def _importable(f: Any) -> bool:
     if type(f) is not types.BuiltinFunctionType and type(f) is not types.FunctionType:
         return False
     module = f.__module__
-    if module is None or module == "__main__" or cloudpickle.list_registry_pickle_by_value():
+    if module is None or module == "__main__" or internals._PICKLE_BY_VALUE_MODULES:
         return False
     home = sys.modules.get(module)
     return home is not None and getattr(home, f.__qualname__, None) is f
