@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ipkernel_ext import checkpoints, extras, imports, outcomes, payload, sequences, synced_modules, targets
+from ipkernel_ext import checkpoints, extras, graphs, imports, outcomes, payload, sequences, synced_modules, targets
 from ipkernel_ext.asynchronous import Connecting
 from ipkernel_ext.checkpoints import Checkpoint
 from ipkernel_ext.chunks import Columns, Rows
@@ -613,6 +613,45 @@ class Engines:
                     bar.update(done - bar.n)
 
             yield from stream(flight, rows, options.size, lambda: link.workers(among), send, wanted, pace, show)
+
+    def run_graph(
+        self, graph: Any, *, return_exceptions: bool = False, progress: Any = False, targets: Spec | None = None
+    ) -> dict[Any, Any]:
+        """Run a graph of calls, balanced: each node when all before it have ended, with their values as arguments.
+
+        Parameters
+        ----------
+        graph : networkx.DiGraph
+            A node's attributes: ``function`` (a node that is callable needs none), ``args`` and ``kwargs``, which come
+            after the values of the nodes before it, ``on`` and ``retries`` as of ``submit``. An edge's attribute
+            ``passes``: True, the value is passed by position, in the order of the edges; a name, as that argument;
+            False, it is not.
+        return_exceptions : bool
+            Nodes that fail give their exception, and what comes after them a ``DependencyFailed`` that names the chain.
+        progress : bool or bar of tqdm
+            Show a bar.
+
+        Returns
+        -------
+        dict
+            Values by node.
+
+        Raises
+        ------
+        ValueError
+            The graph has a cycle, which is named. Nothing was sent.
+        Exception
+            What the first node raised that failed; notes name the node, and those that are not run because of it. The
+            rest is cancelled.
+        """
+        total = len(graph) if hasattr(graph, "nodes") else None
+        with _bar(progress, total) as bar:
+
+            def show(done: int) -> None:
+                if bar is not None:
+                    bar.update(done - bar.n)
+
+            return graphs.run(self, graph, return_exceptions, targets, show)
 
     def executor(self, max_workers: int | None = None, targets: Spec | None = None) -> EngineExecutor:
         """These engines as a ``concurrent.futures.Executor``.
