@@ -162,6 +162,12 @@ class RemoteValue:
             else:
                 yield from (sequences.take(value, i) for i in range(piece.length))
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        """All of it here, as an array: what NumPy's functions need of an argument."""
+        import numpy
+
+        return numpy.asarray(self.gather(), dtype)
+
     def gather(self) -> Any:
         """All pieces here, joined along the first axis, as ``rc.gather`` does."""
         return self._engines.gather(self.name, targets=self.ids, block=True)
