@@ -28,6 +28,7 @@ check: venv ## format, lint, types and the fast tests
 
 bench: venv ## our figures beside a bare ZeroMQ broker, in one run
 	@$(PYTHON_IN_VENV) -m benchmarks
+	@$(PYTHON_IN_VENV) -m benchmarks.data
 
 simulate: venv ## SEEDS=n runs of the simulated cluster
 	@$(PYTHON_IN_VENV) -m tests.simulation --seeds $(or $(SEEDS),1000)

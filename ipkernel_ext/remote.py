@@ -370,7 +370,7 @@ class Engines:
         among = self._among(targets, on)
         subject = conditions(retries, after)
         digest, function = payload.dumps_function(f)
-        frames = payload.own(payload.dumps_call(args, kwargs))
+        frames = self._link.kept(payload.dumps_call(args, kwargs), waits=False)
         work = m.Apply(digest, self._link.next_seed(), payload.name_of(f))
         return self._give(lambda: self._link.balance(SingleResult, work, frames, among, function, subject), block)
 
@@ -427,7 +427,7 @@ class Engines:
         columns = Columns(iterables)
         link = self._link
         now = link.workers(among)
-        send_chunk = link.sender(options, among)
+        send_chunk = link.sender(options, among, waits=self._blocks(block))
 
         def make() -> MapResult:
             result = link.map(options, len(columns), ordered)
@@ -487,7 +487,7 @@ class Engines:
         link = self._link
         pace = link.pace(options.digest)
         flight = Flight(link.channel, link.channel.roster.hosts, ordered, pace)
-        send = link.sender(options, among)
+        send = link.sender(options, among, waits=False)
         wanted = options.return_exceptions
         with _bar(progress) as bar:
 
@@ -771,7 +771,7 @@ class Engines:
 
     def _kept(self, frames: Sequence[Frame], block: bool | None) -> Sequence[Frame]:
         """Frames that stay as they are although the caller goes on and may change what they were made of."""
-        return frames if self._blocks(block) else payload.own(frames)
+        return self._link.kept(frames, self._blocks(block))
 
 
 class View(Engines):
@@ -1189,6 +1189,11 @@ class _Link:
                 self._boots[id] = "" if restarting else there or used or ""
         return boots
 
+    def kept(self, frames: Sequence[Frame], waits: bool) -> Sequence[Frame]:
+        """Frames to be sent, which stay as they are although a caller who does not wait may change their objects."""
+        shared = self.channel.share(frames)
+        return shared if waits else payload.own(shared)
+
     def send(
         self,
         make: Callable[..., AsyncResult],
@@ -1248,8 +1253,8 @@ class _Link:
             MapResult(self.channel, self._hosts(), items, first, ordered, options.return_exceptions, pace)
         )
 
-    def sender(self, options: MapOptions, among: Sequence[int] | None) -> SendChunk:
-        """What sends the chunks of a map."""
+    def sender(self, options: MapOptions, among: Sequence[int] | None, waits: bool) -> SendChunk:
+        """What sends the chunks of a map, whose caller may or may not wait for it."""
         retries, after, unmet, timeout = options.subject
         seed = self.next_seed() if options.seed is None else f"{options.seed}/0"
 
@@ -1257,7 +1262,7 @@ class _Link:
             work = m.Map(options.digest, start, options.return_exceptions, seed, options.name)
             function = options.function
             submission = Submission(
-                (number,), work, frames, None, None, retries, function, among, after, unmet, timeout
+                (number,), work, self.kept(frames, waits), None, None, retries, function, among, after, unmet, timeout
             )
             self.submit(submission, receiver)
 

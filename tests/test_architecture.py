@@ -31,8 +31,8 @@ MAY_IMPORT = {
     "targets": {"core", "errors"},
     "blocks": {"targets", "core"},
     "execution": {"payload", "core", "units", "errors"},
-    "net": {"core", "config", "errors"},
-    "nursery": {"net", "execution", "versions", "config", "core", "errors"},
+    "net": {"blobs", "core", "config", "errors"},
+    "nursery": {"blobs", "net", "execution", "versions", "config", "core", "errors"},
     "tracebacks": set(),
     "chunks": set(),
     "results": {

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import ROWS
+from benchmarks.data import CALLS
 from benchmarks.table import MICROSECONDS, PER_SECOND, Row, in_turns, lines, spread
 
 ROOT = Path(__file__).parent.parent
@@ -21,6 +22,14 @@ def test_a_quick_run_fills_every_row():
     for row, line in zip(ROWS, shown, strict=True):
         assert line.startswith(row.what)
         assert line.endswith(row.floor_is)
+
+
+def test_a_quick_run_of_data_shows_each_call_and_one_copy_in_memory():
+    command = [sys.executable, "-m", "benchmarks.data", "--quick"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=55)
+    assert done.returncode == 0, done.stderr
+    _, *shown = done.stdout.split("\n\n")[0].splitlines()
+    assert [line.split()[0] for line in shown] == [*CALLS * 3, "memory"]
 
 
 def test_contestants_take_turns():

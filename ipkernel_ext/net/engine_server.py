@@ -50,6 +50,7 @@ FLUSH_IDLE = 0.1  # seconds between looks at what is written while no task runs
 LINGER = 200  # milliseconds for which the last result may still be on its way out
 OWNER_ENDED = "its owner has ended"
 INSIST_AFTER = 0.02, 1.0  # seconds after which an interrupt without effect is sent again, at first and at most
+WARM = 0.25  # of the shared memory that a client keeps warm
 GRACE = 3.0  # seconds that user code has to end after it was told to
 
 _decoder = wire.Decoder(m.ToEngine)
@@ -93,7 +94,8 @@ class EngineServer:
         self._lock = threading.Lock()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._control_poller = zmq.Poller()
-        self._edge = Edge(self._context, locate, _decoder, self._control_poller)
+        self._edge = Edge(self._context, locate, _decoder, self._control_poller, warm=WARM)
+        runner.share = self._edge.share
         self._control_wake = Wake()
         self._main_wake = Wake()
         self._for_control: deque[wire.Entry] = deque()
@@ -141,6 +143,7 @@ class EngineServer:
         if self._tasks is not None:
             self._tasks.close(LINGER)
         self._context.term()
+        self._edge.end_sharing()
         if self._begun is not None:
             if not self.failed:
                 self._begun.leave()
@@ -181,7 +184,7 @@ class EngineServer:
         if self._tasks is None:
             return
         while (parts := receive(self._tasks)) is not None:
-            epoch, entries = _decoder.decode(parts)
+            epoch, entries = self._edge.decode(parts)
             for message, frames in entries:
                 with self._lock:
                     effects = self._core.receive(Channel.TASKS, self._tasks_generation, epoch, message, frames)
@@ -228,6 +231,8 @@ class EngineServer:
         entries: list[wire.Entry] = []
         for effect in effects:
             match effect:
+                case Send(Channel.TASKS, m.HelloTasks() as message, _):
+                    entries.append(self._edge.greeting(message))
                 case Send(Channel.TASKS, message, frames):
                     entries.append((message, frames))
                 case Send(_, message, frames):
@@ -244,7 +249,7 @@ class EngineServer:
                 case _:
                     raise AssertionError(f"not an effect on the main thread: {effect}")
         if entries and self._tasks is not None:
-            parts = wire.encode(self._core.epoch, entries)
+            parts = self._edge.encode(self._core.epoch, entries)
             if self._begun is not None and self._stopping is None and isinstance(entries[-1][0], m.Result):
                 self._begun.keep(parts)
             send(self._tasks, parts)
@@ -272,6 +277,7 @@ class EngineServer:
             if (lost or retry) and self._stopping is None:
                 self._reconnect()
             self._send_waiting()
+            self._edge.tick(now)
             if self._pending and self._flush_at is None:
                 self._flush_at = now + FLUSH_AFTER
             due = self._core.next_deadline()
@@ -298,7 +304,7 @@ class EngineServer:
                 self._flush_at = now + FLUSH_IDLE
 
     def _deadline(self) -> float | None:
-        deadlines = (self._edge.retry_at, self._flush_at, self._insist_at, self._core.next_deadline())
+        deadlines = (self._edge.next_deadline(), self._flush_at, self._insist_at, self._core.next_deadline())
         return min((d for d in deadlines if d is not None), default=None)
 
     def _reconnect(self) -> None:
