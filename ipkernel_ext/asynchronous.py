@@ -18,7 +18,8 @@ from ipkernel_ext.core.messages import EngineRecord
 from ipkernel_ext.results import AsyncResult
 
 if TYPE_CHECKING:
-    from ipkernel_ext.remote import Engines, RemoteController, SyncImports
+    from ipkernel_ext.imports import SyncImports
+    from ipkernel_ext.remote import Engines, RemoteController
 
 SENT = frozenset({"execute", "run", "apply", "reset", "keys", "push", "pull", "scatter", "gather", "map"})
 """Calls that take ``block=``: they are sent, and what they give is awaited."""

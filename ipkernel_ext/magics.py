@@ -22,7 +22,7 @@ from ipkernel_ext import completion, targets
 from ipkernel_ext.callers import wants_value
 from ipkernel_ext.config import files, profiles, settings, templates
 from ipkernel_ext.config.place import Place
-from ipkernel_ext.display import Screen, called_from, describe
+from ipkernel_ext.display import Screen, called_from, describe, is_refusal
 from ipkernel_ext.errors import AlreadyRunning, CompositeError, NotConnected, ParallelError, TaskTimeout
 from ipkernel_ext.execution.inventory import variables
 from ipkernel_ext.interruption import guarded
@@ -786,7 +786,9 @@ def _lines(error: Exception, shell: Any) -> list[str]:
 
 def _is_ours(error: Any) -> bool:
     """Whether an error came from an engine, or is this package's own."""
-    return isinstance(error, ParallelError) or isinstance(getattr(error, "__cause__", None), RemoteTraceback)
+    if isinstance(error, ParallelError) or isinstance(getattr(error, "__cause__", None), RemoteTraceback):
+        return True
+    return isinstance(error, TypeError | ValueError | LookupError | OSError) and is_refusal(error)
 
 
 def _showing_engines_errors(shell: Any) -> Magic:

@@ -25,7 +25,7 @@ import sys
 import types
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial, singledispatch, update_wrapper
+from functools import lru_cache, partial, singledispatch, singledispatchmethod, update_wrapper
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -100,6 +100,29 @@ def dumps_call(args: Sequence[Any], kwargs: dict[str, Any]) -> list[Frame]:
     except PayloadError as error:
         dumps(args, "args")
         dumps(kwargs, "kwargs")
+        raise error from error.__cause__
+
+
+def dumps_items(columns: Sequence[Sequence[Any]], start: int) -> list[Frame]:
+    """Arguments of a map's items, a sequence for each argument, as frames.
+
+    Parameters
+    ----------
+    start : int
+        Index of the first item in the whole map; an error names ``items[3]``, or ``items[3][0]``, the
+        first of several arguments.
+
+    Raises
+    ------
+    PayloadError
+        An item cannot be pickled.
+    """
+    try:
+        return dumps(columns, name="items")
+    except PayloadError as error:
+        for index, item in enumerate(zip(*columns, strict=False), start):
+            for place, argument in enumerate(item):
+                dumps(argument, f"items[{index}]" if len(item) == 1 else f"items[{index}][{place}]")
         raise error from error.__cause__
 
 
@@ -675,6 +698,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return self._reduce_exception(obj)
         if type(obj) is types.CodeType:
             return _new_code, (_MAKER, obj.co_qualname, *_reduce_code(obj), obj.co_filename)
+        if type(obj) is singledispatchmethod:
+            return _new_dispatching_method, (), obj.dispatcher, None, None, _set_dispatching_method
         if type(obj).__module__ == "pyarrow.lib" and (reduced := _reduce_piece(obj)) is not None:
             return reduced
         return super().reducer_override(obj)
@@ -695,6 +720,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return _cache, (obj.__wrapped__, obj.cache_parameters())
         if _is_dispatcher(obj) and (own or not by_name):
             return _reduce_dispatcher(obj)
+        if isinstance(obj, types.FunctionType) and obj.__code__ is _BOUND_DISPATCHER:
+            return _reduce_bound_dispatcher(obj)
         if isinstance(obj, types.ModuleType) and own:
             return (
                 types.ModuleType,
@@ -755,6 +782,22 @@ def _set_dispatcher(f: Any, state: tuple[Callable[..., Any], list[tuple[type, Ca
     for kind, implementation in registry:
         f.register(kind, implementation)
     vars(f).update(more)
+
+
+def _new_dispatching_method() -> singledispatchmethod[Any]:
+    return singledispatchmethod(len)
+
+
+def _set_dispatching_method(method: singledispatchmethod[Any], dispatcher: Any) -> None:
+    method.dispatcher, method.func = dispatcher, dispatcher.__wrapped__
+
+
+_BOUND_DISPATCHER = singledispatchmethod(len).__get__(None, object).__code__
+
+
+def _reduce_bound_dispatcher(f: Any) -> Any:
+    held = dict(zip(f.__code__.co_freevars, f.__closure__, strict=True))
+    return singledispatchmethod.__get__, (f.register.__self__, held["obj"].cell_contents, held["cls"].cell_contents)
 
 
 _CACHING = type(lru_cache(len))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+from array import array
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -151,4 +152,6 @@ def _builtins(first: Any) -> Joining:
         return tuple, lambda pieces: tuple(itertools.chain.from_iterable(pieces))
     if isinstance(first, list | range):
         return list | range, lambda pieces: list(itertools.chain.from_iterable(pieces))
+    if isinstance(first, array):
+        return array, lambda pieces: array(first.typecode, itertools.chain.from_iterable(pieces))
     return None

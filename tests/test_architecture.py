@@ -57,8 +57,24 @@ MAY_IMPORT = {
     "mapping": {"chunks", "net", "results", "payload", "core", "errors"},
     "imports": set(),
     "callers": set(),
-    "remote": {
+    "link": {
         "advice",
+        "chunks",
+        "conditions",
+        "executor",
+        "history",
+        "mapping",
+        "net",
+        "payload",
+        "results",
+        "targets",
+        "versions",
+        "config",
+        "core",
+        "errors",
+    },
+    "running": {"units", "core", "errors"},
+    "remote": {
         "asynchronous",
         "chunks",
         "conditions",
@@ -67,14 +83,15 @@ MAY_IMPORT = {
         "mapping",
         "imports",
         "interruption",
+        "link",
         "net",
         "outcomes",
         "results",
+        "running",
         "payload",
         "sequences",
         "targets",
         "units",
-        "versions",
         "config",
         "core",
         "errors",
@@ -97,7 +114,7 @@ AT_THE_TOP = {"magics", "commands", "testing"}
 IMPURE = {"asyncio", "os", "random", "secrets", "select", "signal", "socket", "subprocess", "threading", "time", "uuid"}
 """Of the standard library; the core has no clock, no chance, no threads and no environment."""
 
-WALL_CLOCK = {"net/controller_server.py", "net/store.py", "remote.py", "clean.py"}
+WALL_CLOCK = {"net/controller_server.py", "net/store.py", "link.py", "clean.py"}
 """Those that stamp results, and what looks at files: how old one is, only that clock says."""
 
 UNPICKLERS = {"pickle", "cloudpickle", "_pickle", "dill", "shelve", f"{PACKAGE}.payload"}

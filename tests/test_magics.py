@@ -113,6 +113,7 @@ def test_push_pull_scatter_gather(session):
     session("%gather piece")
     session("piece")
     assert session.value == "[0, 2, 4, 6, 8, 10, 12]"
+    session("%scatter x")
     session("%pull --gather piece as again")
     session("again == piece")
     assert session.value == "True"
@@ -276,6 +277,19 @@ def test_wrong_input_says_what_is_right(session, cell, error, says):
     session(cell)
     assert session.error == error
     assert says in session.out + session.err
+
+
+def test_what_this_package_refuses_is_told_without_its_own_frames(session):
+    session("x = 3")
+    session("%scatter x")
+    assert (
+        session.out + session.err
+    ).strip() == "TypeError: cannot scatter a int: it has no length; make a list of it first"
+    session("from ipkernel_ext import RemoteController\nRemoteController('http://x')")
+    told = (session.out + session.err).strip().split("\n")
+    assert (session.error, len(told)) == ("ValueError", 4)
+    assert told[2].endswith("RemoteController('http://x')")
+    assert "write tcp://HOST:PORT" in told[3]
 
 
 def test_engines_and_cluster_status(session):

@@ -257,7 +257,7 @@ class Runner:
         return run
 
     def _map(self, work: m.Map, frames: Sequence[Frame], function: Sequence[Frame], outcome: Outcome) -> list[Frame]:
-        columns = self._load(frames)
+        columns = [self._resolved(column) for column in self._load(frames)]
         f = self._in_namespace(self._function(work.function, function))
         values: list[Any] = []
         call = f if self._timer is None else partial(self._timed, f, self._timer, work.return_exceptions)
@@ -360,6 +360,12 @@ class Runner:
             self._need([argument.name])
             return self._shell.user_ns[argument.name]
         return argument
+
+    def _resolved(self, column: Sequence[Any]) -> Sequence[Any]:
+        """Arguments of a map's items, where they are names their values."""
+        if not isinstance(column, list | tuple) or payload.Ref not in map(type, column):
+            return column
+        return [self._resolve(argument) for argument in column]
 
     def _need(self, wanted: Sequence[str]) -> None:
         names = self._shell.user_ns

@@ -219,7 +219,8 @@ class EngineServer:
                 outcome.seconds,
                 outcome.unseeded,
             )
-        self._do_main(effects)
+        if self._stopping is None:  # else this engine says goodbye, and what it ran is lost with it
+            self._do_main(effects)
 
     def _start_timer(self) -> _Timer:
         timer = _Timer(self._core, self._lock)
@@ -250,7 +251,7 @@ class EngineServer:
                     raise AssertionError(f"not an effect on the main thread: {effect}")
         if entries and self._tasks is not None:
             parts = self._edge.encode(self._core.epoch, entries)
-            if self._begun is not None and self._stopping is None and isinstance(entries[-1][0], m.Result):
+            if self._begun is not None and isinstance(entries[-1][0], m.Result):
                 self._begun.keep(parts)
             send(self._tasks, parts)
 
