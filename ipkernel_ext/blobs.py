@@ -44,6 +44,7 @@ IDLE = 30.0  # seconds for which warm memory is kept that nobody uses
 GRACE = 60.0  # seconds for which what nobody holds may still be on its way to somebody
 MOST = 256  # blobs of one process that are in use; each takes a descriptor
 ROOM = 8  # one part in so many of the place stays free for others
+SPARE = 8  # one part in so many may be more than is needed, in memory that is written again
 CHUNK = 8 * 2**20  # bytes that are copied without letting other threads run
 
 _REFERENCE = struct.Struct("<32sQ")  # name, size
@@ -217,6 +218,20 @@ class _Own:
         except OSError:
             return False
 
+    def take(self) -> bool:
+        """Keep others from it. False if somebody reads it."""
+        if _locked(self.file, fcntl.LOCK_EX):
+            return True
+        _locked(self.file, fcntl.LOCK_SH)  # trying has cost us the lock that we had
+        return False
+
+    def is_read(self) -> bool:
+        """Whether somebody reads it."""
+        if self.take():
+            _locked(self.file, fcntl.LOCK_SH)
+            return False
+        return True
+
 
 def _identity(file: int) -> tuple[int, int]:
     status = os.fstat(file)
@@ -279,37 +294,41 @@ class Pool:
                 return None
             own = self._warm(size) or self._fresh(size)
             if own is None and self._kept:
-                self._drop(len(self._kept))
+                self._drop(self._kept)
                 own = self._fresh(size)
             if own is not None:
                 self._used.add(own)
             return own
 
     def _settle(self) -> None:
-        """What is not needed any more is kept, up to the bound."""
+        """What is not needed any more is kept, up to the bound; what readers have of it costs nobody anything."""
+        if not self._returned:
+            return
         now = time.monotonic()
         while self._returned:
             own = self._returned.popleft()
             self._used.discard(own)
             own.since = now
             self._kept.append(own)
-        over = sum(own.room for own in self._kept) - self._bound
-        count = 0
-        while over > 0:
-            over -= self._kept[count].room
-            count += 1
-        self._drop(count)
+        self._drop(self._kept[:-MOST])
+        if sum(own.room for own in self._kept) > self._bound:
+            unread = [own for own in self._kept if not own.is_read()]
+            over = sum(own.room for own in unread) - self._bound
+            count = 0
+            while over > 0:
+                over -= unread[count].room
+                count += 1
+            self._drop(unread[:count])
 
     def _warm(self, size: int) -> _Own | None:
         """The smallest of those kept that is large enough, and that nobody maps any more."""
         for own in sorted(self._kept, key=lambda own: own.room):
-            if not size <= own.room <= 2 * size:
+            if not size <= own.room <= size + size // SPARE:
                 continue
             if not own.is_open():
                 self._kept.remove(own)
                 continue
-            if not _locked(own.file, fcntl.LOCK_EX):
-                _locked(own.file, fcntl.LOCK_SH)  # trying has cost us the lock that we had
+            if not own.take():
                 continue
             self._kept.remove(own)
             name = os.urandom(16).hex()
@@ -344,10 +363,11 @@ class Pool:
             raise
         return _Own(name, file, size)
 
-    def _drop(self, count: int) -> None:
-        """Remove so many of those kept. Who maps them keeps the memory."""
-        dropped, self._kept = self._kept[:count], self._kept[count:]
-        for own in dropped:
+    def _drop(self, dropped: Sequence[_Own]) -> None:
+        """Remove some of those kept. Who maps them keeps the memory."""
+        gone = set(dropped)
+        self._kept = [own for own in self._kept if own not in gone]
+        for own in gone:
             if own.is_open():
                 _remove(self.home.path(own.name), own.file)
 
@@ -363,7 +383,7 @@ class Pool:
         if self._lock.acquire(blocking=False):
             try:
                 self._settle()
-                self._drop(sum(own.since + IDLE <= now for own in self._kept))
+                self._drop([own for own in self._kept if own.since + IDLE <= now])
             finally:
                 self._lock.release()
 
@@ -371,7 +391,7 @@ class Pool:
         """Remove what nobody needs. What is in use stays for those who have a reference to it."""
         with self._lock:
             self._settle()
-            self._drop(len(self._kept))
+            self._drop(self._kept)
             for own in self._used:
                 if own.is_open():
                     os.close(own.file)

@@ -83,7 +83,7 @@ def test_files_are_this_users_only(pool: Pool, directory: Path) -> None:
     assert (directory / written(pool).name).stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.parametrize("again", [DATA, DATA[: len(DATA) // 2]])
+@pytest.mark.parametrize("again", [DATA, DATA[: len(DATA) * 9 // 10]])
 def test_memory_is_written_anew_when_nobody_has_it(pool: Pool, home: Home, directory: Path, again: bytes) -> None:
     blob = written(pool)
     before = blob.reference
@@ -157,6 +157,24 @@ def test_what_is_kept_warm_is_bounded(home: Home, directory: Path) -> None:
     assert len(files(directory)) == 3
     pool.close()
     assert not files(directory)
+
+
+def test_what_readers_have_does_not_count_as_kept_warm(home: Home, directory: Path) -> None:
+    pool = Pool(home, ABOVE, len(DATA))
+    many = [written(pool) for _ in range(10)]
+    views = [home.fetch(blob.reference) for blob in many]
+    many.clear()
+    assert pool.sizes() == (0, 10 * len(DATA))
+    views.clear()
+    written(pool)
+    assert pool.sizes() == (0, len(DATA)) and len(files(directory)) == 1
+    pool.close()
+
+
+def test_memory_is_not_written_anew_for_much_less(pool: Pool, directory: Path) -> None:
+    written(pool)
+    blob = written(pool, DATA[: len(DATA) // 2])
+    assert (directory / blob.name).stat().st_size == len(blob)
 
 
 def test_what_is_kept_warm_is_given_back_after_a_while(pool: Pool, directory: Path) -> None:

@@ -52,7 +52,7 @@ class ParallelController(Configurable):
         2**30,
         min=0,
         help="Bytes of such memory that a client keeps for half a minute after their use, because memory that is "
-        "written again is written several times as fast; an engine keeps a quarter of that.",
+        "written again is written several times as fast; an engine keeps half of that.",
     ).tag(config=True)
 
 

@@ -31,6 +31,9 @@ Entry = tuple[Any, Sequence[Frame]]
 INLINE = 4096
 """Frames up to this many bytes travel inside the header."""
 
+LARGE = 2**17
+"""Bytes of a frame for whose sake whoever keeps it is told at once that it need not be kept any more."""
+
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -93,6 +96,14 @@ def _large(part: Frame | None, find: Callable[[Frame], Frame] | None) -> Frame |
     if find is None:
         raise ProtocolError("a reference that leads nowhere")
     return find(part)
+
+
+def has_large(frames: Sequence[Frame]) -> bool:
+    """Whether one of the frames is large."""
+    for frame in frames:  # noqa: SIM110 - a generator costs more than the rest, for each task
+        if len(frame) >= LARGE:
+            return True
+    return False
 
 
 def encode(epoch: int, entries: Iterable[Entry], refer: Callable[[Frame], Frame] | None = None) -> list[Frame]:

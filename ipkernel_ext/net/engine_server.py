@@ -50,7 +50,7 @@ FLUSH_IDLE = 0.1  # seconds between looks at what is written while no task runs
 LINGER = 200  # milliseconds for which the last result may still be on its way out
 OWNER_ENDED = "its owner has ended"
 INSIST_AFTER = 0.02, 1.0  # seconds after which an interrupt without effect is sent again, at first and at most
-WARM = 0.25  # of the shared memory that a client keeps warm
+WARM = 0.5  # of the shared memory that a client keeps warm
 GRACE = 3.0  # seconds that user code has to end after it was told to
 
 _decoder = wire.Decoder(m.ToEngine)
