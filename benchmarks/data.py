@@ -117,23 +117,21 @@ class Nothing:
             yield Row(text, MILLISECONDS, f"{call} nothing", f"{floor} nothing", BROKER)
 
 
-def memory_of_a_push(rc: RemoteController, size: int) -> float:
-    """Bytes by which all processes of the cluster grow together when each engine has the array and reads it."""
-    pids = [os.getpid(), rc.status()["controller"]["pid"], *(engine.pid for engine in rc.engines)]
+def memory_of_a_push(engines: int, size: int) -> float:
+    """Bytes by which all processes of a cluster grow together when each engine has an array and reads it."""
     array = np.ones(size, np.uint8)
+    with launch(n=engines) as rc:
+        pids = [os.getpid(), rc.status()["controller"]["pid"], *(engine.pid for engine in rc.engines)]
 
-    def memory() -> int:
-        return sum(psutil.Process(pid).memory_full_info().pss for pid in pids)
+        def memory() -> int:
+            return sum(psutil.Process(pid).memory_full_info().pss for pid in pids)
 
-    rc.execute("made = part = whole = piece = None")
-    rc.push({"few": array[:10]})
-    rc.execute("few.sum()")
-    before = memory()
-    rc.push({"held": array})
-    rc.execute("held.sum()")
-    grown = memory() - before
-    rc.execute("held = None")
-    return float(grown)
+        rc.push({"few": array[:10]})
+        rc.execute("few.sum()")
+        before = memory()
+        rc.push({"held": array})
+        rc.execute("held.sum()")
+        return float(memory() - before)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -145,6 +143,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for engines in counts:
         rows: list[Row] = []
         figures: dict[str, list[float]] = {}
+        size = sizes[-1] if quick else 64 * 2**20
+        figures |= {"grown": [memory_of_a_push(engines, size)], "once": [float(size)]}
         floor = Floor(engines)
         try:
             with launch(n=engines) as rc:
@@ -152,11 +152,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     in_turns(contest.contestants(), 1 if quick else 3)  # memory becomes warm
                     figures |= in_turns(contest.contestants(), rounds)
                     rows += contest.rows()
-                size = sizes[-1] if quick else 64 * 2**20
-                figures |= {"grown": [memory_of_a_push(rc, size)], "once": [float(size)]}
-                rows.append(Row(f"memory of a push to {engines}", MEGABYTES, "grown", "once", "the array once"))
         finally:
             floor.close()
+        rows.append(Row(f"memory of a push to {engines}", MEGABYTES, "grown", "once", "the array once"))
         print("\n".join(lines(rows, figures)), end="\n\n")
 
 
