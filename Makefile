@@ -1,6 +1,6 @@
 # Every target does its own set-up in .venv; see tools/setup-venv.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check bench docs simulate fuzz soak clean venv
+.PHONY: help demo test test-all check bench bench-quick docs simulate fuzz soak clean venv
 
 PYTHON_IN_VENV := .venv/bin/python
 
@@ -26,9 +26,13 @@ check: venv ## format, lint, types and the fast tests
 	$(PYTHON_IN_VENV) -m mypy
 	$(PYTHON_IN_VENV) -m pytest -q -x tests/core tests/config tests/execution tests/test_architecture.py tests/test_payload.py tests/test_targets.py
 
-bench: venv ## our figures beside a bare ZeroMQ broker, in one run
+bench: venv ## our figures beside the peers' and a bare ZeroMQ broker's, in one run (an hour)
 	@$(PYTHON_IN_VENV) -m benchmarks
 	@$(PYTHON_IN_VENV) -m benchmarks.data
+	@$(PYTHON_IN_VENV) -m benchmarks.scale
+
+bench-quick: venv ## the same in three minutes, with less of everything
+	@$(PYTHON_IN_VENV) -m benchmarks --quick
 
 simulate: venv ## SEEDS=n runs of the simulated cluster
 	@$(PYTHON_IN_VENV) -m tests.simulation --seeds $(or $(SEEDS),1000)

@@ -2,8 +2,8 @@
 
 A push, a scatter and a pull have to write the array once to where the other side can read it; a gather
 has to join the pieces besides. The floor does these copies and nothing else, in this process, into shared
-memory that has been written before. The first rows are the same calls with next to nothing in them, beside
-as many of a bare ZeroMQ broker: most of a small array's time. ``--quick`` only tries it.
+memory that has been written before. The first rows are the same calls with next to nothing in them: most
+of a small array's time. ``--quick`` only tries it.
 """
 
 from __future__ import annotations
@@ -11,24 +11,68 @@ from __future__ import annotations
 import argparse
 import mmap
 import os
-from collections.abc import Callable, Iterator, Sequence
+import statistics
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import psutil
 
-from benchmarks.broker import Floor
-from benchmarks.contestants import seconds
-from benchmarks.table import MEGABYTES, MILLISECONDS, Row, in_turns, lines
+from benchmarks.table import MEGABYTES, MILLISECONDS, Unit
 from ipkernel_ext import RemoteController, launch
 
 ENGINES = (4, 16)
 SIZES = (8 * 2**10, 2**20, 64 * 2**20, 512 * 2**20)
 ROUNDS = 9
-CALLS = ("push", "scatter", "gather", "pull")
-BROKER = "bare ZeroMQ broker"
+WANTED = {"push": 1.3, "scatter": 1.5, "gather": 1.5, "pull": 1.5}
+"""By call, how many times the floor's time it may take."""
+CALLS = tuple(WANTED)
 TOWARDS = {"push": "to", "scatter": "to", "gather": "from", "pull": "from"}
-WRITE = "one write into shared memory"
-FLOORS = {"push": WRITE, "scatter": WRITE, "pull": WRITE, "gather": f"{WRITE}, and np.concatenate"}
+
+Figures = Mapping[str, Sequence[float]]
+"""By contestant, one of each round: seconds, or bytes."""
+
+
+class Line(NamedTuple):
+    """One comparison."""
+
+    what: str
+    unit: Unit
+    ours: str  # contestant
+    floor: str | None = None  # contestant
+    wanted: float | None = None  # times the floor, at most
+
+
+def in_turns(contestants: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """Every contestant's figures, taken in turns so that a drifting machine meets them all alike."""
+    figures: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(rounds):
+        for name, contestant in contestants.items():
+            figures[name].append(contestant())
+    return figures
+
+
+def table(rows: Iterable[Line], figures: Figures) -> Iterator[str]:
+    """Medians, and the ratio of the medians; in brackets the quickest of the rounds, which others disturb least."""
+    yield f"{'':<28} {'ours':>8} {'(best)':>8} {'floor':>8} {'(best)':>8}      {'ratio':>7} {'(best)':>7}"
+    for what, unit, ours, floor, wanted in rows:
+        middle, best = statistics.median(figures[ours]), min(figures[ours])
+        line = f"{what:<28} {unit.show(middle):>8} {unit.show(best):>8}"
+        if floor is not None:
+            floor_middle, floor_best = statistics.median(figures[floor]), min(figures[floor])
+            line += f" {unit.show(floor_middle):>8} {unit.show(floor_best):>8} {unit.name:<4}"
+            line += f" {middle / floor_middle:>7.2f} {best / floor_best:>7.2f}"
+        if wanted is not None:
+            line += f"  wanted {wanted:g}"
+        yield line
+
+
+def seconds(action: Callable[[], Any]) -> float:
+    """How long it takes."""
+    begun = time.perf_counter()
+    action()
+    return time.perf_counter() - begun
 
 
 def sized(size: int) -> str:
@@ -49,6 +93,7 @@ class Arrays:
         self._rc = rc
         self._one = rc[rc.ids[-1]]
         self._name = f"{sized(size)} {len(rc)}"
+        self._large = size >= 64 * 2**20
         self._array = np.frombuffer(os.urandom(2**12), np.uint8).repeat(size // 2**12)
         self._memory = np.frombuffer(mmap.mmap(-1, size), np.uint8)  # shared, and warm after the first time
 
@@ -76,24 +121,20 @@ class Arrays:
         }
         return {f"{call} {self._name}": act for call, act in ours.items()}
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[Line]:
         """Ours beside the floor."""
         size, engines = self._name.rsplit(" ", 1)
-        for call in CALLS:
+        for call, wanted in WANTED.items():
             floor = f"{'join' if call == 'gather' else 'write'} {self._name}"
-            where = "one" if call == "pull" else engines
-            yield Row(
-                f"{call} of {size} {TOWARDS[call]} {where}", MILLISECONDS, f"{call} {self._name}", floor, FLOORS[call]
-            )
+            what = f"{call} of {size} {TOWARDS[call]} {'one' if call == 'pull' else engines}"
+            yield Line(what, MILLISECONDS, f"{call} {self._name}", floor, wanted if self._large else None)
 
 
 class Nothing:
-    """The same calls with next to nothing in them, through us and through the bare broker."""
+    """The same calls with next to nothing in them."""
 
-    def __init__(self, rc: RemoteController, floor: Floor) -> None:
+    def __init__(self, rc: RemoteController) -> None:
         self._rc = rc
-        self._floor = floor
-        self._engines = len(rc)
 
     def contestants(self) -> dict[str, Callable[[], float]]:
         """By name."""
@@ -104,17 +145,14 @@ class Nothing:
             "scatter": lambda: seconds(lambda: rc.scatter("least", few)),
             "gather": lambda: seconds(lambda: rc.gather("least")),
             "pull": lambda: seconds(lambda: one.pull("few")),
-            "call": lambda: seconds(lambda: self._floor.call(abs, -1)),
-            "calls": lambda: seconds(lambda: self._floor.call_many(abs, range(self._engines))),
         }
         return {f"{call} nothing": act for call, act in ours.items()}
 
-    def rows(self) -> Iterator[Row]:
-        """Ours beside the broker."""
+    def rows(self) -> Iterator[Line]:
+        """Ours alone."""
         for call in CALLS:
-            floor, where = ("call", "one") if call == "pull" else ("calls", str(self._engines))
-            text = f"{call} of some bytes {TOWARDS[call]} {where}"
-            yield Row(text, MILLISECONDS, f"{call} nothing", f"{floor} nothing", BROKER)
+            where = "one" if call == "pull" else len(self._rc)
+            yield Line(f"{call} of some bytes {TOWARDS[call]} {where}", MILLISECONDS, f"{call} nothing")
 
 
 def memory_of_a_push(engines: int, size: int) -> float:
@@ -141,21 +179,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     quick = parser.parse_args(arguments).quick
     rounds, sizes, counts = (1, SIZES[:2], (2,)) if quick else (ROUNDS, SIZES, ENGINES)
     for engines in counts:
-        rows: list[Row] = []
-        figures: dict[str, list[float]] = {}
         size = sizes[-1] if quick else 64 * 2**20
-        figures |= {"grown": [memory_of_a_push(engines, size)], "once": [float(size)]}
-        floor = Floor(engines)
-        try:
-            with launch(n=engines) as rc:
-                for contest in (Nothing(rc, floor), *(Arrays(rc, size) for size in sizes)):
-                    in_turns(contest.contestants(), 1 if quick else 3)  # memory becomes warm
-                    figures |= in_turns(contest.contestants(), rounds)
-                    rows += contest.rows()
-        finally:
-            floor.close()
-        rows.append(Row(f"memory of a push to {engines}", MEGABYTES, "grown", "once", "the array once"))
-        print("\n".join(lines(rows, figures)), end="\n\n")
+        figures: dict[str, list[float]] = {"grown": [memory_of_a_push(engines, size)], "once": [float(size)]}
+        rows = [Line(f"memory of a push to {engines}", MEGABYTES, "grown", "once", 1.1)]
+        with launch(n=engines) as rc:
+            for contest in (Nothing(rc), *(Arrays(rc, size) for size in sizes)):
+                in_turns(contest.contestants(), 1 if quick else 3)  # memory becomes warm
+                figures |= in_turns(contest.contestants(), rounds)
+                rows += contest.rows()
+        print("\n".join(table(rows, figures)), end="\n\n", flush=True)
 
 
 if __name__ == "__main__":

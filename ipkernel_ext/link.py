@@ -19,12 +19,14 @@ from ipkernel_ext.config import memory
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.client import Submission
 from ipkernel_ext.core.wire import Frame
+from ipkernel_ext.environments import Newcomers
 from ipkernel_ext.errors import NoEngines, NotConnected
 from ipkernel_ext.executor import PickledCall
 from ipkernel_ext.history import History
 from ipkernel_ext.mapping import SendChunk
 from ipkernel_ext.net.client_channel import Channel, Receiver, Roster
-from ipkernel_ext.results import AsyncResult, MapResult
+from ipkernel_ext.results import AsyncResult, ListResult, MapResult
+from ipkernel_ext.synced_modules import SyncedModules
 from ipkernel_ext.versions import Versions
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ class Link:
         self.restart_timeout = 30.0  # seconds
         self.max_result = memory.available() // 2
         self.history = History()
+        self.synced = SyncedModules()
         self._boots: dict[int, str] = {}
         self._compared: Roster | None = None  # the latest whose engines' versions were looked at
         self._alike: set[tuple[str, Versions]] = set()  # by host
@@ -57,6 +60,7 @@ class Link:
         self._seeded = 0  # balanced calls since then
         self._started: dict[int, float] = {}  # when the controller did, by its epoch; seconds since the epoch
         self._lock = threading.Lock()
+        self._newcomers = Newcomers(self._ask_newcomer)
 
     def roster(self) -> Roster:
         """Who is there. Waits for a controller that is away."""
@@ -79,6 +83,8 @@ class Link:
 
     def _compare(self, roster: Roster) -> None:
         """Warn, once for each host, of engines whose versions are too different from this client's."""
+        for news in self._newcomers.news():
+            advise(news)
         if roster is self._compared:
             return
         self._compared = roster
@@ -93,6 +99,17 @@ class Link:
                 advise("\n".join([f"engine {engine.id} of host {engine.host} is not like this client:", *found]))
             else:
                 self._alike.add((engine.host, theirs))
+        self._newcomers.look(roster.engines.values())
+
+    def _ask_newcomer(self, f: Callable[..., Any], args: tuple[Any, ...], engine: int) -> AsyncResult:
+        """Call a function of this package's on an engine, in whichever life that is."""
+        digest, function = payload.dumps_function(f)
+        numbers = self.channel.next_numbers(1)
+        result = ListResult(self.channel, numbers, [engine], self._hosts())
+        self.submit(
+            Submission(numbers, m.Apply(digest), payload.dumps_call(args, {}), [engine], function=function), result
+        )
+        return result
 
     def need(self, ids: Sequence[int]) -> None:
         """Raise NoEngines where there are none to address."""
@@ -101,6 +118,11 @@ class Link:
             raise NoEngines(f"these targets are no engine at all; there are {targets.summary(there)}")
         if not ids:
             raise NoEngines(f"there are no engines: {trouble(self)}")
+
+    def boots(self, ids: Iterable[int]) -> dict[int, str]:
+        """The lives that engines have now; "" where one is not here."""
+        engines = self.roster().engines
+        return {id: engines[id].boot if id in engines else "" for id in ids}
 
     def forget_boots(self, ids: Iterable[int]) -> None:
         """The user knows that these engines began anew."""

@@ -13,13 +13,14 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ipkernel_ext import imports, outcomes, payload, sequences, targets
+from ipkernel_ext import checkpoints, extras, imports, outcomes, payload, sequences, synced_modules, targets
 from ipkernel_ext.asynchronous import Connecting
+from ipkernel_ext.checkpoints import Checkpoint
 from ipkernel_ext.chunks import Columns, Rows
 from ipkernel_ext.conditions import Conditions, MapOptions, conditions, natural, seconds, task_id
 from ipkernel_ext.core import messages as m
@@ -33,6 +34,7 @@ from ipkernel_ext.interruption import guarded
 from ipkernel_ext.link import NO_CONDITIONS, Link, trouble
 from ipkernel_ext.mapping import Flight, feed, send_all, stream
 from ipkernel_ext.net.client_channel import Channel, ClientChannel, Roster
+from ipkernel_ext.remote_values import RemoteValue
 from ipkernel_ext.results import (
     AsyncResult,
     ExecuteResult,
@@ -216,6 +218,10 @@ class Engines:
         """
         return self._apply(f, args, kwargs, self._narrowed(targets, on), block, conditions(retries, after))
 
+    def _quietly(self, f: Callable[..., Any], /, *args: Any, targets: Spec | None = None, block: bool = True) -> Any:
+        """Call a function of this package's on the targets; it is not the user's own call, so not in the history."""
+        return self._apply(f, args, {}, self._choose(targets), block, noted=False)
+
     def _apply(
         self,
         f: Callable[..., Any],
@@ -224,6 +230,8 @@ class Engines:
         chosen: Chosen,
         block: bool | None,
         subject: Conditions = NO_CONDITIONS,
+        *,
+        noted: bool = True,
     ) -> Any:
         digest, function = payload.dumps_function(f)
         kind = SingleResult if chosen.single else ListResult
@@ -232,7 +240,8 @@ class Engines:
         def send() -> AsyncResult:
             work = m.Apply(digest, name=payload.name_of(f))
             result = self._link.send(kind, chosen, work, frames, function, subject)
-            self._link.history.add("apply", payload.name_of(f), result)
+            if noted:
+                self._link.history.add("apply", payload.name_of(f), result)
             return result
 
         return self._give(send, block)
@@ -325,6 +334,102 @@ class Engines:
 
         make = functools.partial(JoinedResult, join)
         return self._give(lambda: self._link.send(make, chosen, m.Pull([name]), ()), block)
+
+    def remote_value(self, name: str, *, targets: Spec | None = None) -> RemoteValue:
+        """A handle of the targets' variable, which stays where it is: shapes first, items on demand.
+
+        Raises
+        ------
+        NameNotFound
+            An engine does not have it.
+        """
+        _check_name(name)
+        chosen = self._choose(targets)
+        self._link.need(chosen.ids)
+        return RemoteValue(self, name, chosen)
+
+    def checkpoint(self, path: str | Path, *, targets: Spec | None = None) -> Checkpoint:
+        """Save the targets' variables into a file on this machine.
+
+        Each engine's are those of one moment, after what this client has sent before. What cannot be pickled is
+        left out; a warning, and ``skipped`` of what this gives, list it with the path inside the object. A file that
+        is there already is replaced when the new one is complete.
+
+        Raises
+        ------
+        FileNotFoundError
+            There is no such directory.
+        """
+        chosen = self._choose(targets)
+        self._link.need(chosen.ids)
+        return checkpoints.save(self, path, chosen)
+
+    def restore(
+        self, path: str | Path, *, redistribute: bool | Iterable[str] = False, targets: Spec | None = None
+    ) -> Checkpoint:
+        """Bind the variables of a checkpoint on the targets; other variables there stay.
+
+        An engine gets those of the engine that had its id, or, where the ids are others, its place in order.
+
+        Parameters
+        ----------
+        redistribute : bool or names
+            For another number of engines. These names are joined, and cut anew as ``scatter`` cuts; True: all
+            sequences that were not the same on all engines. What was the same on all, every target gets. What is
+            neither is left out; a warning, and ``skipped`` of what this gives, list it.
+
+        Raises
+        ------
+        CheckpointError
+            The file is no checkpoint, is truncated, or from another version. Nothing was restored.
+        ValueError
+            It has the variables of another number of engines.
+        CompositeError
+            Some could not be rebuilt on their engine. All others are restored.
+        """
+        chosen = self._choose(targets)
+        self._link.need(chosen.ids)
+        return checkpoints.restore(self, path, chosen, redistribute)
+
+    def _bind(self, names: list[str], frames: Sequence[Frame], id: int) -> AsyncResult:
+        """Bind names on an engine to values that are pickled already; nobody changes the frames."""
+        return self._link.send(SingleResult, Chosen([id], True), m.Push(names), frames)
+
+    def sync_modules(
+        self, what: str | Path | ModuleType | None = None, *, targets: Spec | None = None
+    ) -> synced_modules.Synced:
+        """Send a module or package of this machine to the targets, and later what was edited.
+
+        It goes as source text, and is imported there before anything on the engine's host. What an engine has
+        imported already is loaded anew in place, as IPython's autoreload does it.
+
+        Parameters
+        ----------
+        what
+            A module, the path of one, of a package or of a directory of them, or an importable name. Of a module in a
+            package, the whole package. None: only what was edited, or is new, of what was sent before.
+
+        Raises
+        ------
+        SyntaxError
+            A module does not compile; names file and line. Nothing was sent.
+        PayloadError
+            It has a C extension, or no source.
+        FileNotFoundError
+            There is no such thing.
+        """
+        if what is not None:
+            self._link.synced.add(what)
+        chosen = self._choose(targets)
+        self._link.need(chosen.ids)
+        return self._link.synced.send(self, chosen, self._link.boots(chosen.ids))
+
+    def _follow_synced(self) -> None:
+        """Send engines what they do not have of what was sent."""
+        chosen = self._choose("all")
+        boots = self._link.boots(chosen.ids)
+        if self._link.synced.behind(boots.values()):
+            self._link.synced.send(self, chosen, boots)
 
     def sync_imports(self, *, targets: Spec | None = None) -> imports.SyncImports:
         """``with rc.sync_imports(): import numpy as np`` imports here and on the targets, under the same names.
@@ -530,6 +635,23 @@ class Engines:
             among = (self.ids if among is None else among)[:max_workers]
             workers = max_workers
         return EngineExecutor(self._link.channel, functools.partial(self._link.call, among), workers)
+
+    def register_joblib_backend(self, name: str = "ipkernel_ext") -> None:
+        """Have joblib, and so scikit-learn, run on these engines.
+
+        ``with joblib.parallel_config(backend="ipkernel_ext"):`` around what parallelizes by joblib, such as
+        ``GridSearchCV(…).fit(X, y)``. Large arrays among the arguments go to each engine once, and are read-only
+        there; what calls on engines parallelize themselves runs there one after the other.
+
+        Raises
+        ------
+        ImportError
+            joblib is not installed.
+        """
+        extras.needed("joblib", "joblib")
+        from ipkernel_ext import joblib_backend
+
+        joblib_backend.register(self, name)
 
     def parallelize(self, f: Callable[..., Any]) -> Callable[..., Any]:
         """A function of sequences: ``parallelize(f)(seq)`` gives ``[f(x) for x in seq]``, balanced."""

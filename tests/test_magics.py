@@ -395,6 +395,43 @@ def test_pxseed_gives_the_same_numbers_again(session):
     assert "an integer from 0 on" in session.err
 
 
+def test_engines_env_compares_packages(session):
+    session("%engines --env")
+    assert session.out.startswith("engines 0-2 of host ")
+    assert ": as here are Python 3." in session.out
+
+
+def test_pxautoreload_follows_edits_before_each_cell(session, tmp_path):
+    module = tmp_path / "followed.py"
+    module.write_text("def answer():\n    return 1\n")
+    session("%pxautoreload")
+    session(
+        f"import os; rc = get_ipython().magics_manager.registry['ParallelMagics'].rc; rc.sync_modules({str(module)!r})"
+    )
+    session("%px from followed import answer; answer()")
+    assert session.error is None
+    session(f"""with open({str(module)!r}, "w") as file: file.write("def answer():\\n    return 22\\n")""")
+    session("a = %px answer()")
+    session("a")
+    assert session.value == "[22, 22, 22]"
+    module.write_text("def answer(:\n    return 333\n")
+    session("a = %px answer()")
+    assert "followed.py" in session.err and "line 1" in session.err
+    session("a")
+    assert session.value == "[22, 22, 22]"
+    session("%pxautoreload off")
+    module.write_text("def answer():\n    return 4444\n")
+    session("a = %px answer()")
+    session("a")
+    assert session.value == "[22, 22, 22]"
+    session("%pxautoreload now")
+    session("a = %px answer()")
+    session("a")
+    assert session.value == "[4444, 4444, 4444]"
+    session("%pxautoreload maybe")
+    assert "on, now or off, not 'maybe'" in session.err
+
+
 def test_pxconfig_is_for_all_that_follows(session):
     assert session("%pxconfig") == "targets all, block\n"
     assert session("%pxconfig -t 1 --noblock") == "targets 1, noblock\n"

@@ -57,6 +57,7 @@ class Task:
         "queue",
         "recalled",
         "retries",
+        "shown",
         "state",
         "timeout",
         "work",
@@ -96,6 +97,7 @@ class Task:
         self.outputs = 0  # how many belong to its result, when DONE
         self.lacking = False  # its client may have missed some of its output, or the result
         self.large = False  # its engine keeps much for its client
+        self.shown = 0  # bytes of output that its client was sent
         self.written = False  # the journal has an entry of it
         self.function = function_of(work)
         self.hint: Hint | None = None  # where an earlier life of the controller handed it out

@@ -233,12 +233,15 @@ class Runner:
         args = [self._resolve(arg) for arg in args]
         if kwargs:
             kwargs = {name: self._resolve(arg) for name, arg in kwargs.items()}
-        look = self._draws.look(work.function) if work.seed is None else None
-        with nullcontext() if work.seed is None else Streams(work.seed) as streams:
-            if streams is not None:
+        call = self._in_namespace(f)
+        if work.seed is None:
+            look = self._draws.look(work.function)
+            value = call(*args, **kwargs)
+            outcome.unseeded = look is not None and look(f)
+        else:
+            with Streams(work.seed) as streams:
                 streams.begin(0)
-            value = self._in_namespace(f)(*args, **kwargs)
-        outcome.unseeded = look is not None and look(f)
+                value = call(*args, **kwargs)
         del args, kwargs
         result = _dump(value, "result")
         if self._too_large(result):
@@ -248,7 +251,7 @@ class Runner:
 
     def _in_namespace(self, f: Callable[..., Any]) -> Callable[..., Any]:
         """The function; one that runs code in the namespace of its caller does so in the user's, and not in ours."""
-        if not any(f is other for other in _RUN_CODE):
+        if f is not _RUN_CODE[0] and f is not _RUN_CODE[1]:
             return f
 
         def run(source: Any, globals: Any = None, *args: Any, **kwargs: Any) -> Any:

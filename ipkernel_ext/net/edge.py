@@ -11,7 +11,7 @@ attempts ended with is kept for the user (``trouble``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from ipkernel_ext.config.connection import Address
 from ipkernel_ext.core.wire import Decoder, Entry, Frame, encode
 from ipkernel_ext.errors import NotConnected
 from ipkernel_ext.net.handshake import EVENTS, Handshake, Trouble
-from ipkernel_ext.net.sockets import Monitor, receive, send
+from ipkernel_ext.net.sockets import Monitor, Poller, receive, send
 from ipkernel_ext.net.tcp import answering, connecting_socket
 
 Locate = Callable[[], Address]
@@ -71,7 +71,7 @@ class Edge:
         context: zmq.Context[zmq.Socket[bytes]],
         locate: Locate,
         decoder: Decoder,
-        poller: zmq.Poller,
+        poller: zmq.Poller | Poller,
         warm: float = 0.0,
     ) -> None:
         self._context = context
@@ -203,9 +203,15 @@ class Edge:
         self.socket.close(linger)
         self.socket = self._monitor = None
 
-    def lost(self, now: float) -> bool:
-        """Whether the connection broke, or did not come to be, since it was opened."""
-        if self._monitor is None:
+    def lost(self, now: float, ready: Container[Any] | None = None) -> bool:
+        """Whether the connection broke, or did not come to be, since it was opened.
+
+        Parameters
+        ----------
+        ready
+            What the poller has told of; None where it was not asked.
+        """
+        if self._monitor is None or (ready is not None and self._monitor.pair not in ready):
             return False
         lost = False
         for event, value in self._monitor.events():
