@@ -1,6 +1,6 @@
 # Every target does its own set-up in .venv; see tools/setup-venv.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check bench bench-quick docs simulate fuzz soak clean venv
+.PHONY: help demo test test-all check bench bench-quick docs site simulate fuzz soak clean venv
 
 PYTHON_IN_VENV := .venv/bin/python
 
@@ -46,6 +46,9 @@ soak: venv ## MINUTES=n (30) of random work while engines, controllers and clien
 
 docs: venv ## write the generated pages under docs/
 	@$(PYTHON_IN_VENV) tools/generate_docs.py
+
+site: docs ## the documentation as a site, in build/site
+	@NO_MKDOCS_2_WARNING=1 $(PYTHON_IN_VENV) -m mkdocs build --strict -q
 
 clean: ## remove what was made
 	rm -rf .venv .venv-* build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -96,7 +96,7 @@ class Poller:
         self._sources[descriptor] = source
         self._descriptors[source] = descriptor
         self._poll.register(descriptor, select.POLLIN)
-        if not isinstance(source, int) and source.socket_type != zmq.PAIR:
+        if not isinstance(source, int) and source.type != zmq.PAIR:
             self._sent_on.append(source)
 
     def unregister(self, source: zmq.Socket[bytes] | int) -> None:
