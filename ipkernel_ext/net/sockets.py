@@ -78,8 +78,9 @@ class Poller:
     """Waits for sockets and descriptors; a ``zmq.Poller`` with a third of the system calls.
 
     The descriptor of a ZeroMQ socket says no more than that there is something to look at, and who sends looks at it
-    too. So each socket is asked once before the wait, but for those from which we only receive; and whatever is the
-    matter with its descriptor, a socket counts as ready: who then reads from it finds out.
+    too. So each socket is asked once before the wait; those from which we only receive, before the first one alone, as a
+    socket that was never asked need not tell. Whatever is the matter with its descriptor, a socket counts as ready:
+    who then reads from it finds out.
     """
 
     def __init__(self) -> None:
@@ -87,6 +88,7 @@ class Poller:
         self._sources: dict[int, Any] = {}
         self._descriptors: dict[Any, int] = {}
         self._sent_on: list[zmq.Socket[bytes]] = []
+        self._new: list[zmq.Socket[bytes]] = []
 
     def register(self, source: zmq.Socket[bytes] | int, flags: int = zmq.POLLIN) -> None:
         """Wait for this too."""
@@ -96,20 +98,25 @@ class Poller:
         self._sources[descriptor] = source
         self._descriptors[source] = descriptor
         self._poll.register(descriptor, select.POLLIN)
-        if not isinstance(source, int) and source.type != zmq.PAIR:
-            self._sent_on.append(source)
+        if not isinstance(source, int):
+            (self._new if source.type == zmq.PAIR else self._sent_on).append(source)
 
     def unregister(self, source: zmq.Socket[bytes] | int) -> None:
         """Wait for this no more. KeyError if it was not waited for."""
         descriptor = self._descriptors.pop(source)
         del self._sources[descriptor]
         self._poll.unregister(descriptor)
-        if source in self._sent_on:
-            self._sent_on.remove(source)
+        for asked in (self._sent_on, self._new):
+            if source in asked:
+                asked.remove(source)
 
     def poll(self, timeout: int | None = None) -> dict[Any, int]:
         """What is ready, at the latest after so many milliseconds."""
         ready = {socket: _READABLE for socket in self._sent_on if int(socket.get(zmq.EVENTS)) & _READABLE}
+        while self._new:
+            socket = self._new.pop()
+            if int(socket.get(zmq.EVENTS)) & _READABLE:
+                ready[socket] = _READABLE
         for descriptor, events in self._poll.poll(0 if ready else timeout):
             ready[self._sources[descriptor]] = events
         return ready
