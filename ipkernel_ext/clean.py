@@ -106,8 +106,8 @@ def survey(
         else:
             found.stale.append(directory)
     for directory, of in memory:
-        if of is not None and (of.parent != root or is_running(of, processes)):
-            continue
+        if of is not None and (of.parent != root or of in found.stale or is_running(of, processes)):
+            continue  # it goes with the runtime directory
         if of is None and now - directory.lstat().st_mtime < YOUNG:
             found.left.append((directory, "it is new: a cluster may be starting there"))
         else:

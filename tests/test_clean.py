@@ -59,13 +59,14 @@ def test_nothing_is_there(root: Path) -> None:
 
 
 def test_shared_memory_of_dead_clusters_is_stale(root: Path, place: Place, tmp_path: Path) -> None:
-    of_dead, of_living, of_others, new, damaged = (tmp_path / name for name in "abcde")
-    for directory in (of_dead, of_living, of_others, new, damaged):
+    of_dead, of_stale, of_living, of_others, new, damaged = (tmp_path / name for name in "abcdef")
+    for directory in (of_dead, of_stale, of_living, of_others, new, damaged):
         directory.mkdir()
     living = root / ("1" * 16)
     os.utime(damaged, (0, 0))
     memory = [
-        (of_dead, place.directory),
+        (of_dead, root / ("3" * 16)),
+        (of_stale, place.directory),
         (of_living, living),
         (of_others, tmp_path / ("2" * 16)),
         (new, None),
@@ -76,7 +77,7 @@ def test_shared_memory_of_dead_clusters_is_stale(root: Path, place: Place, tmp_p
     Place(living, None).agent.write_text("7")
     now = new.stat().st_mtime + 1
     found = clean.survey(root, (), (agent,), host="here", now=now, memory=memory)
-    assert {of_dead, damaged} <= set(found.stale) and not {of_living, of_others, new} & set(found.stale)
+    assert {of_dead, damaged} <= set(found.stale) and not {of_stale, of_living, of_others, new} & set(found.stale)
     assert (new, "it is new: a cluster may be starting there") in found.left
     assert clean.remove(of_dead) and not of_dead.exists()
     shutil.rmtree(living)

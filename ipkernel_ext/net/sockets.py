@@ -78,9 +78,9 @@ class Poller:
     """Waits for sockets and descriptors; a ``zmq.Poller`` with a third of the system calls.
 
     The descriptor of a ZeroMQ socket says no more than that there is something to look at, and who sends looks at it
-    too. So each socket is asked once before the wait; those from which we only receive, before the first one alone, as a
-    socket that was never asked need not tell. Whatever is the matter with its descriptor, a socket counts as ready:
-    who then reads from it finds out.
+    too. So each socket is asked once before the wait; those from which we only receive, before their first wait alone:
+    one that was never asked need not tell. Whatever is the matter with its descriptor, a socket counts as ready: who
+    then reads from it finds out.
     """
 
     def __init__(self) -> None:
