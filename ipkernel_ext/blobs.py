@@ -220,6 +220,8 @@ class _Own:
 
     def take(self) -> bool:
         """Keep others from it. False if somebody reads it."""
+        if not self.is_open():
+            return False
         if _locked(self.file, fcntl.LOCK_EX):
             return True
         _locked(self.file, fcntl.LOCK_SH)  # trying has cost us the lock that we had
@@ -324,9 +326,6 @@ class Pool:
         """The smallest of those kept that is large enough, and that nobody maps any more."""
         for own in sorted(self._kept, key=lambda own: own.room):
             if not size <= own.room <= size + size // SPARE:
-                continue
-            if not own.is_open():
-                self._kept.remove(own)
                 continue
             if not own.take():
                 continue
