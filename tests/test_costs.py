@@ -42,8 +42,8 @@ def counts(cluster, monkeypatch) -> Counter[str]:
         count["polls"] += 1
         return ready
 
-    def counting_encode(epoch: int, entries: list[Any]) -> list[Any]:
-        parts = encode(epoch, entries)
+    def counting_encode(epoch: int, entries: list[Any], refer: Any = None) -> list[Any]:
+        parts = encode(epoch, entries, refer)
         count["batches out"] += 1
         count["messages out"] += len(entries)
         count["bytes out"] += sum(map(len, parts))
