@@ -66,6 +66,20 @@ def split(line: str, options: Sequence[Option]) -> tuple[dict[str, str], str]:
     return found, rest
 
 
+def only_options(line: str, magic: str, options: Sequence[Option]) -> dict[str, str]:
+    """Options by key, where nothing else may be on the line: what looks like engines would else mean all of them.
+
+    Raises
+    ------
+    UsageError
+        There is more; says how engines are named.
+    """
+    found, rest = split(line, options)
+    if rest:
+        raise UsageError(f"{magic} takes no {rest!r}; engines are named by -t: write {magic} -t 0, or -t 0,2")
+    return found
+
+
 def _unquoted(text: str) -> str:
     return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" else text
 

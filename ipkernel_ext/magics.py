@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import functools
 import re
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence, Sized
@@ -27,7 +28,7 @@ from ipkernel_ext.errors import AlreadyRunning, CompositeError, NotConnected, Pa
 from ipkernel_ext.execution.inventory import variables
 from ipkernel_ext.interruption import guarded
 from ipkernel_ext.launcher import Cluster, find, stop_profile
-from ipkernel_ext.magic_options import Option, function_and_data, names_as, split
+from ipkernel_ext.magic_options import Option, function_and_data, names_as, only_options, split
 from ipkernel_ext.overview import Live, engines_table
 from ipkernel_ext.remote import RemoteController
 from ipkernel_ext.results import AsyncResult, ExecuteResult, RemoteTraceback, ResultList
@@ -102,6 +103,9 @@ _OPTIONS = {
     "why": (),
 }
 """By magic; for its own line and for tab completion."""
+
+_ALONE = frozenset({"start", "stop", "restart", "status"})
+"""Actions of %cluster after which only options may come."""
 
 ANSWERS = 0.5  # seconds in which engines must say their names, for tab completion
 
@@ -239,22 +243,16 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         number = Option(("-n",), "a number of engines")
         found, rest = split(rest, (number, Option(("--profile",), "a profile"), Option(("--keep",))))
         profile = found.get("profile", self.profile)
+        if action in _ALONE and rest:
+            raise UsageError(f"%cluster {action} takes no {rest!r}; %cluster? shows what it takes")
         if action == "start":
+            n = _count(found.get("n")) or self.n
             if self._client is not None and self._client.ended is None and profile == self.profile:
                 print(_connected(profile, self._client))
                 return None
-            self._drop()
-            self.profile = profile
-            self._start(_count(found.get("n")) or self.n, profile, keep="keep" in found)
+            self._change(profile, lambda: self._start(n, profile, keep="keep" in found))
         elif action == "connect":
-            self._drop()
-            self.profile = profile
-            if rest and "://" in rest:
-                self._client = self._connect(rest)
-            elif rest:
-                self._client = self._connect(connection_file=Path(rest).expanduser())
-            else:
-                self._client = self._connect(profile=profile)
+            self._change(profile, lambda: self._reach(rest, profile))
             return self._client
         elif action == "status":
             client = RemoteController(profile=profile) if self._client is None else self._client
@@ -274,6 +272,43 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         else:
             raise UsageError("write: %cluster start, stop, restart, scale, status or connect; %cluster? says more")
         return None
+
+    def _reach(self, place: str, profile: str) -> None:
+        if "://" in place:
+            self._client = self._connect(place)
+        elif place:
+            self._client = self._connect(connection_file=Path(place).expanduser())
+        else:
+            self._client = self._connect(profile=profile)
+
+    def _change(self, profile: str, reach: Callable[[], None]) -> None:
+        """Have the session use another cluster. The one it uses now is let go of when the other is there, not before.
+
+        Parameters
+        ----------
+        reach
+            Sets the client, and the cluster if it starts one.
+        """
+        before = client, given, cluster, _ = self._client, self._given, self._cluster, self.profile
+        self._client, self._given, self._cluster, self.profile = None, False, None, profile
+        try:
+            reach()
+            stays = cluster is not None and cluster.poll() and _leads_to(self._client, cluster)
+        except BaseException:
+            if self._client is not None:
+                self._client.close()
+            if self._cluster is not None:
+                self._cluster.stop()
+            self._client, self._given, self._cluster, self.profile = before
+            raise
+        if given:
+            self.targets, self.block = self._before_given
+        elif client is not None:
+            client.close()
+        if stays:
+            self._cluster = cluster
+        elif cluster is not None:
+            cluster.stop()
 
     def _stop(self, profile: str) -> None:
         if self._cluster is not None or self._client is not None:
@@ -637,7 +672,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         %interrupt [-t SPEC]
         %interrupt --kill [-t SPEC]    end the engines' processes and start them anew: their variables are lost
         """
-        found, _ = split(line, _OPTIONS["interrupt"])
+        found = only_options(line, "%interrupt", _OPTIONS["interrupt"])
         if "kill" in found:
             self.rc.restart(targets=self._spec(found))
         else:
@@ -647,7 +682,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
     @shows_errors
     def pxreset(self, line: str) -> None:
         """Empty the engines' namespaces. %pxreset [-t SPEC]"""
-        found, _ = split(line, (_TARGETS,))
+        found = only_options(line, "%pxreset", _OPTIONS["pxreset"])
         self.rc.reset(targets=self._spec(found), block=True)
 
     @line_magic
@@ -710,7 +745,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
 
         %pxwhos [-t SPEC]
         """
-        found, _ = split(line, _OPTIONS["pxwhos"])
+        found = only_options(line, "%pxwhos", _OPTIONS["pxwhos"])
         chosen = self.rc[self._spec(found)] if found else self.rc
         ids = chosen.ids
         described = chosen.apply(variables, block=True)
@@ -803,6 +838,13 @@ class _Came:
 
 def _connected(profile: str, client: RemoteController) -> str:
     return f"a cluster of profile {profile!r} runs already: connected to its {count(len(client), 'engine')}"
+
+
+def _leads_to(client: RemoteController | None, cluster: Cluster) -> bool:
+    """Whether a client is one of this cluster's."""
+    assert client is not None
+    controller = client._link.status()["controller"]
+    return controller["host"] == socket.gethostname() and controller["pid"] == cluster.place.controller_pid()
 
 
 def _until_done(result: AsyncResult) -> None:

@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from ipkernel_ext import launch
+
 DRIVER = """
 import json, sys, io, contextlib
 from IPython.core.interactiveshell import InteractiveShell
@@ -292,6 +294,30 @@ def test_what_this_package_refuses_is_told_without_its_own_frames(session):
     assert "write tcp://HOST:PORT" in told[3]
 
 
+@pytest.mark.parametrize(
+    ("cell", "says"),
+    [
+        ("%pxreset 0", "%pxreset -t 0"),
+        ("%interrupt --kill 0", "%interrupt -t 0"),
+        ("%interrupt foo", "takes no 'foo'"),
+        ("%pxwhos 0", "%pxwhos -t 0"),
+        ("%cluster stop foo", "takes no 'foo'"),
+        ("%cluster start junk", "takes no 'junk'"),
+        ("%cluster restart 0", "takes no '0'"),
+        ("%cluster status 0", "takes no '0'"),
+        ("%cluster start -n 0", "positive number"),
+        ("%cluster start -n x", "positive number"),
+    ],
+)
+def test_what_a_magic_does_not_take_it_does_not_ignore(session, cell, says):
+    session("%px kept = 1")
+    session(cell)
+    assert session.error == "UsageError"
+    assert says in session.out + session.err
+    session("%px kept")
+    assert session.error is None
+
+
 def test_engines_and_cluster_status(session):
     for cell in ("%engines", "%cluster status"):
         out = session(cell)
@@ -517,6 +543,49 @@ def test_the_profile_of_a_cluster_is_configured_and_looking_makes_none(ipython_d
         assert "profile 'mpj' is new" in session("%cluster start -n 1 --profile mpj")
     finally:
         session.close()
+
+
+@pytest.fixture
+def own(ipython_dir):
+    """A session of its own, with a cluster of its own."""
+    session = Session()
+    try:
+        session("%cluster start -n 2")
+        yield session
+    finally:
+        session.close()
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        ("%cluster connect /typo.json", "NotConnected"),
+        ("%cluster connect --profile nobody", "NotConnected"),
+        ("%cluster connect --profile we/ird", "ValueError"),
+        ("%cluster start --profile we/ird", "ValueError"),
+        ("%cluster connect", None),
+        ("%cluster connect --profile default", None),
+    ],
+)
+def test_connecting_ends_no_cluster_that_is_still_needed(own, line, error):
+    own("%px keepme = 1")
+    own(line)
+    assert own.error == error, own.out + own.err
+    assert own("%px keepme") == "Out[0:2]: 1\nOut[1:2]: 1\n"
+    own("%cluster status")
+    assert own.error is None
+    assert "the cluster has ended" in own("%cluster stop")
+
+
+def test_a_session_that_connects_to_another_cluster_lets_go_of_its_own(own):
+    with launch(n=1) as rc:
+        place = rc.cluster.launched.place.connection("client")
+        own("from ipkernel_ext import RemoteController; before = RemoteController()")
+        own(f"%cluster connect {place}")
+        assert own.value == "<RemoteController: 1 engine (0)>"
+        assert own("%px 1") == "Out[0:1]: 1\n"
+        own("before.execute('1')")
+        assert own.error == "NotConnected"
 
 
 PROFILE = """
