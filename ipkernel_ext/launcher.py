@@ -95,6 +95,7 @@ class Cluster:
             home = str(Path(__file__).parent.parent)
             self._env["PYTHONPATH"] = os.pathsep.join([home, *(path or os.getcwd() for path in sys.path)])[:PATH]
         self._agent: subprocess.Popen[bytes] | None = None
+        self._process = os.getpid()  # a fork of it has a copy of this object, but not the cluster
 
     def start(self, timeout: float = START) -> None:  # seconds
         """Start the controller and the engines; returns when the controller listens.
@@ -193,7 +194,9 @@ class Cluster:
         return self._agent is not None and self._agent.poll() is None
 
     def stop(self) -> None:
-        """End everything; returns when all is gone. Stopping it twice does no harm."""
+        """End everything; returns when all is gone. Stopping it twice does no harm, nor does a fork of its process."""
+        if os.getpid() != self._process:
+            return
         agent, self._agent = self._agent, None
         if agent is not None:
             _end(agent)

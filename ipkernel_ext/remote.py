@@ -1215,7 +1215,12 @@ class RemoteController(Engines):
         self._link.channel.give_up(reason)
 
     def close(self) -> None:
-        """Leave. The cluster and what was sent go on, except on the client that ``launch`` gave: there it ends."""
+        """Leave. The cluster and what was sent go on, except on the client that ``launch`` gave: there it ends.
+
+        In a fork of the process that made it this does nothing.
+        """
+        if self._link.channel.forked:
+            return
         try:
             if self._link.dask is not None:
                 self._link.dask.close(engines=False)

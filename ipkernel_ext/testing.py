@@ -210,6 +210,7 @@ class MemoryChannel:
     """A client's connection to an ``InProcessCluster``."""
 
     ended: str | None = None
+    forked = False
 
     def __init__(self, cluster: InProcessCluster, client: str) -> None:
         self.client = client

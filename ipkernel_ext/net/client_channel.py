@@ -39,6 +39,8 @@ log = logging.getLogger("ipkernel_ext")
 COMMANDS = 1024  # what user threads enqueued, done in one turn of the loop: then it leaves, whatever came meanwhile
 
 
+FORKED = "this RemoteController belongs to the process that made it; make a new one after a fork"
+
 _forks = 0  # how often this process is a fork of one that had this module; asking for the pid is a system call
 
 
@@ -107,6 +109,10 @@ class Channel(Protocol):
     @property
     def ended(self) -> str | None:
         """Why nothing more will come; None while it may."""
+
+    @property
+    def forked(self) -> bool:
+        """Whether this process is a fork of the one whose connection it is."""
 
     def wait_roster(self, enough: Callable[[Roster], bool], timeout: float | None) -> bool:
         """Wait until the roster is so. False when the time ran out."""
@@ -200,6 +206,7 @@ class ClientChannel:
     @property
     def roster(self) -> Roster:
         """Who is there, as last heard."""
+        self._check_process()
         return self._roster
 
     def next_numbers(self, count: int) -> range:
@@ -245,6 +252,7 @@ class ClientChannel:
 
     def wait_roster(self, enough: Callable[[Roster], bool], timeout: float | None) -> bool:
         """Wait until the roster is so. False when the time ran out."""
+        self._check_process()
         with self._changed:
             return self._changed.wait_for(lambda: enough(self._roster), timeout)
 
@@ -279,19 +287,28 @@ class ClientChannel:
             self._callbacks.join()
 
     @property
+    def forked(self) -> bool:
+        """Whether this process is a fork of the one whose connection it is."""
+        return self._forks != _forks
+
+    @property
     def ended(self) -> str | None:
         """Why nothing more will come: this client has left, or its cluster has ended."""
+        if self._forks != _forks:
+            return FORKED
         if self._closing:
             return "this RemoteController is closed; make a new one"
         return None if self._ended is None else f"the cluster has ended: {self._ended}"
 
     def _check(self) -> None:
-        if self._forks != _forks:
-            raise ForkedClientError(
-                "this RemoteController belongs to the process that made it; make a new one after a fork"
-            )
+        self._check_process()
         if self.ended is not None:
             raise NotConnected(self.ended)
+
+    def _check_process(self) -> None:
+        """Nobody answers in a fork: the I/O thread is not there, and locks are as it had them."""
+        if self._forks != _forks:
+            raise ForkedClientError(FORKED)
 
     def _enqueue(self, command: _Command) -> None:
         self._commands.append(command)

@@ -236,6 +236,39 @@ def test_a_fork_of_the_client_says_what_to_do(cluster):
     assert cluster.execute("1")
 
 
+LEAVING = """
+import os, sys, signal
+from ipkernel_ext import launch
+from ipkernel_ext.errors import ForkedClientError
+signal.alarm(60)
+with launch(n=1) as rc:
+    pending = rc.execute("import time; time.sleep(600)", block=False)
+    before = rc.status()["controller"]["pid"]
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(10)  # a child that hangs does not leave with 7
+        try:
+            rc.ids, sys.exit(1)
+        except ForkedClientError:
+            WAY
+        sys.exit(7)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    pending.cancel()
+    print(rc.apply(abs, -1), rc.status()["controller"]["pid"] == before)
+"""
+
+
+@pytest.mark.fault("a client is forked")
+@pytest.mark.parametrize(
+    "way", ["rc.close()", "rc.__exit__(None, None, None)", "repr(rc)", "rc.cluster.launched.stop()"]
+)
+def test_a_fork_that_leaves_does_nothing_to_the_cluster(way):
+    ran = subprocess.run(
+        [sys.executable, "-c", LEAVING.replace("WAY", way)], capture_output=True, text=True, timeout=60
+    )
+    assert ran.stdout == "7\n[1] True\n", ran.stderr
+
+
 @pytest.mark.fault("engine code forks, and the child comes back")
 def test_user_code_that_forks_does_not_run_twice(cluster):
     results = cluster[0].execute("import os\nif os.fork() == 0: x = 'child'\nelse: x = 'parent'; os.wait()")
