@@ -273,7 +273,10 @@ def _engine(options: argparse.Namespace, config: Config) -> int:
         return connection.locate("engine", options.profile, options.file, options.url)
 
     if options.url:
-        locate()  # what it needs will not come by waiting
+        try:
+            locate()  # what it needs will not come by waiting
+        except NotConnected as error:
+            raise NotConnected(f"--url: {error}") from None
     if not options.file and not options.url:
         place.make()
     rank = None if options.owned else mpi.rank_of(os.environ)  # an owned engine has inherited that

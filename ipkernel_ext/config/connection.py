@@ -82,6 +82,8 @@ def locate(
         socket of another host only.
     """
     if url is not None and not url.startswith("tcp://"):
+        if not url.startswith("ipc://"):
+            raise NotConnected(f"{url!r} is no address of a controller; one looks like tcp://HOST:PORT or ipc:///PATH")
         return Address((url,), None, "the address given")
     if url is not None and not url.rpartition(":")[2].isdigit():
         raise NotConnected(f"{url} is no address of a controller; one looks like tcp://HOST:PORT")

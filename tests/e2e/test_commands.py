@@ -43,6 +43,12 @@ def test_a_misspelt_action_is_answered_with_the_one_that_was_meant(wrong, meant)
     assert "did you mean" not in run("ipcluster", "qqq").stderr
 
 
+def test_an_engine_refuses_an_address_that_is_none():
+    ran = run("ipengine", "--url", "foo")
+    assert ran.returncode == 1
+    assert "--url: 'foo' is no address of a controller; one looks like tcp://HOST:PORT" in ran.stderr
+
+
 @pytest.mark.fault("two controllers for one profile")
 def test_a_controller_says_where_it_listens_and_how_to_join(command):
     controller = command("ipcontroller")
