@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, InvalidStateError
 from textwrap import indent
 from typing import Any
 
@@ -389,7 +389,9 @@ class AsyncResult(ClientFuture):
 
     def cancelled(self) -> bool:
         """Whether it ended by being cancelled."""
-        return self.done() and isinstance(self.exception(), CancelledError)
+        error = self.exception() if self.done() else None
+        members = error.exceptions if isinstance(error, errors.CompositeError) else [error]
+        return all(isinstance(member, CancelledError) for member in members)
 
     def cancel(self) -> bool:
         """Take queued tasks away and interrupt running ones. Returns at once; ``done()`` tells when it took effect.
@@ -403,6 +405,14 @@ class AsyncResult(ClientFuture):
         if open:
             self._channel.cancel(open)
         return bool(open)
+
+    def set_result(self, result: Any) -> None:
+        """What an engine gives is set by the engine: this raises ``InvalidStateError``."""
+        raise InvalidStateError("a result that comes from engines cannot be set here")
+
+    def set_exception(self, exception: BaseException | None) -> None:
+        """As ``set_result``."""
+        raise InvalidStateError("an error that comes from engines cannot be set here")
 
     @property
     def progress(self) -> int:

@@ -1,5 +1,6 @@
 """Interrupts, deaths and restarts, with real signals."""
 
+import concurrent.futures
 import os
 import signal
 import subprocess
@@ -67,6 +68,17 @@ def test_cancel_takes_queued_tasks_away_and_interrupts_running_ones(cluster):
             result.get(10)
         assert all(isinstance(e, TaskCancelled) for e in raised.value.exceptions)
     assert "never" not in cluster
+
+
+def test_a_cancelled_result_says_that_it_was_cancelled(cluster):
+    several, one = cluster.apply(time.sleep, 600, block=False), cluster[0].apply(time.sleep, 600, block=False)
+    mixed = cluster.execute("1", block=False)
+    for result in (one, several):
+        result.cancel()
+    done, _ = concurrent.futures.wait([several, one, mixed], 20)
+    assert len(done) == 3
+    assert (several.cancelled(), one.cancelled(), mixed.cancelled()) == (True, True, False)
+    assert isinstance(several.exception(), CompositeError)
 
 
 def test_clear_queue_leaves_what_runs(cluster):
