@@ -81,6 +81,8 @@ class Cluster:
         own_path: bool = True,
         settings: Settings | None = None,
     ) -> None:
+        if n is not None and (isinstance(n, bool) or not hasattr(n, "__index__")):
+            raise TypeError(f"n is a number of engines, an integer, not {n!r}")
         if n is not None and n < 0:
             raise ValueError(f"a cluster has 0 or more engines, not {n}")
         self.settings = settings or Settings()
@@ -88,6 +90,7 @@ class Cluster:
         self.place = Place.private() if profile is None else Place.of_profile(profile)
         self._owned = owned
         self._cwd = _directory(cwd)
+        _check_environment({} if env is None else env)
         self._env = dict(os.environ if env is None else {**os.environ, **env})
         self._pythonpath = self._env.get("PYTHONPATH")
         self._path = list(sys.path) if own_path else None
@@ -303,6 +306,21 @@ def _directory(cwd: str | Path | None) -> str:
     if not os.path.isdir(path):
         raise ValueError(f"engines cannot begin in {path}: that is no directory")
     return path
+
+
+def _check_environment(env: Mapping[str, str]) -> None:
+    """Refuse what no environment can have.
+
+    Raises
+    ------
+    TypeError
+        Names the variable.
+    """
+    if not isinstance(env, Mapping):
+        raise TypeError(f"env is a dict of environment variables, not {env!r}")
+    for name, value in env.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError(f"env takes strings, not {value!r} for {name!r}")
 
 
 def find(place: Place) -> connection.Connection | None:

@@ -543,7 +543,7 @@ class Engines:
         among = self._among(targets)
         columns = Columns(iterables)
         link = self._link
-        now = link.workers(among)
+        now = link.workers(among) if len(columns) else 0
         send_chunk = link.sender(options, among, waits=self._blocks(block))
 
         def make() -> MapResult:
@@ -1291,6 +1291,10 @@ def _check_name(name: Any) -> None:
 def _locator(url: str | None, profile: str | None, connection_file: str | Path | None) -> Callable[[], Address]:
     from ipkernel_ext.config import connection
 
+    for name, given in (("url", url), ("profile", profile), ("connection_file", connection_file)):
+        if not isinstance(given, str | Path | None) or (name == "profile" and isinstance(given, Path)):
+            raise TypeError(f"{name} is a string{'' if name == 'profile' else ' or a path'}, not {given!r}")
+    url = None if url is None else str(url)
     scheme, separator, _ = (url or "").partition("://")
     if url is not None and not separator:
         return functools.partial(connection.locate, "client", profile, url)

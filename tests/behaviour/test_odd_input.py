@@ -1,10 +1,11 @@
 """Input that nobody expects is answered, and nothing else suffers from it."""
 
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 
 import pytest
 
-from ipkernel_ext.errors import PayloadError
+from ipkernel_ext import RemoteController, launch
+from ipkernel_ext.errors import NoEngines, PayloadError
 from ipkernel_ext.testing import InProcessCluster
 
 
@@ -68,6 +69,40 @@ def test_what_makes_no_sense_is_refused_in_words(rc, call, error, says):
     with pytest.raises(error) as raised:
         call(rc)
     assert says in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: launch(n=1.5), "n is a number of engines, an integer, not 1.5"),
+        (lambda: launch(n="x"), "n is a number of engines, an integer, not 'x'"),
+        (lambda: launch(n=1, env={"A": 1}), "env takes strings, not 1 for 'A'"),
+        (lambda: launch(n=1, env="A=1"), "env is a dict of environment variables, not 'A=1'"),
+        (lambda: RemoteController(5), "url is a string or a path, not 5"),
+        (lambda: RemoteController(profile=5), "profile is a string, not 5"),
+    ],
+)
+def test_what_leads_to_no_cluster_is_refused_in_words(call, says):
+    with pytest.raises(TypeError) as raised:
+        call()
+    assert str(raised.value) == says
+
+
+def test_a_map_of_nothing_needs_no_engine(rc):
+    nobody = rc[10:20]
+    assert nobody.map(abs, []) == []
+    assert nobody.map(abs, [], block=False).get() == []
+    with pytest.raises(NoEngines):
+        nobody.map(abs, [1])
+
+
+def test_a_result_cannot_be_set(rc):
+    result = rc.apply(abs, -1, block=False)
+    with pytest.raises(InvalidStateError, match="cannot be set here"):
+        result.set_result(5)
+    with pytest.raises(InvalidStateError, match="cannot be set here"):
+        result.set_exception(ValueError())
+    assert result.get() == [1] * 4
 
 
 def test_arrays_and_their_items_are_targets(rc):
