@@ -15,7 +15,7 @@ import IPython
 
 from ipkernel_ext import blocks, targets, tracebacks
 from ipkernel_ext.core import messages as m
-from ipkernel_ext.errors import CompositeError, EngineLost
+from ipkernel_ext.errors import CompositeError, EngineLost, ParallelError
 from ipkernel_ext.results import AsyncResult, RemoteTraceback, alike, engines_of, impersonal, said
 
 STATUS_AFTER = 2.0  # seconds, after which a status line says what is still running
@@ -265,6 +265,8 @@ def describe(error: Exception, colours: str = "nocolor") -> list[str]:
             lines += [f"{head}:"] if head else []
             lines += tracebacks.coloured(story, colours).split("\n")
             lines += [note for note in notes if note not in story]
+            if isinstance(same[0], ParallelError) and str(same[0]) not in story:
+                lines += said(same[0], short=False).split("\n")
         else:
             text = said(same[0], short=i >= TRACEBACKS)
             text = impersonal(text, same[0]) if len(same) > 1 else text

@@ -602,7 +602,11 @@ class ParallelMagics(Magics, settings.ParallelMagics):
             code = compile(f"lambda x: (\n{cell.strip()}\n)", "<%%map>", "eval")
         except SyntaxError:
             local: dict[str, Any] = {}
-            exec(compile(cell, "<%%map>", "exec"), names, local)
+            try:
+                exec(compile(cell, "<%%map>", "exec"), names, local)
+            except Exception as error:
+                text = f"the cell is neither an expression of x nor one function: {type(error).__name__}: {error}"
+                raise UsageError(text) from None
             functions = [value for value in local.values() if callable(value)]
             if len(functions) != 1:
                 raise UsageError("the cell is neither an expression of x nor one function") from None

@@ -199,6 +199,13 @@ def test_an_error_of_all_engines_is_shown_once_and_raised(session):
     assert session.error == "ZeroDivisionError"
 
 
+def test_an_exit_is_told_as_what_it_is(session):
+    session("%px -t 0 raise SystemExit(3)")
+    assert session.error == "RemoteExit"
+    told = session.out + session.err
+    assert "RemoteExit: engine code raised SystemExit(3); the engine lives on with its namespace" in told
+
+
 def test_the_last_error_can_be_shown_again(session):
     for cell in "%px 1 / 0", "%px -t 1 1 / 0", "%px x ===", "%px -t 1 x ===":
         session(cell)
@@ -265,6 +272,8 @@ def test_errors_have_the_colours_of_the_shell(session):
         ("%cluster dance", "UsageError", "start"),
         ("%map nope [1]", "UsageError", "nope"),
         ("%map abs 5", "UsageError", "not a sequence"),
+        ("%%map -o y range(4)\nimport math\nmath.sqrt(nobody)", "UsageError", "nor one function: NameError: name"),
+        ("%%map -o y range(4)\nx +", "UsageError", "nor one function: SyntaxError"),
         ("%px -t x 1", "UsageError", "write all"),
         ("%engines 3", "UsageError", "it shows all engines"),
         ("%why 9", "NoSuchEngine", "the engines are 0-2"),
