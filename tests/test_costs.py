@@ -122,7 +122,7 @@ def test_large_arguments_leave_as_the_memory_that_they_are_in(cluster, counts) -
     assert any(part is frame for part in parts for frame in frames if len(frame) >= 2**20)
     assert len(parts[0]) < 1000
     cluster[0].apply(len, data)
-    assert 2**20 < counts["bytes out"] < 2**20 + 2000, "once, and not for each engine"
+    assert counts["bytes out"] < 2000, "what it says of them; the memory itself is shared"
 
 
 def test_a_task_under_way_is_few_objects_for_the_garbage_collector(cluster) -> None:
