@@ -100,7 +100,7 @@ class Judge:
         contestants = [contestant for name in names if (contestant := self._contestant(name))]
         try:
             for contestant in contestants:
-                self._ask(contestant, "start", SMALL, [SMALL], keep=len(names) == 1)
+                self._ask(contestant, "start", SMALL, [SMALL])
             for round in range(1, rounds + 1):
                 for case in cases:
                     for contestant in contestants:
@@ -149,7 +149,7 @@ class Judge:
             else:
                 self.figures.add("imports", 0, name, float(done.stdout.split()[-1]))
 
-    def _ask(self, contestant: Contestant, case: str, n: int, arguments: list[float], keep: bool = True) -> None:
+    def _ask(self, contestant: Contestant, case: str, n: int, arguments: list[float]) -> None:
         try:
             figure = contestant.ask(case, *arguments, limit=self._limit)
         except Missing as missing:
@@ -157,8 +157,7 @@ class Judge:
             if str(missing) != "not offered":
                 say(f"{contestant.name}: {missing}", *contestant.log())
         else:
-            if keep:
-                self.figures.add(case, n, contestant.name, figure)
+            self.figures.add(case, n, contestant.name, figure)
 
     def _contestant(self, name: str) -> Contestant | None:
         python = self._python(name)
@@ -230,7 +229,7 @@ def measure(judge: Judge, names: Sequence[str], sizes: Sequence[int], rounds: in
 def _who_starts(names: Sequence[str], n: int, quick: bool) -> list[str]:
     if n >= 1000:
         return [name for name in names if name in THOUSANDS]
-    if quick and n > SMALL:
+    if quick:
         return [name for name in names if name in (OURS, "Pool", *(["broker"] if n < 100 else []))]
     return [name for name in names if name != "mpi4py, busy" or n == SMALL]
 

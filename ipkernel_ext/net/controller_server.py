@@ -421,13 +421,14 @@ class ControllerServer:
     def _do(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
             match effect:
-                case Send(peer, message, frames):
+                case Send():
+                    peer, message, frames = effect  # which is quicker than to match them
                     if type(peer) is Mailbox:
                         self._store.take(message, frames)
                         continue
                     self._out.setdefault(peer, []).append((message, frames))
-                case Journal(task, hint):
-                    self._journal.write_task(task, hint)
+                case Journal():
+                    self._journal.write_task(*effect)
                 case Enlist(engine, boot):
                     self._journal.write_engine(engine, boot)
                 case Expire(client, number):
