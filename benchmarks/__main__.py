@@ -7,6 +7,7 @@ round; the others have the machine for themselves. Clusters of each size are sta
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import subprocess
 import sys
@@ -39,6 +40,9 @@ SMALL = 4  # workers for all that does not depend on their number
 SIZES = (4, 64, 256, 1024)
 THOUSANDS = (OURS, "Pool", "futures")
 """Who is started with a thousand workers: of the others each worker takes 10 MB and more."""
+
+LOAD = os.getloadavg()[0]
+"""Before anything of this began."""
 
 MEMORY = 0.6
 """Share of the memory that is free, which a cluster may be expected to take."""
@@ -187,6 +191,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=0, help="of the small work")
     parser.add_argument("--effort", type=float, default=0.0, help="share of the whole work")
     parser.add_argument("--limit", type=float, default=0.0, help="seconds in which each figure must come")
+    parser.add_argument("--parts", default="small,start,imports", help="these parts of the whole")
+    parser.add_argument("--figures", type=Path, help="a file that earlier figures are taken from, and all are put into")
     parser.add_argument("--write", type=Path, help="put the table into this page too, between its marks")
     options = parser.parse_args(arguments)
     names = [name for name in PLACES if name in options.only.split(";" if ";" in options.only else ",")]
@@ -200,15 +206,37 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.effort or (0.1 if quick else 1.0),
         options.limit or (30 if quick else 300),
     )
-    measure(judge, names, sizes, rounds, quick)
+    if options.figures and options.figures.exists():
+        judge.figures.load(options.figures)
+    try:
+        measure(judge, names, sizes, rounds, quick, options.parts.split(","))
+    except KeyboardInterrupt:
+        say("interrupted; this is what there is")
+    if options.figures:
+        judge.figures.save(options.figures)
     rows = [row for row in ROWS if judge.figures.median(row, OURS) is not None]
     print("\n".join(lines(rows, judge.figures)))
     if options.write:
-        write(options.write, rows, judge.figures, names)
+        write(options.write, rows, judge.figures, list(PLACES))
 
 
-def measure(judge: Judge, names: Sequence[str], sizes: Sequence[int], rounds: int, quick: bool) -> None:
+def measure(
+    judge: Judge, names: Sequence[str], sizes: Sequence[int], rounds: int, quick: bool, parts: Sequence[str]
+) -> None:
     """All of it, in an order in which nobody disturbs anybody."""
+    if "small" in parts:
+        small(judge, names, rounds, quick)
+    for n in sizes if "start" in parts else ():
+        for _ in range(3 if n == SMALL and not quick else 1):
+            for name in _who_starts(names, n, quick):
+                judge.start(name, n, ("memory", "idle") if n == SMALL else ("memory", "execute", "idle"))
+    for name in names if "imports" in parts else ():
+        if name in IMPORTS:
+            judge.imports(name, rounds)
+
+
+def small(judge: Judge, names: Sequence[str], rounds: int, quick: bool) -> None:
+    """What few workers do."""
     cases = ("balanced", "addressed", "execute", "submits", "small_map", "uneven_map")
     quiet = [name for name in QUIET if name in names]
     judge.small_work(quiet, cases, rounds)
@@ -217,13 +245,6 @@ def measure(judge: Judge, names: Sequence[str], sizes: Sequence[int], rounds: in
             judge.small_work([name], (*cases, "printing"), 1 if quick else 2)
     if OURS in names:
         judge.small_work([OURS], ["printing"], rounds)
-    for n in sizes:
-        for _ in range(3 if n == SMALL and not quick else 1):
-            for name in _who_starts(names, n, quick):
-                judge.start(name, n, ("memory", "idle") if n == SMALL else ("memory", "execute", "idle"))
-    for name in names:
-        if name in IMPORTS:
-            judge.imports(name, rounds)
 
 
 def _who_starts(names: Sequence[str], n: int, quick: bool) -> list[str]:
@@ -242,7 +263,9 @@ def write(page: Path, rows: Sequence[Row], figures: Figures, names: Sequence[str
     text = page.read_text()
     head, _, rest = text.partition(BEGIN)
     _, _, tail = rest.partition(END)
-    where = f"{time.strftime('%Y-%m-%d')}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors"
+    load = f"other processes kept {max(0.0, LOAD):.0f} of them busy or waiting when it began"
+    where = f"{time.strftime('%Y-%m-%d')}, Python {platform.python_version()}, {machine}; {load}."
     table = "\n".join(markdown(rows, figures, [name for name in names if name != OURS]))
     page.write_text(f"{head}{BEGIN}\n{where}\n\n{table}\n{END}{tail}")
 
