@@ -54,6 +54,8 @@ ROWS = (
     Row("round trip of a no-op, balanced", "balanced", SMALL, MICROSECONDS, ROUND_TRIP),
     Row("round trip of a no-op, addressed", "addressed", SMALL, MICROSECONDS, ROUND_TRIP),
     Row("50,000 no-ops submitted one by one", "submits", SMALL, PER_SECOND, {"Pool": 1.3}),
+    Row("processor time of one of them, in all processes", "submit_cost", SMALL, MICROSECONDS),
+    Row("processor time of a lone no-op", "call_cost", SMALL, MICROSECONDS),
     Row("map of 100,000 small items", "small_map", SMALL, PER_SECOND, {"Pool": 0.8}),
     Row("map of uneven items, of the ideal", "uneven_map", SMALL, PERCENT, limit=1 / 1.1),
     Row("4 workers print 100,000 lines each", "printing", SMALL, PER_SECOND, limit=150_000),
@@ -75,7 +77,7 @@ ROWS = (
 
 IMPORTS = {
     OURS: "import ipkernel_ext; ipkernel_ext.load_ipython_extension(shell)",
-    "ipyparallel": "import ipyparallel; ipyparallel.load_ipython_extension(shell)",
+    "ipyparallel": "import ipyparallel",
     "dask": "import distributed",
     "ray": "import ray",
     "loky": "import loky",
@@ -226,6 +228,9 @@ def measure(
     """All of it, in an order in which nobody disturbs anybody."""
     if "small" in parts:
         small(judge, names, rounds, quick)
+    if "cost" in parts:  # alone: what a busy machine does not change
+        for name in names:
+            judge.small_work([name], ("submit_cost", "call_cost"), rounds)
     for n in sizes if "start" in parts else ():
         for _ in range(3 if n == SMALL and not quick else 1):
             for name in _who_starts(names, n, quick):
@@ -237,7 +242,7 @@ def measure(
 
 def small(judge: Judge, names: Sequence[str], rounds: int, quick: bool) -> None:
     """What few workers do."""
-    cases = ("balanced", "addressed", "execute", "submits", "small_map", "uneven_map")
+    cases = ("submit_cost", "call_cost", "balanced", "addressed", "execute", "submits", "small_map", "uneven_map")
     quiet = [name for name in QUIET if name in names]
     judge.small_work(quiet, cases, rounds)
     for name in names:
