@@ -83,8 +83,8 @@ class Poller:
 
     The descriptor of a ZeroMQ socket says no more than that there is something to look at, and who sends looks at it
     too. So each socket is asked once before the wait, but for pairs, from which we only receive; and whatever is the
-    matter with its descriptor, a socket counts as ready: who then reads from it finds out. So does a new one, whose
-    descriptor says nothing before it was read from for the first time.
+    matter with its descriptor, a socket counts as ready: who then reads from it finds out. A new one is asked too: its
+    descriptor says nothing before it was looked at for the first time.
     """
 
     def __init__(self) -> None:
@@ -119,12 +119,10 @@ class Poller:
     def poll(self, timeout: int | None = None) -> dict[Any, int]:
         """What is ready, at the latest after so many milliseconds."""
         ready: dict[Any, int] = {}
-        for socket in self._sent_on:
+        for socket in (*self._sent_on, *self._new):
             if int(socket.get(zmq.EVENTS)) & _READABLE:
                 ready[socket] = _READABLE
-        if self._new:
-            ready.update(dict.fromkeys(self._new, _READABLE))
-            self._new.clear()
+        self._new.clear()
         for descriptor, events in self._poll.poll(0 if ready else timeout):
             ready[self._sources[descriptor]] = events
         return ready
