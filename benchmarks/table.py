@@ -22,7 +22,7 @@ class Unit(NamedTuple):
     def show(self, figure: float) -> str:
         """The figure in this unit."""
         scaled = figure * self.scale
-        return f"{scaled:,.0f}" if scaled >= 1000 else f"{scaled:.3g}"
+        return f"{scaled:,.0f}" if scaled >= 999.5 else f"{scaled:.3g}"
 
 
 SECONDS = Unit("s", 1)
