@@ -274,9 +274,10 @@ class AsyncResult(ClientFuture):
             self._open -= 1
             last = self._open == 0
             self._on_piece(index)
-            self.tell()
+            if not last:
+                self.tell()
         if last:
-            self._finish()
+            self._finish()  # tells too: who waits for the whole is not woken twice
 
     def _on_piece(self, index: int) -> None:
         """A piece has its result; for subclasses."""
