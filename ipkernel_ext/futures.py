@@ -17,7 +17,11 @@ from typing import Any
 from ipkernel_ext.net.client_channel import Channel
 
 lock = threading.RLock()
-"""Of all futures. Held for moments; nobody waits for anything else meanwhile."""
+"""Of all futures. Held for moments; nobody waits for anything else meanwhile.
+
+It is entered as such, not by way of a condition: that is a Python function, in which a KeyboardInterrupt may come when
+the lock is taken and nobody is there yet to give it back.
+"""
 
 
 class ClientFuture(Future):  # type: ignore[type-arg]
