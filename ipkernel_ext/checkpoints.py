@@ -276,6 +276,7 @@ class _Sending:
     def send(self, names: list[str], frames: Sequence[Frame], ids: Iterable[int]) -> None:
         """Bind names on engines."""
         size = sum(memoryview(frame).nbytes for frame in frames)
+        frames = self._engines._link.channel.share(frames)
         for id in ids:
             self._under_way.append((self._engines._bind(names, frames, id), names, id))
             self._bytes += size

@@ -146,6 +146,11 @@ class Link:
                 self._boots[id] = "" if restarting else there or used or ""
         return boots
 
+    def kept(self, frames: Sequence[Frame], waits: bool) -> Sequence[Frame]:
+        """Frames to be sent, which stay as they are although a caller who does not wait may change their objects."""
+        shared = self.channel.share(frames)
+        return shared if waits else payload.own(shared)
+
     def send(
         self,
         make: Callable[..., AsyncResult],
@@ -205,8 +210,8 @@ class Link:
             MapResult(self.channel, self._hosts(), items, first, ordered, options.return_exceptions, pace)
         )
 
-    def sender(self, options: MapOptions, among: Sequence[int] | None) -> SendChunk:
-        """What sends the chunks of a map."""
+    def sender(self, options: MapOptions, among: Sequence[int] | None, waits: bool) -> SendChunk:
+        """What sends the chunks of a map, whose caller may or may not wait for it."""
         retries, after, unmet, timeout = options.subject
         seed = self.next_seed() if options.seed is None else f"{options.seed}/0"
 
@@ -214,7 +219,7 @@ class Link:
             work = m.Map(options.digest, start, options.return_exceptions, seed, options.name)
             function = options.function
             submission = Submission(
-                (number,), work, frames, None, None, retries, function, among, after, unmet, timeout
+                (number,), work, self.kept(frames, waits), None, None, retries, function, among, after, unmet, timeout
             )
             self.submit(submission, receiver)
 

@@ -487,7 +487,7 @@ class Engines:
         among = self._among(targets, on)
         subject = conditions(retries, after)
         digest, function = payload.dumps_function(f)
-        frames = payload.own(payload.dumps_call(args, kwargs))
+        frames = self._link.kept(payload.dumps_call(args, kwargs), waits=False)
         work = m.Apply(digest, self._link.next_seed(), payload.name_of(f))
         return self._give(lambda: self._link.balance(SingleResult, work, frames, among, function, subject), block)
 
@@ -544,7 +544,7 @@ class Engines:
         columns = Columns(iterables)
         link = self._link
         now = link.workers(among)
-        send_chunk = link.sender(options, among)
+        send_chunk = link.sender(options, among, waits=self._blocks(block))
 
         def make() -> MapResult:
             result = link.map(options, len(columns), ordered)
@@ -604,7 +604,7 @@ class Engines:
         link = self._link
         pace = link.pace(options.digest)
         flight = Flight(link.channel, link.channel.roster.hosts, ordered, pace)
-        send = link.sender(options, among)
+        send = link.sender(options, among, waits=False)
         wanted = options.return_exceptions
         with _bar(progress) as bar:
 
@@ -991,7 +991,7 @@ class Engines:
 
     def _kept(self, frames: Sequence[Frame], block: bool | None) -> Sequence[Frame]:
         """Frames that stay as they are although the caller goes on and may change what they were made of."""
-        return frames if self._blocks(block) else payload.own(frames)
+        return self._link.kept(frames, self._blocks(block))
 
 
 class View(Engines):

@@ -49,6 +49,10 @@ FAULTS: dict[str, list[Fault]] = {
             "the kernel kills an engine for want of memory",
             "`EngineLost` that says so (`oom`); engines and controller beside it keep all",
         ),
+        Fault(
+            "an engine is killed whose large result its client has not taken yet",
+            "the client gets it when it comes to it",
+        ),
         Fault("engine code calls exit", "`RemoteExit`; the engine and its variables live on"),
         Fault(
             "engine code runs in an endless loop",
@@ -139,6 +143,10 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("a script ends while its calls have not", "it ends without an error; what was sent is run", "6 s"),
         Fault("Ctrl-C at any moment of a call", "what the call started is cancelled; the client can be used at once"),
         Fault("a client is forked", "the fork gets `ForkedClientError`; the parent does not notice"),
+        Fault(
+            "a client is killed whose large arguments no engine has yet",
+            "what it had sent is run with them, and the results are had by their tasks' ids",
+        ),
         Fault("a client is gone before its results come", "they are kept, and are had by their tasks' ids"),
         Fault("a callback of a result raises", "logged; other callbacks run"),
         Fault(
@@ -219,6 +227,11 @@ FAULTS: dict[str, list[Fault]] = {
             "the disk of a cluster's files is full",
             "engines, controller and their successors go on without what they would write",
         ),
+        Fault(
+            "the memory that a host's processes share is full, or gone",
+            "objects travel through the socket; what engines have stays theirs",
+        ),
+        Fault("a whole cluster is killed at once", "the memory that it shared is freed by the next cluster"),
         Fault("the host allows no further process or thread", "`EngineStartError` with the reason"),
         Fault("the processors are overloaded", "nobody is taken for dead"),
         Fault("everything stands still for a while", "all goes on, with the same engines and variables", "10 s after"),

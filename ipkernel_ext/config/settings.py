@@ -40,6 +40,20 @@ class ParallelController(Configurable):
     result_store = Integer(
         2**30, min=0, help="Bytes of such results on disk; beyond that the oldest are dropped. 0 keeps none there."
     ).tag(config=True)
+    shared_memory = Unicode(
+        "/dev/shm",
+        help="Directory, in memory, through which large objects travel between the processes of this host. Empty: they "
+        "travel through the socket, as they do where this is full or missing.",
+    ).tag(config=True)
+    share_above = Integer(
+        2**18, min=8192, help="Bytes of the smallest array, or other large part of an object, that travels so."
+    ).tag(config=True)
+    share_pool = Integer(
+        2**30,
+        min=0,
+        help="Bytes of such memory that a client keeps for half a minute after their use, because memory that is "
+        "written again is written several times as fast; an engine keeps half of that.",
+    ).tag(config=True)
 
 
 class ParallelEngine(Configurable):
@@ -169,7 +183,15 @@ def controller_settings(config: Config) -> ControllerSettings:
     """From what the user configured."""
     made = _make(ParallelController, config)
     return ControllerSettings(
-        made.ip, made.port, made.recovery_window, made.engine_grace, made.result_ttl, made.result_store
+        made.ip,
+        made.port,
+        made.recovery_window,
+        made.engine_grace,
+        made.result_ttl,
+        made.result_store,
+        made.shared_memory,
+        made.share_above,
+        made.share_pool,
     )
 
 

@@ -18,7 +18,7 @@ from ipkernel_ext.core import failures
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.effects import Answered, Effect, Reconnect, Resolve, RosterChanged, Send, Show
 from ipkernel_ext.core.messages import Failure, Hint, TaskId
-from ipkernel_ext.core.wire import Frame
+from ipkernel_ext.core.wire import Frame, has_large
 
 ACKNOWLEDGE_AFTER = 0.05  # seconds an acknowledgement may wait for company
 ACKNOWLEDGE_AT = 64
@@ -389,7 +389,8 @@ class ClientCore:
             frames = ()
         if result.failure is not None:
             self._note_failed(number, result.failure)
-        return [Resolve(result, frames), *self._note_acknowledge(number, now)]
+        acknowledge = self._note_acknowledge(number, now)
+        return [Resolve(result, frames), *(acknowledge or (self._flush_acknowledge() if has_large(frames) else ()))]
 
     def _on_refused(self, refused: m.Refused) -> list[Effect]:
         failure = refused.failure

@@ -111,6 +111,11 @@ class Runner:
     ----------
     shell, output, interrupter
         Of this engine.
+
+    Attributes
+    ----------
+    share
+        Puts large frames of values into shared memory, where there is any.
     """
 
     def __init__(self, shell: EngineShell, output: OutputBuffer, interrupter: Interrupter) -> None:
@@ -124,6 +129,7 @@ class Runner:
         self._task: Hashable = None
         self._timer: Timer | None = None
         self._max_result = 0
+        self.share: Callable[[Sequence[Frame]], Sequence[Frame]] = lambda frames: frames
 
     def run(
         self,
@@ -241,7 +247,7 @@ class Runner:
         if self._too_large(result):
             self._refuse(result, value)
         del value
-        return payload.own(result)
+        return self._kept(result)
 
     def _in_namespace(self, f: Callable[..., Any]) -> Callable[..., Any]:
         """The function; one that runs code in the namespace of its caller does so in the user's, and not in ours."""
@@ -277,7 +283,7 @@ class Runner:
         if self._too_large(result):
             self._refuse(result, values)
         del values
-        return payload.own(result)
+        return self._kept(result)
 
     def _timed(self, f: Callable[..., Any], timer: Timer, as_value: bool, *args: Any) -> Any:
         """Call with an item's time running; an interrupt because of that time is for this call alone."""
@@ -313,7 +319,7 @@ class Runner:
         if self._too_large(result):
             raise self._too_large_to_send(result, f"the value of {' and '.join(names)}", "it stays there")
         del values
-        return payload.own(result)
+        return self._kept(result)
 
     def _delete(self, names: Sequence[str]) -> None:
         namespace = self._shell.user_ns
@@ -336,7 +342,7 @@ class Runner:
         result = _dump(kept[execution], f"Out[{execution}]")
         if self._too_large(result):
             raise self._too_large_to_send(result, f"Out[{execution}]", "it stays there")
-        return payload.own(result)
+        return self._kept(result)
 
     # ------------------------------------------------------------ parts of them
 
@@ -371,6 +377,10 @@ class Runner:
                 near = difflib.get_close_matches(name, self._shell.keys(), 3)
                 hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
                 raise _Stop(NameNotFound(f"there is no variable {name!r} on engine {self._engine()}{hint}"), ours=True)
+
+    def _kept(self, result: Sequence[Frame]) -> list[Frame]:
+        """Frames that stay as they are although user code goes on. What they were made of is not referred to here."""
+        return payload.own(self.share(result))
 
     def _too_large(self, result: Sequence[Frame]) -> bool:
         return bool(self._max_result) and sum(map(len, result)) > self._max_result
