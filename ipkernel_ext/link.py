@@ -30,6 +30,7 @@ from ipkernel_ext.synced_modules import SyncedModules
 from ipkernel_ext.versions import Versions
 
 if TYPE_CHECKING:
+    from ipkernel_ext.dask_cluster import DaskCluster
     from ipkernel_ext.remote import RemoteController
 
 NO_CONDITIONS = Conditions()
@@ -51,6 +52,7 @@ class Link:
         self.max_result = memory.available() // 2
         self.history = History()
         self.synced = SyncedModules()
+        self.dask: DaskCluster | None = None
         self._boots: dict[int, str] = {}
         self._compared: Roster | None = None  # the latest whose engines' versions were looked at
         self._alike: set[tuple[str, Versions]] = set()  # by host

@@ -205,6 +205,7 @@ FAULTS: dict[str, list[Fault]] = {
         Fault(
             "a task of joblib's ends its engine", "`EngineLost` from the call, with the exit code; the next call works"
         ),
+        Fault("a graph of calls has a cycle", "`ValueError` that names the cycle; nothing is sent"),
         Fault("a module that is sent has a C extension", "`PayloadError` that says so; nothing is sent"),
         Fault("a module that is sent does not compile", "`SyntaxError` that names file and line; nothing is sent"),
         Fault("a checkpoint is truncated, damaged or from another version", "`CheckpointError` that says which"),
