@@ -13,6 +13,7 @@ the user can do next.
     ├── AlreadyRunning           a second controller on the same profile
     ├── EngineStartError         engines did not come up; carries the end of their log
     ├── NoEngines                nobody to run it
+    ├── NoAnswer                 an engine is stopped, or C code keeps Python's lock (TimeoutError)
     ├── NoSuchEngine             an engine id that does not exist (IndexError)
     ├── NameNotFound             a variable the engine does not have (NameError, KeyError)
     ├── PayloadError             an object that cannot be pickled or rebuilt, by path inside it
@@ -78,6 +79,13 @@ class NoEngines(ParallelError):
 
 class NoSuchEngine(ParallelError, IndexError):
     """An engine id that does not exist; the message lists those that do."""
+
+
+class NoAnswer(ParallelError, TimeoutError):
+    """An engine did not answer, though its control thread does while user code runs.
+
+    Its process is stopped, or C code keeps Python's lock, or it is away.
+    """
 
 
 class NameNotFound(ParallelError, NameError, KeyError):

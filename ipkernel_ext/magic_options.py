@@ -26,6 +26,8 @@ class Option(NamedTuple):
         return max(self.names, key=len).lstrip("-")
 
 
+TARGETS = Option(("-t", "--targets"), "engines, such as 0,2 or 0:4")
+
 _TOKEN = re.compile(r"""\s*((?:"[^"]*"|'[^']*'|[^\s"'])+)""")
 
 

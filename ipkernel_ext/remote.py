@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from ipkernel_ext import imports, outcomes, payload, sequences, targets, versions
+from ipkernel_ext import imports, outcomes, payload, peeking, sequences, stacks, targets, versions
 from ipkernel_ext.advice import advise
 from ipkernel_ext.asynchronous import Connecting
 from ipkernel_ext.chunks import Columns, Pace, Rows
@@ -678,6 +678,42 @@ class Engines:
         text: str = self._link.ask(lambda request: m.Why(request, engine, tasks), PATIENCE)["text"]
         return text
 
+    # ------------------------------------------------------------ looking inside
+
+    def peek(self, name: str, *, targets: Spec | None = None, return_exceptions: bool = False) -> Any:
+        """The value of a variable while the targets are busy: of the namespace or, else, of the function that runs.
+
+        What cannot be pickled, or has more than some megabytes, comes as its representation (``peeking.InWords``).
+
+        Parameters
+        ----------
+        return_exceptions : bool
+            Of several targets, those that do not have it give their error instead of raising it.
+
+        Raises
+        ------
+        NameNotFound
+            There is no such variable; names close ones.
+        NoAnswer
+            The engine tells nothing: its process is stopped, or C code keeps Python's lock.
+        """
+        _check_name(name)
+        chosen = self._choose(targets)
+        told = self._link.look(chosen.ids, m.Peek(name, peeking.limit(len(chosen.ids))))
+        return peeking.given(told, chosen.single, return_exceptions)
+
+    def stacks(self, *, targets: Spec | None = None) -> Any:
+        """Where the code of the targets is at this moment; only frames of user code.
+
+        Returns
+        -------
+        Stack, or StackList over several targets
+            Which shows equal ones once. An engine that does not answer has none, and a ``note`` that says why.
+        """
+        chosen = self._choose(targets)
+        found = [stacks.stack_of(*told) for told in self._link.look(chosen.ids, m.Stacks())]
+        return found[0] if chosen.single else stacks.StackList(found)
+
     # ------------------------------------------------------------ the magics
 
     def activate(self) -> None:
@@ -1322,6 +1358,14 @@ class _Link:
             return self.channel.ask(make).result(limit)
         except TimeoutError:
             raise NotConnected(f"the controller does not answer; waited {limit:g} s") from None
+
+    def look(self, ids: Sequence[int], inspection: m.Inspection) -> list[tuple[int, dict[str, Any]]]:
+        """What each of the engines tells, though it may be busy."""
+        self.need(ids)
+        engines: list[tuple[int, dict[str, Any]]] = self.ask(
+            lambda request: m.Inspect(request, list(ids), inspection, PATIENCE), PATIENCE
+        )["engines"]
+        return engines
 
     def status(self) -> dict[str, Any]:
         """What the controller says of itself, the clients and the queue; times in seconds since the epoch."""

@@ -24,6 +24,7 @@ from ipkernel_ext.core.effects import (
     Deliver,
     Discard,
     Effect,
+    LookInside,
     Mailbox,
     RaiseInterrupt,
     Resolve,
@@ -34,6 +35,7 @@ from ipkernel_ext.core.effects import (
 from ipkernel_ext.core.engine import Channel, EngineCore
 from ipkernel_ext.errors import NotConnected
 from ipkernel_ext.execution.interrupt import Interrupter
+from ipkernel_ext.execution.looking import Lookout
 from ipkernel_ext.execution.output import OutputBuffer
 from ipkernel_ext.execution.runner import Runner
 from ipkernel_ext.execution.shell import EngineShell
@@ -151,6 +153,7 @@ class _Engine:
         self._output.engine_id = lambda: self.core.id
         self._usage = Usage()
         self._shell = EngineShell(self._output)
+        self._lookout = Lookout(self._shell)
         self._runner = Runner(self._shell, self._output, Interrupter())
 
     def say_hello(self) -> None:
@@ -202,6 +205,9 @@ class _Engine:
                 case TellUsage():
                     measured = self.core.measured(0.0, self._usage.cpu(), self._usage.rss())
                     self._cluster.send(("engine", self.core.record.boot, Channel.CONTROL), [(measured, ())])
+                case LookInside(number, inspection):
+                    looked = m.Looked(number, self._lookout.tell(inspection))
+                    self._cluster.send(("engine", self.core.record.boot, Channel.CONTROL), [(looked, ())])
                 case RaiseInterrupt():
                     raise AssertionError("nothing runs between calls")
 

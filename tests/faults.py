@@ -24,6 +24,11 @@ FAULTS: dict[str, list[Fault]] = {
             "2 s",
         ),
         Fault(
+            "an engine is stopped while a client looks into it",
+            "`peek` raises `NoAnswer`, `stacks` says so in its place; the other engines answer",
+            "4 s",
+        ),
+        Fault(
             "an engine is killed while it runs a task",
             "that task fails with `EngineLost(started=True)`, or is started again if `retries` allow; others' go on",
             "5 s",

@@ -269,6 +269,9 @@ def test_errors_have_the_colours_of_the_shell(session):
         ("%why x", "UsageError", "an engine, a task or a result"),
         ("%why nobody:3", "LookupError", "nothing is known of task nobody:3"),
         ("%scatter x", "TypeError", "cannot scatter"),
+        ("%peek", "UsageError", "write: %peek NAME"),
+        ("%peek -t 1 nothing_here", "NameNotFound", "no variable 'nothing_here' on engine 1"),
+        ("%where 3", "UsageError", "-t SPEC"),
     ],
 )
 def test_wrong_input_says_what_is_right(session, cell, error, says):
@@ -286,6 +289,20 @@ def test_engines_and_cluster_status(session):
         assert [row.split()[3] for row in rows] == ["ready"] * 3
         assert all(row.endswith("MB") for row in rows)
         assert "remote.py" not in out
+
+
+def test_engines_are_looked_into_while_they_are_busy(session):
+    session("%px -t all -a -o held import time; step = 5; time.sleep(600)")
+    session("while not all(e.task for e in get_ipython().magics_manager.registry['ParallelMagics'].rc.engines): pass")
+    assert session("%peek -t all step") == "[0-2] 5\n"
+    assert session("%peek -t 1 step") == "[1] 5\n"
+    out = session("%where -t all")
+    assert out.startswith("[0-2]\n") and "import time; step = 5; time.sleep(600)" in out
+    session("held.cancel(); held.wait(20)")
+    session("%px -t 0 own = {'a': 1}")
+    session("%peek -t all own")
+    assert session.error == "CompositeError"
+    assert session.out.startswith("[0] {'a': 1}\n") and "there is no variable 'own' on engine" in session.out
 
 
 def test_why_says_why_something_does_not_go_on(session):

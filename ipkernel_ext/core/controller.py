@@ -5,8 +5,8 @@ done in order. Sockets, clock, files and processes are the caller's (``net.contr
 This file says who may ask for what; the parts decide: ``roster`` and ``ledger`` (tables of peers
 and of tasks), ``dispatch`` (tasks on their way), ``recovery`` (what an earlier life left),
 ``jobs`` (ids of MPI ranks), ``keeping`` (results whose clients are not here), ``answering`` (which
-engines do), ``lives`` (engines come and go). Each knows those before it, none after. ``status`` and
-``reasons`` tell those who ask, and change nothing.
+engines do), ``looking`` (what is inside them), ``lives`` (engines come and go). Each knows those before
+it, none after. ``status`` and ``reasons`` tell those who ask, and change nothing.
 
 Rules, and why:
 
@@ -38,6 +38,7 @@ from ipkernel_ext.core.jobs import Jobs, is_seat
 from ipkernel_ext.core.keeping import KEEP_AFTER, Keeping
 from ipkernel_ext.core.ledger import Ledger
 from ipkernel_ext.core.lives import Lives
+from ipkernel_ext.core.looking import Looking
 from ipkernel_ext.core.messages import EngineRecord, Hint, TaskId
 from ipkernel_ext.core.outbox import Outbox
 from ipkernel_ext.core.queues import State, Task
@@ -151,7 +152,10 @@ class ControllerCore:
         self._recovery = Recovery(out, roster, jobs, ledger, dispatch, self._functions, journal or {}, now, result_ttl)
         self._keeping = Keeping(out, roster, ledger, dispatch, self._recovery)
         self._answering = Answering(out, roster, ledger, dispatch)
-        self._lives = Lives(out, roster, jobs, dispatch, self._recovery, self._answering, host, engine_grace)
+        self._looking = Looking(out, roster)
+        self._lives = Lives(
+            out, roster, jobs, dispatch, self._recovery, self._answering, self._looking, host, engine_grace
+        )
         self._reasons = Reasons(roster, ledger, dispatch, engine_grace)
 
     # ------------------------------------------------------------ stimuli
@@ -222,6 +226,7 @@ class ControllerCore:
         """Do what is due."""
         self._lives.tick(now)
         self._answering.tick(now)
+        self._looking.tick(now)
         self._look_after_absent(now)
         self._recovery.expire(now)
         self._keeping.settle()
@@ -250,6 +255,7 @@ class ControllerCore:
             self._roster.recovery_until or None,
             self._lives.due,
             self._answering.due,
+            self._looking.due,
             self._absent_due,
             self._recovery.journal_until,
             self._recovery.orphans_until,
@@ -336,6 +342,8 @@ class ControllerCore:
                 self._on_ask(client, message, now)
             case m.Why():
                 self._on_why(client, message, now)
+            case m.Inspect():
+                self._on_inspect(client, message, now)
             case m.EndEngines():
                 self._on_end_engines(client, message)
             case m.Scale():
@@ -501,6 +509,15 @@ class ControllerCore:
         concerned = self._reasons.concerned(ids) if why.engine is None else self._roster.named([why.engine])
         self._answer_later(client, why.request, concerned, UNANSWERED, now, text)
 
+    def _on_inspect(self, client: Client, inspect: m.Inspect, now: float) -> None:
+        peer = client.peer
+
+        def answer(told: dict[int, dict[str, Any]]) -> None:
+            if client.peer == peer:
+                self._answer(client, inspect.request, {"engines": list(told.items())})
+
+        self._looking.look(inspect.engines, inspect.inspection, inspect.patience, now, answer)
+
     def _answer_later(
         self,
         client: Client,
@@ -531,6 +548,8 @@ class ControllerCore:
                 self._lives.state(engine, message.state, now)
             case m.Measured():
                 self._answering.answered(engine, message, now)
+            case m.Looked():
+                self._looking.looked(engine, message)
             case m.GivenBack():
                 self._dispatch.given_back(engine, message.tasks, now)
             case m.NeedFunction():
@@ -650,6 +669,7 @@ class ControllerCore:
         self._ledger.check()
         self._dispatch.check()
         self._answering.check()
+        self._looking.check()
         self._recovery.check()
 
     def sizes(self) -> dict[str, int]:
@@ -670,4 +690,5 @@ class ControllerCore:
             **self._recovery.sizes(),
             **self._keeping.sizes(),
             **self._answering.sizes(),
+            **self._looking.sizes(),
         }

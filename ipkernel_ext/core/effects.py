@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
-from ipkernel_ext.core.messages import Hint, Result, TaskId
+from ipkernel_ext.core.messages import Hint, Inspection, Result, TaskId
 from ipkernel_ext.core.wire import Frame
 
 Peer = Hashable
@@ -135,6 +135,13 @@ class TellUsage(NamedTuple):
     """Measure this process, and send what the core makes of it (``EngineCore.measured``)."""
 
 
+class LookInside(NamedTuple):
+    """Find out what is asked for, and send it (``Looked``) without keeping anything waiting for it."""
+
+    number: int
+    inspection: Inspection
+
+
 class Reconnect(NamedTuple):
     """Drop the connections and begin again with a hello."""
 
@@ -158,5 +165,6 @@ Effect = (
     | Claimable
     | RaiseInterrupt
     | TellUsage
+    | LookInside
     | Reconnect
 )

@@ -27,7 +27,17 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from ipkernel_ext.core import messages as m
-from ipkernel_ext.core.effects import Begin, Claimable, Effect, RaiseInterrupt, Reconnect, Send, Stop, TellUsage
+from ipkernel_ext.core.effects import (
+    Begin,
+    Claimable,
+    Effect,
+    LookInside,
+    RaiseInterrupt,
+    Reconnect,
+    Send,
+    Stop,
+    TellUsage,
+)
 from ipkernel_ext.core.messages import EngineRecord, TaskId
 from ipkernel_ext.core.wire import Entry, Frame
 
@@ -150,6 +160,8 @@ class EngineCore:
                 return [] if self.running is None else [RaiseInterrupt(*self.running)]
             case m.Measure():
                 return [TellUsage()]
+            case m.Look():
+                return [LookInside(message.number, message.inspection)]
             case m.Forget():
                 for id, attempt in message.tasks:
                     if self._has_ended(id, attempt):

@@ -138,6 +138,22 @@ def function_of(work: Work | Fetch) -> str | None:
     return work.function if isinstance(work, Apply | Map) else None
 
 
+# ---------------------------------------------------------------- inspections: what an engine tells while it is busy
+
+
+class Peek(Record, frozen=True):
+    """The value of a variable, or of a local one where user code is; pickled, or in words."""
+
+    name: str
+    limit: Bytes  # that its pickle may have
+
+
+class Stacks(Record, frozen=True):
+    """Where user code is, in each thread."""
+
+
+Inspection = Peek | Stacks
+
 # ---------------------------------------------------------------- parts of messages
 
 
@@ -303,6 +319,15 @@ class Why(Record, frozen=True):
     tasks: list[TaskId] | None = None
 
 
+class Inspect(Record, frozen=True):
+    """Look into these engines while they are busy; the answer has what each one tells, or why it does not."""
+
+    request: int
+    engines: list[int]
+    inspection: Inspection
+    patience: Seconds  # that they have
+
+
 class EndEngines(Record, frozen=True):
     """End these engines' processes: at once, and with or without a successor of the same id."""
 
@@ -336,13 +361,14 @@ FromClient = (
     | Acknowledge
     | Ask
     | Why
+    | Inspect
     | EndEngines
     | Scale
     | ShutDown
     | Goodbye
 )
 
-Question = ClearQueue | Ask | Why | EndEngines | Scale
+Question = ClearQueue | Ask | Why | Inspect | EndEngines | Scale
 """What is answered."""
 
 # ---------------------------------------------------------------- controller to client
@@ -507,6 +533,13 @@ class Measured(Record, frozen=True):
     rss: int | None = None  # bytes
 
 
+class Looked(Record, frozen=True):
+    """Answer to Look."""
+
+    number: int
+    told: dict[str, Any]
+
+
 class GivenBack(Record, frozen=True):
     """Answer to Recall: these will not run here."""
 
@@ -514,7 +547,17 @@ class GivenBack(Record, frozen=True):
 
 
 FromEngine = (
-    HelloEngine | HelloTasks | EngineState | Measured | Result | Stream | Display | GivenBack | NeedFunction | Goodbye
+    HelloEngine
+    | HelloTasks
+    | EngineState
+    | Measured
+    | Looked
+    | Result
+    | Stream
+    | Display
+    | GivenBack
+    | NeedFunction
+    | Goodbye
 )
 
 # ---------------------------------------------------------------- controller to engine
@@ -557,6 +600,13 @@ class Measure(Record, frozen=True):
     """Say what you run and what you use. Whoever does not answer is stopped, or C code keeps Python's lock."""
 
 
+class Look(Record, frozen=True):
+    """Tell what is asked for, while user code runs."""
+
+    number: int
+    inspection: Inspection
+
+
 class Forget(Record, frozen=True):
     """Their clients have these results."""
 
@@ -580,6 +630,7 @@ ToEngine = (
     | Recall
     | InterruptRunning
     | Measure
+    | Look
     | Forget
     | SendAgain
     | StopEngine
@@ -668,6 +719,7 @@ FromPeer = (
     | Acknowledge
     | Ask
     | Why
+    | Inspect
     | EndEngines
     | Scale
     | ShutDown
@@ -676,6 +728,7 @@ FromPeer = (
     | HelloTasks
     | EngineState
     | Measured
+    | Looked
     | Result
     | Stream
     | Display

@@ -111,10 +111,15 @@ class Runner:
     ----------
     shell, output, interrupter
         Of this engine.
+
+    Attributes
+    ----------
+    shell : EngineShell
+        Where it runs them.
     """
 
     def __init__(self, shell: EngineShell, output: OutputBuffer, interrupter: Interrupter) -> None:
-        self._shell = shell
+        self.shell = self._shell = shell
         self._interrupter = interrupter
         self._functions = FunctionCache(shell.user_ns)
         self._draws = Draws()

@@ -8,6 +8,7 @@ is ``execution``.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import signal
@@ -27,6 +28,7 @@ from ipkernel_ext.core.effects import (
     Begin,
     Claimable,
     Effect,
+    LookInside,
     RaiseInterrupt,
     Reconnect,
     Send,
@@ -37,6 +39,7 @@ from ipkernel_ext.core.engine import Channel, Claim, EngineCore
 from ipkernel_ext.errors import ProtocolError
 from ipkernel_ext.execution.descriptors import Descriptors
 from ipkernel_ext.execution.interrupt import Interrupter
+from ipkernel_ext.execution.looking import Lookout
 from ipkernel_ext.execution.output import OutputBuffer
 from ipkernel_ext.execution.runner import Runner
 from ipkernel_ext.execution.usage import Usage
@@ -110,6 +113,7 @@ class EngineServer:
         self._insist_after = 0.0
         self._pending = False  # output waits to be sent
         self._usage = Usage()
+        self._lookout = Lookout(runner.shell)
         self._claimed_at = 0.0  # monotonic; of the running task
         self._stopping: str | None = None
         self._waiting_said = False
@@ -362,6 +366,8 @@ class EngineServer:
                 case TellUsage():
                     seconds = time.monotonic() - self._claimed_at
                     entries.append((self._core.measured(seconds, self._usage.cpu(), self._usage.rss()), ()))
+                case LookInside(number, inspection):
+                    self._lookout.look(inspection, functools.partial(self._tell, number))
                 case Claimable():
                     self._main_wake.set()
                 case Reconnect():
@@ -372,6 +378,11 @@ class EngineServer:
                     raise AssertionError(f"not an effect on the control thread: {effect}")
         if entries:
             self._edge.send(self._core.epoch, entries)
+
+    def _tell(self, number: int, told: dict[str, Any]) -> None:
+        """What a look has found; from the thread that looked."""
+        self._for_control.append((m.Looked(number, told), ()))
+        self._control_wake.set()
 
     def _insist(self, now: float) -> None:
         """Interrupt again what has not seen its interrupt yet."""
