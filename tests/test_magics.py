@@ -302,7 +302,7 @@ def test_engines_are_looked_into_while_they_are_busy(session):
     session("%px -t 0 own = {'a': 1}")
     session("%peek -t all own")
     assert session.error == "CompositeError"
-    assert session.out.startswith("[0] {'a': 1}\n") and "there is no variable 'own' on engine" in session.out
+    assert session.out.startswith("[0] {'a': 1}\n") and "2 × NameNotFound" in session.out
 
 
 def test_why_says_why_something_does_not_go_on(session):
