@@ -13,7 +13,7 @@ from typing import Any
 
 import IPython
 
-from ipkernel_ext import blocks, targets, tracebacks
+from ipkernel_ext import blocks, dialogue, targets, tracebacks
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.errors import CompositeError, EngineLost
 from ipkernel_ext.results import AsyncResult, RemoteTraceback, alike, engines_of, impersonal, said
@@ -95,8 +95,9 @@ class Screen:
                 return
         holds = self._group_by is None
         while not result.done() and self._clock() < last:
-            for output in result.follow(until=min(self._clock() + TURN, last)):
+            for output in result.follow(min(self._clock() + TURN, last), result.asks_here):
                 self._show_or_hold(output, holds)
+            self._hold_dialogue(result)
             if holds and self._clock() >= begun + STREAM_AFTER:
                 holds = False
                 self._show_values()
@@ -135,6 +136,14 @@ class Screen:
             result.wait(min(TURN, left))
             self._turn(result, begun)
         return True
+
+    def _hold_dialogue(self, result: AsyncResult) -> None:
+        """Where the result's tasks ask for lines, the user types them now."""
+        if result.asks_here():
+            self._show_values()
+            self.flush()
+            self._status.end()
+            dialogue.hold(result, others=self.show)
 
     def _turn(self, result: AsyncResult, begun: float) -> None:
         self._show_late()

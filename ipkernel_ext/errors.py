@@ -16,6 +16,7 @@ the user can do next.
     ├── NoAnswer                 an engine is stopped, or C code keeps Python's lock (TimeoutError)
     ├── NoSuchEngine             an engine id that does not exist (IndexError)
     ├── NameNotFound             a variable the engine does not have (NameError, KeyError)
+    ├── NothingToDebug           nothing has failed on the engine since it began, or was reset (LookupError)
     ├── PayloadError             an object that cannot be pickled or rebuilt, by path inside it
     ├── EngineLost               the engine died; says how, and whether the task had begun
     ├── TaskCancelled            (concurrent.futures.CancelledError)
@@ -90,6 +91,10 @@ class NoAnswer(ParallelError, TimeoutError):
 
 class NameNotFound(ParallelError, NameError, KeyError):
     """A variable that is not in an engine's namespace; names close ones."""
+
+
+class NothingToDebug(ParallelError, LookupError):
+    """Nothing has failed on the engine that could be debugged."""
 
 
 class PayloadError(ParallelError):

@@ -5,6 +5,7 @@ The docstrings are the help texts of ``%peek?`` and kin.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -15,12 +16,12 @@ from IPython.lib.pretty import pretty
 from ipkernel_ext import targets
 from ipkernel_ext.blocks import labelled_value
 from ipkernel_ext.errors import NameNotFound, NoAnswer
-from ipkernel_ext.magic_options import TARGETS, split
+from ipkernel_ext.magic_options import TARGETS, Option, split
 from ipkernel_ext.remote import RemoteController
 from ipkernel_ext.results import composite
 from ipkernel_ext.shown import shows_errors
 
-OPTIONS = {"peek": (TARGETS,), "where": (TARGETS,)}
+OPTIONS: dict[str, tuple[Option, ...]] = {"peek": (TARGETS,), "where": (TARGETS,), "pxdebug": ()}
 """By magic; for its own line and for tab completion."""
 
 
@@ -87,6 +88,23 @@ class LookingMagics(Magics):
         if rest:
             raise UsageError(f"%where takes engines only (-t SPEC), not {rest!r}")
         print(self._client().stacks(targets=self._spec(found)))
+
+    @line_magic
+    @shows_errors
+    def pxdebug(self, line: str) -> None:
+        """Debug what failed on an engine, at a prompt of IPython's debugger there.
+
+        %pxdebug               where the last call failed, or code waits at a breakpoint()
+        %pxdebug 3             on engine 3
+
+        up, down, p, !x = 1, interact, completion, help; quit keeps the engine's variables. Other engines go on.
+        Ctrl-C ends a command that runs; twice at the prompt leaves the debugger. The engine waits for a command
+        for ParallelEngine.input_timeout.
+        """
+        name = line.strip()
+        if name and not re.fullmatch(r"-?\d+", name):
+            raise UsageError(f"write: %pxdebug ENGINE, where ENGINE is an engine's id, not {name!r}")
+        self._client().debug(int(name) if name else None)
 
 
 def _text(value: Any) -> str:

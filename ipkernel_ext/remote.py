@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from ipkernel_ext import imports, outcomes, payload, peeking, sequences, stacks, targets, versions
+from ipkernel_ext import dialogue, imports, outcomes, payload, peeking, sequences, stacks, targets, versions
 from ipkernel_ext.advice import advise
 from ipkernel_ext.asynchronous import Connecting
 from ipkernel_ext.chunks import Columns, Pace, Rows
@@ -30,7 +30,7 @@ from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.client import Submission
 from ipkernel_ext.core.messages import EngineRecord, TaskId
 from ipkernel_ext.core.wire import Frame
-from ipkernel_ext.errors import NoEngines, NotConnected, ResultExpired
+from ipkernel_ext.errors import NoEngines, NotConnected, NothingToDebug, ResultExpired
 from ipkernel_ext.executor import EngineExecutor, PickledCall
 from ipkernel_ext.history import Call, History
 from ipkernel_ext.interruption import guarded
@@ -38,6 +38,7 @@ from ipkernel_ext.mapping import Flight, SendChunk, feed, send_all, stream
 from ipkernel_ext.net.client_channel import Channel, ClientChannel, Receiver, Roster
 from ipkernel_ext.results import (
     AsyncResult,
+    DebugResult,
     ExecuteResult,
     FetchedResult,
     JoinedResult,
@@ -714,6 +715,30 @@ class Engines:
         found = [stacks.stack_of(*told) for told in self._link.look(chosen.ids, m.Stacks())]
         return found[0] if chosen.single else stacks.StackList(found)
 
+    def debug(self, engine: int | None = None) -> None:
+        """Debug, at a prompt of IPython's debugger, what failed last on an engine, or what waits there at a breakpoint.
+
+        Other engines go on, and calls to this one come after it; ``quit`` leaves its variables alone.
+
+        Parameters
+        ----------
+        engine : int, optional
+            By default one on which code of this client waits at a ``breakpoint()`` or, else, the one on which the
+            last call failed.
+
+        Raises
+        ------
+        NothingToDebug
+            Nothing has failed there since the engine began, or was reset.
+        """
+        id = None if engine is None else targets.choose(engine, self.ids, {}, along=self._along()).ids[0]
+        waits = self._link.asking(id, self.ids)
+        if waits is not None:
+            dialogue.hold(waits, id)
+            return
+        chosen = targets.Chosen([self._link.failed_on(self.ids) if id is None else id], True)
+        guarded(lambda: self._link.send(DebugResult, chosen, m.Debug(), ()), dialogue.attend)
+
     # ------------------------------------------------------------ the magics
 
     def activate(self) -> None:
@@ -1358,6 +1383,24 @@ class _Link:
             return self.channel.ask(make).result(limit)
         except TimeoutError:
             raise NotConnected(f"the controller does not answer; waited {limit:g} s") from None
+
+    def asking(self, engine: int | None, ids: Sequence[int]) -> AsyncResult | None:
+        """A result of which a task waits for a line on this engine; None: on any of these."""
+        for result in list(self.channel.asking):
+            if any(wanted.engine in (ids if engine is None else [engine]) for wanted in result.asked.values()):
+                found: AsyncResult = result
+                return found
+        return None
+
+    def failed_on(self, ids: Sequence[int]) -> int:
+        """The engine on which the last call failed, of these."""
+        self.need(ids)
+        if len(ids) == 1:
+            return ids[0]
+        failed = self.channel.failed
+        if failed is None or failed[1] not in ids:
+            raise NothingToDebug("no call of this client has failed on these engines: say which one to debug")
+        return failed[1]
 
     def look(self, ids: Sequence[int], inspection: m.Inspection) -> list[tuple[int, dict[str, Any]]]:
         """What each of the engines tells, though it may be busy."""

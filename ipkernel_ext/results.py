@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from ipkernel_ext import errors, interruption, payload, targets, tracebacks
+from ipkernel_ext import dialogue, errors, interruption, payload, targets, tracebacks
 from ipkernel_ext.advice import advise
 from ipkernel_ext.chunks import Pace
 from ipkernel_ext.core import messages as m
@@ -239,9 +239,12 @@ class AsyncResult(ClientFuture):
         Called, once, when somebody has asked for the value and it is there.
     max_result : int
         Bytes that all its tasks' values may have together; 0: any number. What comes beyond them is dropped.
+    asked : dict
+        By task number, what its tasks ask the user for, and wait for.
     """
 
     _more = 0  # 1: tasks may be added
+    _typed_here = False  # what its tasks ask for is typed here, though this is no terminal
 
     def __init__(
         self,
@@ -269,6 +272,8 @@ class AsyncResult(ClientFuture):
         self.when_collected: Callable[[], Any] = lambda: None
         self.max_result = 0
         self._size = 0  # bytes
+        self.asked: dict[int, m.InputWanted] = {}
+        self._attended = 0  # threads that wait for it
         interruption.note(self)
         if not self._open:
             self._finish()
@@ -284,13 +289,18 @@ class AsyncResult(ClientFuture):
             if self._size > self.max_result:
                 result, frames = _dropped(result, self.max_result), ()
         piece.frames = frames
+        if result.failure is not None and result.engine >= 0:
+            self._channel.note_failed(self._first, result.engine)
         with self._news:
+            ended = self.asked.pop(result.task.number, None)
             piece.result = result
             self._order.append(index)
             self._open -= 1
             last = self._open == 0
             self._on_piece(index)
             self._news.notify_all()
+        if ended is not None:
+            dialogue.announce_end(ended)
         if last:
             self._finish()
 
@@ -303,6 +313,63 @@ class AsyncResult(ClientFuture):
         with self._news:
             self._pieces[output.task.number - self._first].log.append(output)
             self._news.notify_all()
+
+    def on_input(self, wanted: m.InputWanted) -> None:
+        """One of the tasks asks for a line: whoever waits here has the user type it."""
+        if not self._typed_here and not dialogue.possible():
+            self._channel.give(wanted.task.number, wanted.asked, None, dialogue.NO_KEYBOARD)
+            return
+        with self._news:
+            self.asked[wanted.task.number] = wanted
+            self._channel.asking.add(self)
+            self._news.notify_all()
+            attended = self._attended
+        if not attended:
+            dialogue.announce(wanted)
+
+    def answer(self, wanted: m.InputWanted, text: str | None, why: str = "") -> None:
+        """Give a task the line that it asked for; None: there is none, and why."""
+        with self._news:
+            if self.asked.get(wanted.task.number) is wanted:
+                del self.asked[wanted.task.number]
+        self._channel.give(wanted.task.number, wanted.asked, text, why)
+
+    def is_open(self, task: TaskId) -> bool:
+        """Whether a task of it has not ended."""
+        return self._pieces[task.number - self._first].result is None
+
+    def look(self, engine: int, inspection: m.Inspection, patience: float) -> dict[str, Any]:  # seconds
+        """What an engine tells though it is busy; nothing if it does not answer in time."""
+        asked = self._channel.ask(lambda request: m.Inspect(request, [engine], inspection, patience))
+        try:
+            return dict(asked.result(2 * patience)["engines"][0][1])
+        except TimeoutError:
+            return {}
+
+    def interrupt(self, engine: int) -> None:
+        """Interrupt what an engine runs at this moment."""
+        self._channel.tell(m.Interrupt([engine]))
+
+    def asks_here(self) -> bool:
+        """Whether the calling thread is to have the user type something before it goes on waiting."""
+        return bool(self.asked) and threading.current_thread() is threading.main_thread()
+
+    def _until(self, enough: Callable[[], bool], timeout: float | None = None) -> bool:  # seconds
+        """Wait until this is so. What tasks ask for meanwhile, the user is asked for. False when the time ran out."""
+        until = None if timeout is None else time.monotonic() + timeout
+        while True:
+            with self._news:
+                self._attended += 1
+                left = None if until is None else max(0.0, until - time.monotonic())
+                try:
+                    self._news.wait_for(lambda: enough() or self.asks_here(), left)
+                    if enough():
+                        return True
+                finally:
+                    self._attended -= 1
+            if not self.asks_here():
+                return False
+            dialogue.hold(self)
 
     def _finish(self) -> None:
         self._ended = time.perf_counter()
@@ -320,8 +387,7 @@ class AsyncResult(ClientFuture):
 
     def wait(self, timeout: float | None = None) -> bool:  # seconds
         """Wait until all is done. False when the time ran out."""
-        with self._news:
-            return self._news.wait_for(super().done, timeout)
+        return self._until(super().done, timeout)
 
     def get(self, timeout: float | None = None) -> Any:  # seconds
         """What the blocking call gives.
@@ -497,8 +563,8 @@ class AsyncResult(ClientFuture):
                 logs.setdefault(output.engine, []).append(output)
         return dict(sorted(logs.items()))
 
-    def follow(self, until: float | None = None) -> Iterator[Output]:
-        """Output as it arrives, until all is done, or the monotonic clock says ``until``.
+    def follow(self, until: float | None = None, enough: Callable[[], bool] = lambda: False) -> Iterator[Output]:
+        """Output as it arrives, until all is done, or the monotonic clock says ``until``, or it is enough.
 
         Calling it again goes on where the last one stopped.
         """
@@ -509,9 +575,13 @@ class AsyncResult(ClientFuture):
                 done = self._open == 0
                 if not fresh and not done:
                     left = None if until is None else until - time.monotonic()
-                    if left is not None and left <= 0:
+                    if (left is not None and left <= 0) or enough():
                         return
-                    self._news.wait(left)
+                    self._attended += 1
+                    try:
+                        self._news.wait(left)
+                    finally:
+                        self._attended -= 1
             yield from fresh
             if (done and not fresh) or (until is not None and not done and time.monotonic() >= until):
                 return
@@ -526,17 +596,16 @@ class AsyncResult(ClientFuture):
     def show_progress(self, bar: Any) -> None:
         """Keep a bar of tqdm up to date until all is done."""
         while not self.done():
-            with self._news:
-                self._news.wait(0.5)
+            before = self.progress
+            self._until(lambda: self.progress > before, 0.5)  # noqa: B023 - called at once
             bar.update(self.progress - bar.n)
 
     def _arrivals(self) -> Iterator[int]:
         """Indices of the pieces as they arrive."""
         seen = 0
         while seen < len(self._pieces):
-            with self._news:
-                self._news.wait_for(lambda: len(self._order) > seen)  # noqa: B023 - called at once
-                fresh = self._order[seen:]
+            self._until(lambda: len(self._order) > seen)  # noqa: B023 - called at once
+            fresh = self._order[seen:]
             yield from fresh
             seen += len(fresh)
 
@@ -549,8 +618,7 @@ class AsyncResult(ClientFuture):
     def __iter__(self) -> Iterator[Any]:
         """Values as they arrive, in order of the engines or items."""
         for index in range(len(self._pieces)):
-            with self._news:
-                self._news.wait_for(lambda: self._pieces[index].result is not None)  # noqa: B023 - called at once
+            self._until(lambda: self._pieces[index].result is not None)  # noqa: B023 - called at once
             yield from self._values(index)
 
     def __getitem__(self, which: int | slice) -> Any:
@@ -560,8 +628,7 @@ class AsyncResult(ClientFuture):
         return self._item(range(len(self))[which])
 
     def _item(self, position: int) -> Any:
-        with self._news:
-            self._news.wait_for(lambda: self._pieces[position].result is not None)
+        self._until(lambda: self._pieces[position].result is not None)
         return self._value(position)
 
     def _values(self, index: int) -> Sequence[Any]:
@@ -625,6 +692,12 @@ class FetchedResult(SingleResult):
     def tasks(self) -> list[tuple[TaskId, m.Result | None]]:
         """That task."""
         return [(self._task, self._pieces[0].result)]
+
+
+class DebugResult(SingleResult):
+    """Of a debugger that the user has called."""
+
+    _typed_here = True
 
 
 class ListResult(AsyncResult):
@@ -732,8 +805,7 @@ class MapResult(AsyncResult):
 
     def wait_for_room(self, chunks: int) -> None:
         """Wait until fewer chunks than these are under way, or an item has failed."""
-        with self._news:
-            self._news.wait_for(lambda: self.failing or self._open - self._more < chunks)
+        self._until(lambda: self.failing or self._open - self._more < chunks)
 
     def _on_piece(self, index: int) -> None:
         """What comes after a failed item is not wanted any more; what comes before may fail too, and would count."""

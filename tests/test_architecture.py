@@ -38,6 +38,7 @@ MAY_IMPORT = {
     "results": {
         "advice",
         "chunks",
+        "dialogue",
         "interruption",
         "net",
         "payload",
@@ -49,6 +50,7 @@ MAY_IMPORT = {
         "errors",
     },
     "interruption": set(),
+    "dialogue": {"core"},
     "outcomes": {"core"},
     "stacks": {"core", "targets", "tracebacks"},
     "peeking": {"core", "payload", "results", "errors"},
@@ -64,6 +66,7 @@ MAY_IMPORT = {
         "asynchronous",
         "chunks",
         "conditions",
+        "dialogue",
         "executor",
         "history",
         "mapping",

@@ -32,6 +32,7 @@ class EngineSettings:
     """See ``ParallelEngine``."""
 
     max_output: int = 64 * 2**20  # characters
+    input_timeout: float = 3600.0  # seconds
 
 
 @dataclass(frozen=True)

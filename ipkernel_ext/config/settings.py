@@ -46,6 +46,9 @@ class ParallelEngine(Configurable):
     """Engines."""
 
     max_output = Integer(64 * 2**20, min=0, help="Characters of output kept of one task.").tag(config=True)
+    input_timeout = Float(
+        3600.0, min=0, help="Seconds for which the debugger waits for a command, before it ends and the engine goes on."
+    ).tag(config=True)
 
 
 class ParallelCluster(Configurable):
@@ -170,7 +173,8 @@ def controller_settings(config: Config) -> ControllerSettings:
 
 def engine_settings(config: Config) -> EngineSettings:
     """From what the user configured."""
-    return EngineSettings(_make(ParallelEngine, config).max_output)
+    made = _make(ParallelEngine, config)
+    return EngineSettings(made.max_output, made.input_timeout)
 
 
 def cluster_settings(config: Config) -> ClusterSettings:

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from ipkernel_ext import errors
 from ipkernel_ext.core import failures
 from ipkernel_ext.core import messages as m
-from ipkernel_ext.core.effects import Answered, Effect, Reconnect, Resolve, RosterChanged, Send, Show
+from ipkernel_ext.core.effects import Answered, AskUser, Effect, Reconnect, Resolve, RosterChanged, Send, Show
 from ipkernel_ext.core.messages import Failure, Hint, TaskId
 from ipkernel_ext.core.wire import Frame
 
@@ -82,7 +82,7 @@ class Submission:
 class _Pending:
     """One task that has no result yet."""
 
-    __slots__ = ("attempt", "cancelled", "hint", "index", "outputs", "result", "submission")
+    __slots__ = ("attempt", "cancelled", "hint", "index", "outputs", "result", "submission", "typed")
 
     def __init__(self, submission: Submission, index: int) -> None:
         self.submission = submission
@@ -92,6 +92,7 @@ class _Pending:
         self.hint: Hint | None = None
         self.result: tuple[m.Result, Sequence[Frame]] | None = None  # waits for its output
         self.cancelled = False
+        self.typed: m.Input | None = None  # the last line that it was given
 
 
 class ClientCore:
@@ -173,6 +174,14 @@ class ClientCore:
         self._unheard[question.request] = question
         return [Send(CONTROLLER, question)] if self.connected else []
 
+    def give(self, number: int, asked: int, text: str | None, why: str) -> list[Effect]:
+        """The line that a task has asked for; None: there is none, and why."""
+        pending = self._pending.get(number)
+        if pending is None:
+            return []
+        pending.typed = m.Input(TaskId(self.client, number), asked, text, why)
+        return [Send(CONTROLLER, pending.typed)] if self.connected else []
+
     def tell(self, message: m.Interrupt | m.ShutDown) -> list[Effect]:
         """Something without an answer."""
         return [Send(CONTROLLER, message)]
@@ -195,6 +204,8 @@ class ClientCore:
                 return self._on_result(message, frames, now)
             case m.Stream() | m.Display():
                 return self._on_output(message, now)
+            case m.InputWanted():
+                return self._on_input_wanted(message)
             case m.WelcomeClient():
                 return self._on_welcome(message)
             case m.EngineJoined():
@@ -316,6 +327,17 @@ class ClientCore:
         if kept is not None and kept[0].attempt == pending.attempt and kept[0].outputs <= seen:
             effects.extend(self._resolve(*kept, now))
         return effects
+
+    def _on_input_wanted(self, wanted: m.InputWanted) -> list[Effect]:
+        """It is said again after each loss of a connection; a line that was lost on its way is given again."""
+        pending = self._pending.get(wanted.task.number)
+        if pending is None or wanted.task.client != self.client:
+            return []
+        if pending.typed is not None and pending.typed.asked == wanted.asked:
+            return [Send(CONTROLLER, pending.typed)]
+        if pending.cancelled:
+            return self.give(wanted.task.number, wanted.asked, None, "")
+        return [AskUser(wanted)]
 
     def _on_result(self, result: m.Result, frames: Sequence[Frame], now: float) -> list[Effect]:
         number = result.task.number

@@ -5,8 +5,8 @@ done in order. Sockets, clock, files and processes are the caller's (``net.contr
 This file says who may ask for what; the parts decide: ``roster`` and ``ledger`` (tables of peers
 and of tasks), ``dispatch`` (tasks on their way), ``recovery`` (what an earlier life left),
 ``jobs`` (ids of MPI ranks), ``keeping`` (results whose clients are not here), ``answering`` (which
-engines do), ``looking`` (what is inside them), ``lives`` (engines come and go). Each knows those before
-it, none after. ``status`` and ``reasons`` tell those who ask, and change nothing.
+engines do), ``looking`` (what is inside them), ``asking`` (what they ask their users), ``lives`` (engines
+come and go). Each knows those before it, none after. ``status`` and ``reasons`` tell those who ask, and change nothing.
 
 Rules, and why:
 
@@ -31,6 +31,7 @@ from typing import Any
 from ipkernel_ext.core import failures, status
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.answering import UNANSWERED, Answering
+from ipkernel_ext.core.asking import Asking
 from ipkernel_ext.core.dispatch import Dispatch
 from ipkernel_ext.core.effects import Drop, Effect, Expire, Mailbox, Peer, Stop
 from ipkernel_ext.core.functions import FunctionStore
@@ -153,6 +154,7 @@ class ControllerCore:
         self._keeping = Keeping(out, roster, ledger, dispatch, self._recovery)
         self._answering = Answering(out, roster, ledger, dispatch)
         self._looking = Looking(out, roster)
+        self._asking = Asking(out, roster)
         self._lives = Lives(
             out, roster, jobs, dispatch, self._recovery, self._answering, self._looking, host, engine_grace
         )
@@ -247,6 +249,7 @@ class ControllerCore:
         if self._ledger.later.settled:
             self._dispatch.settle(now)
         self._answering.settle(now)
+        self._asking.settle()
         return self._out.take()
 
     def next_deadline(self) -> float | None:
@@ -314,6 +317,7 @@ class ControllerCore:
         if roster.trouble and not roster.engines:
             self._out.send(peer, m.EngineTrouble(roster.trouble))
         self._dispatch.retry_blocked(now)
+        self._asking.client_is_here(client)
 
     # ------------------------------------------------------------ from clients
 
@@ -344,6 +348,8 @@ class ControllerCore:
                 self._on_why(client, message, now)
             case m.Inspect():
                 self._on_inspect(client, message, now)
+            case m.Input():
+                self._asking.typed(client, message)
             case m.EndEngines():
                 self._on_end_engines(client, message)
             case m.Scale():
@@ -433,6 +439,7 @@ class ControllerCore:
         self._ledger.leave(client)
         self._keeping.begin(client, now)
         self._keeping.settle()
+        self._asking.nobody(client)
         if client.tasks:
             self._look_for(client, now)
 
@@ -460,6 +467,7 @@ class ControllerCore:
                 continue
             if not client.kept and now >= client.away_since + KEEP_AFTER:
                 self._keeping.begin(client, now)
+                self._asking.nobody(client)
             due.append(client.away_since + (self._ttl if client.kept else min(self._ttl, KEEP_AFTER)))
         self._keeping.settle()
         self._absent_due = min(due, default=None)
@@ -548,6 +556,8 @@ class ControllerCore:
                 self._lives.state(engine, message.state, now)
             case m.Measured():
                 self._answering.answered(engine, message, now)
+            case m.InputWanted():
+                self._asking.wanted(engine, message)
             case m.Looked():
                 self._looking.looked(engine, message)
             case m.GivenBack():
@@ -670,6 +680,7 @@ class ControllerCore:
         self._dispatch.check()
         self._answering.check()
         self._looking.check()
+        self._asking.check()
         self._recovery.check()
 
     def sizes(self) -> dict[str, int]:
@@ -691,4 +702,5 @@ class ControllerCore:
             **self._keeping.sizes(),
             **self._answering.sizes(),
             **self._looking.sizes(),
+            **self._asking.sizes(),
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
-from ipkernel_ext.core.messages import Hint, Inspection, Result, TaskId
+from ipkernel_ext.core.messages import Hint, InputWanted, Inspection, Result, TaskId
 from ipkernel_ext.core.wire import Frame
 
 Peer = Hashable
@@ -113,6 +113,19 @@ class RosterChanged(NamedTuple):
     """Engines came or went, or the connection did."""
 
 
+class AskUser(NamedTuple):
+    """A task of this client asks for a line."""
+
+    wanted: InputWanted
+
+
+class Typed(NamedTuple):
+    """The line that the running task asked for; None: there is none, and why."""
+
+    text: str | None
+    why: str
+
+
 class Begin(NamedTuple):
     """Write down that user code of this attempt begins."""
 
@@ -161,6 +174,8 @@ Effect = (
     | Show
     | Answered
     | RosterChanged
+    | AskUser
+    | Typed
     | Begin
     | Claimable
     | RaiseInterrupt

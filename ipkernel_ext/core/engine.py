@@ -37,6 +37,7 @@ from ipkernel_ext.core.effects import (
     Send,
     Stop,
     TellUsage,
+    Typed,
 )
 from ipkernel_ext.core.messages import EngineRecord, TaskId
 from ipkernel_ext.core.wire import Entry, Frame
@@ -100,6 +101,8 @@ class EngineCore:
         self._due: float | None = None  # when the running item's time is up, or the interrupt has had no effect
         self._expired = False  # the running item's time is up
         self._overrun = False  # and the interrupt had no effect: the task has failed, and still runs
+        self._wanted: m.InputWanted | None = None  # what the running task asks its user
+        self._times_asked = 0
         self._functions: OrderedDict[str, Sequence[Frame]] = OrderedDict()
         self._asked: set[str] = set()  # functions asked for
         self.stopping = False
@@ -160,6 +163,8 @@ class EngineCore:
                 return [] if self.running is None else [RaiseInterrupt(*self.running)]
             case m.Measure():
                 return [TellUsage()]
+            case m.Input():
+                return self._on_input(message)
             case m.Look():
                 return [LookInside(message.number, message.inspection)]
             case m.Forget():
@@ -173,7 +178,7 @@ class EngineCore:
                 self._welcomed = generation
                 self.id = message.id
                 self.record = msgspec.structs.replace(self.record, id=message.id)
-                return []
+                return [] if self._wanted is None else [Send(Channel.CONTROL, self._wanted)]
             case m.HelloWanted():
                 return [Reconnect()]
             case m.StopEngine():
@@ -283,6 +288,26 @@ class EngineCore:
         self._asked.add(digest)
         return [Send(channel, m.NeedFunction(digest))]
 
+    # ------------------------------------------------------------ a line from the user
+
+    def ask(self, prompt: str) -> list[Effect]:
+        """The running task asks for a line, and waits. What it has written so far must have been handed in before."""
+        assert self.running is not None, "nothing runs"
+        self._times_asked += 1
+        self._wanted = m.InputWanted(self.running[0], self.id, self._times_asked, prompt)
+        return [Send(Channel.CONTROL, self._wanted)]
+
+    def ask_no_more(self) -> None:
+        """It does not wait for its line any more."""
+        self._wanted = None
+
+    def _on_input(self, input: m.Input) -> list[Effect]:
+        wanted = self._wanted
+        if wanted is None or (wanted.task, wanted.asked) != (input.task, input.asked):
+            return []
+        self._wanted = None
+        return [Typed(input.text, input.why)]
+
     # ------------------------------------------------------------ time
 
     def begin_item(self, now: float) -> bool:
@@ -380,6 +405,7 @@ class EngineCore:
         """
         assert self.running is not None, "nothing runs"
         id, attempt = self.running
+        self._wanted = None
         expired, self._expired, self._due = self._expired, False, None
         if self._overrun:
             self.running = None
@@ -412,6 +438,7 @@ class EngineCore:
         assert len(self._functions) <= FUNCTIONS
         assert self._due is None or self.running is not None, "nothing runs that has a time"
         assert not self._overrun or (self.running is not None and self.record.state == "overrun"), "overrun by nothing"
+        assert self._wanted is None or self.running is not None, "nothing runs that asks"
         assert not self._late or self._open != self.generation, "a result was not sent"
 
     def sizes(self) -> dict[str, int]:

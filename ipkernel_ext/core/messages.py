@@ -120,6 +120,10 @@ class Seed(Record, frozen=True):
     seed: str
 
 
+class Debug(Record, frozen=True):
+    """Debug what failed last on this engine, as its user types; see InputWanted."""
+
+
 class Reset(Record, frozen=True):
     """Empty the namespace."""
 
@@ -130,7 +134,7 @@ class Fetch(Record, frozen=True):
     task: TaskId
 
 
-Work = Execute | Apply | Map | Push | Pull | Delete | Keys | Value | Seed | Reset
+Work = Execute | Apply | Map | Push | Pull | Delete | Keys | Value | Seed | Debug | Reset
 
 
 def function_of(work: Work | Fetch) -> str | None:
@@ -152,7 +156,15 @@ class Stacks(Record, frozen=True):
     """Where user code is, in each thread."""
 
 
-Inspection = Peek | Stacks
+class Completions(Record, frozen=True):
+    """What may stand where the cursor is, at the prompt of the debugger that runs."""
+
+    line: str
+    begin: Count  # of the word at the cursor
+    end: Count
+
+
+Inspection = Peek | Stacks | Completions
 
 # ---------------------------------------------------------------- parts of messages
 
@@ -328,6 +340,15 @@ class Inspect(Record, frozen=True):
     patience: Seconds  # that they have
 
 
+class Input(Record, frozen=True):
+    """Answer to InputWanted; also controller to engine. Text None: the end of the input, or why nobody types."""
+
+    task: TaskId
+    asked: Count
+    text: str | None
+    why: str = ""
+
+
 class EndEngines(Record, frozen=True):
     """End these engines' processes: at once, and with or without a successor of the same id."""
 
@@ -362,6 +383,7 @@ FromClient = (
     | Ask
     | Why
     | Inspect
+    | Input
     | EndEngines
     | Scale
     | ShutDown
@@ -453,6 +475,15 @@ class Display(Record, frozen=True):
     client: str = ""  # as in Stream
 
 
+class InputWanted(Record, frozen=True):
+    """A task asks its user for a line, and waits for Input; also engine to controller. Said again until it is met."""
+
+    task: TaskId
+    engine: int
+    asked: Count  # 1, 2, 3 … within this engine's life
+    prompt: str
+
+
 class Refused(Record, frozen=True):
     """The controller will not do this; with numbers, these tasks failed so."""
 
@@ -492,6 +523,7 @@ ToClient = (
     | Result
     | Stream
     | Display
+    | InputWanted
     | Refused
     | Answer
     | NeedFunction
@@ -555,6 +587,7 @@ FromEngine = (
     | Result
     | Stream
     | Display
+    | InputWanted
     | GivenBack
     | NeedFunction
     | Goodbye
@@ -631,6 +664,7 @@ ToEngine = (
     | InterruptRunning
     | Measure
     | Look
+    | Input
     | Forget
     | SendAgain
     | StopEngine
@@ -720,6 +754,7 @@ FromPeer = (
     | Ask
     | Why
     | Inspect
+    | Input
     | EndEngines
     | Scale
     | ShutDown
@@ -732,6 +767,7 @@ FromPeer = (
     | Result
     | Stream
     | Display
+    | InputWanted
     | GivenBack
     | NeedFunction
     | HelloAgent

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import difflib
 import linecache
-import os
 import sys
 import threading
 from collections.abc import Callable
@@ -35,9 +34,6 @@ DEEP = 200  # frames of a stack, the innermost
 
 OURS = "ipkernel_ext "
 """How the names of this package's own threads begin."""
-
-RUNS = os.path.join(os.path.dirname(traces.__file__), "runner.py")
-"""Where user code is called."""
 
 Told = dict[str, Any]
 
@@ -80,6 +76,9 @@ class Lookout:
                     return self._peek(inspection.name, inspection.limit)
                 case m.Stacks():
                     return {"threads": self._stacks()}
+                case m.Completions():
+                    debugger = self._shell.debugger
+                    return {"found": [] if debugger is None else debugger.completions(*_word(inspection))}
                 case _:
                     assert_never(inspection)
         except BaseException as error:
@@ -144,7 +143,7 @@ def user_frames(frame: FrameType | None) -> list[FrameType]:
 def task_frames(frame: FrameType | None) -> list[FrameType]:
     """The same of the thread that runs tasks: none between tasks."""
     chain = _chain(frame)
-    begins = next((i for i, frame in enumerate(chain) if frame.f_code.co_filename == RUNS), 0)
+    begins = next((i for i, frame in enumerate(chain) if frame.f_code.co_filename == traces.RUNS), 0)
     return _trimmed(chain[:begins])
 
 
@@ -172,6 +171,10 @@ def _described(frame: FrameType) -> tuple[str, int, str, str]:
     number = frame.f_lineno or code.co_firstlineno
     source = linecache.getline(code.co_filename, number, frame.f_globals).strip()
     return sendable(code.co_filename), number, sendable(code.co_name), sendable(source)
+
+
+def _word(inspection: m.Completions) -> tuple[str, str]:
+    return inspection.line[: inspection.begin], inspection.line[inspection.begin : inspection.end]
 
 
 def in_words(value: Any) -> str:

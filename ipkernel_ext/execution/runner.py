@@ -8,24 +8,29 @@ comes from, and where its result goes, must not be known here.
 
 from __future__ import annotations
 
+import bdb
 import builtins
 import difflib
 import keyword
 import sys
+import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import nullcontext
 from functools import partial
+from types import FrameType, TracebackType
 from typing import Any, NoReturn, Protocol, assert_never
 
 import msgspec
 
 from ipkernel_ext import payload
 from ipkernel_ext.core import messages as m
+from ipkernel_ext.core.effects import Typed
 from ipkernel_ext.core.messages import Failure
 from ipkernel_ext.core.wire import Frame
 from ipkernel_ext.errors import (
     NameNotFound,
+    NothingToDebug,
     ParallelError,
     PayloadError,
     RemoteError,
@@ -35,6 +40,7 @@ from ipkernel_ext.errors import (
     TaskTimeout,
     VersionMismatch,
 )
+from ipkernel_ext.execution.debugger import Ask, Debugger, ask_nobody, of_user_code
 from ipkernel_ext.execution.draws import Draws
 from ipkernel_ext.execution.functions import FunctionCache
 from ipkernel_ext.execution.interrupt import Interrupter
@@ -116,7 +122,11 @@ class Runner:
     ----------
     shell : EngineShell
         Where it runs them.
+    ask
+        Asks the client of the running task for a line: with a prompt, and the seconds to wait for it.
     """
+
+    ask: Ask = staticmethod(ask_nobody)
 
     def __init__(self, shell: EngineShell, output: OutputBuffer, interrupter: Interrupter) -> None:
         self.shell = self._shell = shell
@@ -129,6 +139,9 @@ class Runner:
         self._task: Hashable = None
         self._timer: Timer | None = None
         self._max_result = 0
+        self._failed: TracebackType | None = None  # of what failed last
+        self._debugger: Debugger | None = None  # of the running task
+        shell.on_breakpoint = self._breakpoint
 
     def run(
         self,
@@ -161,6 +174,11 @@ class Runner:
         outcome.seconds = time.perf_counter() - begun
         self._mend_builtins()
         self._functions.end()
+        if self._debugger is not None:
+            self._debugger.end()
+            self._debugger = None
+        if raised is not None and not isinstance(work, m.Debug):
+            self._keep(raised)
         if raised is not None and self._guarded(task, _describe, raised, outcome) is not None:
             outcome.failure, outcome.frames = _indescribable(raised), ()
         sys.stdout, sys.stderr = before
@@ -184,6 +202,40 @@ class Runner:
         if names.__len__() < self._builtins.__len__():
             for name, value in self._builtins.items():
                 names.setdefault(name, value)
+
+    # ------------------------------------------------------------ debugging
+
+    def _keep(self, raised: BaseException) -> None:
+        """Keep the traceback of what failed, if user code is in it, for who wants to debug it."""
+        stop = raised if isinstance(raised, _Stop) else _Stop(raised)
+        trace = None if stop.ours or isinstance(stop.error, bdb.BdbQuit) else of_user_code(stop.error.__traceback__)
+        if trace is not None:
+            self._failed = trace
+
+    def _debug(self) -> None:
+        if self._failed is None:
+            text = f"nothing has failed on engine {self._engine()} since it began, or was reset"
+            raise _Stop(NothingToDebug(text), ours=True)
+        self._new_debugger().post_mortem(self._failed)
+
+    def _breakpoint(self, frame: FrameType) -> None:
+        """User code has called ``breakpoint`` in this frame."""
+        if self._task is None or threading.current_thread() is not threading.main_thread():
+            print("breakpoint() is for the code of a call, and in its main thread: it goes on", file=sys.stderr)
+            return
+        if self._debugger is None:
+            self._debugger = self._new_debugger()
+        self._debugger.begin(frame)
+
+    def _new_debugger(self) -> Debugger:
+        self._debugger = Debugger(self.shell, self._typed, self.shell.input_timeout)
+        return self._debugger
+
+    def _typed(self, prompt: str, timeout: float) -> Typed | None:
+        """A line of the user's. What runs from now on can be interrupted again."""
+        typed = self.ask(prompt, timeout)
+        self._interrupter.arm(self._task)
+        return typed
 
     # ------------------------------------------------------------ the kinds of work
 
@@ -210,7 +262,10 @@ class Runner:
                 outcome.frames = self._value(work.execution)
             case m.Seed():
                 Streams(work.seed).begin(self._engine())
+            case m.Debug():
+                self._debug()
             case m.Reset():
+                self._failed = None
                 self._shell.empty()
                 self._functions.clear()
             case _:
@@ -427,6 +482,8 @@ def _describe(raised: BaseException, outcome: Outcome) -> None:
     elif isinstance(error, KeyboardInterrupt):
         text = "the task was interrupted (KeyboardInterrupt)"
         outcome.failure = Failure("TaskInterrupted", name, text, trace, stop.item)
+    elif isinstance(error, bdb.BdbQuit):
+        outcome.failure = Failure("TaskInterrupted", name, "the task was ended in the debugger", trace, stop.item)
     elif isinstance(error, SystemExit):
         outcome.failure = Failure("RemoteExit", name, _exit_text(error), trace, stop.item)
     else:

@@ -25,6 +25,9 @@ ABOVE = (
 """How the names of files begin that hold what runs user code, or is read as such."""
 
 
+RUNS = os.path.join(os.path.dirname(__file__), "runner.py")
+"""Where user code is called."""
+
 LONGEST = 50_000  # characters of a traceback
 MESSAGE = 10_000  # characters of a message
 

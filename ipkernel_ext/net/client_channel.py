@@ -27,7 +27,7 @@ import zmq
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core import wire
 from ipkernel_ext.core.client import ClientCore, Submission, refusal
-from ipkernel_ext.core.effects import Answered, Effect, Reconnect, Resolve, RosterChanged, Send, Show
+from ipkernel_ext.core.effects import Answered, AskUser, Effect, Reconnect, Resolve, RosterChanged, Send, Show
 from ipkernel_ext.core.wire import Frame
 from ipkernel_ext.errors import ForkedClientError, NotConnected, ProtocolError
 from ipkernel_ext.net.callbacks import CallbackThread
@@ -67,6 +67,9 @@ class Receiver(Protocol):
     def on_output(self, output: m.Stream | m.Display) -> None:
         """One of its tasks wrote something."""
 
+    def on_input(self, wanted: m.InputWanted) -> None:
+        """One of its tasks asks for a line; ``Channel.give`` gives it."""
+
 
 class Channel(Protocol):
     """What ``remote`` needs of the connection to a controller."""
@@ -76,6 +79,10 @@ class Channel(Protocol):
     """Gets output that belongs to no task of ours that is under way; must be quick and must not raise."""
     advised: set[str]
     """What the user was told, and needs to be told once only."""
+    asking: weakref.WeakSet[Any]
+    """Receivers of which tasks wait for a line."""
+    failed: tuple[int, int] | None
+    """Of the last call that failed: its first task number, and the lowest engine on which it did."""
 
     def next_numbers(self, count: int) -> range:
         """Task numbers nobody else has."""
@@ -85,6 +92,12 @@ class Channel(Protocol):
 
     def cancel(self, numbers: Sequence[int]) -> None:
         """Take queued tasks away, interrupt running ones."""
+
+    def give(self, number: int, asked: int, text: str | None, why: str) -> None:
+        """The line that a task asked for; None: there is none, and why."""
+
+    def note_failed(self, first: int, engine: int) -> None:
+        """A task failed on an engine; ``first``: number of its call's first one."""
 
     def tell(self, message: m.Interrupt | m.ShutDown) -> None:
         """Something without an answer."""
@@ -144,7 +157,19 @@ class Roster:
         return sum(engine.state != "restarting" for engine in self.engines.values())
 
 
-class ClientChannel:
+class Failures:
+    """What a channel remembers of calls that failed."""
+
+    failed: tuple[int, int] | None = None
+
+    def note_failed(self, first: int, engine: int) -> None:
+        """A task failed on an engine; ``first``: number of its call's first one."""
+        before = self.failed
+        lowest = min(engine, before[1]) if before is not None and before[0] == first else engine
+        self.failed = first, lowest
+
+
+class ClientChannel(Failures):
     """A client's connection to a controller.
 
     Parameters
@@ -157,6 +182,7 @@ class ClientChannel:
         self.client = uuid.uuid4().hex[:12]
         self.on_stray: Callable[[m.Stream | m.Display], None] = lambda output: None
         self.advised: set[str] = set()
+        self.asking: weakref.WeakSet[Any] = weakref.WeakSet()
         self._locate = locate
         self._forks = _forks
         self._core = ClientCore(
@@ -216,6 +242,10 @@ class ClientChannel:
     def cancel(self, numbers: Sequence[int]) -> None:
         """Take queued tasks away, interrupt running ones."""
         self._enqueue(lambda: self._core.cancel(numbers))
+
+    def give(self, number: int, asked: int, text: str | None, why: str) -> None:
+        """The line that a task asked for; None: there is none, and why."""
+        self._enqueue(lambda: self._core.give(number, asked, text, why))
 
     def tell(self, message: m.Interrupt | m.ShutDown) -> None:
         """Something without an answer."""
@@ -364,6 +394,10 @@ class ClientChannel:
                     self._out.append((message, frames))
                 case Show(message):
                     self._show(message)
+                case AskUser(wanted):
+                    receiver = self._receivers.get(wanted.task.number)
+                    if receiver is not None:
+                        receiver.on_input(wanted)
                 case Answered(request, body, error):
                     self._answer(request, body, error)
                 case RosterChanged():

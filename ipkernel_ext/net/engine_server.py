@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import queue
 import signal
 import threading
 import time
@@ -34,6 +35,7 @@ from ipkernel_ext.core.effects import (
     Send,
     Stop,
     TellUsage,
+    Typed,
 )
 from ipkernel_ext.core.engine import Channel, Claim, EngineCore
 from ipkernel_ext.errors import ProtocolError
@@ -114,6 +116,8 @@ class EngineServer:
         self._pending = False  # output waits to be sent
         self._usage = Usage()
         self._lookout = Lookout(runner.shell)
+        self._typed: queue.SimpleQueue[Typed] = queue.SimpleQueue()
+        runner.ask = self._ask
         self._claimed_at = 0.0  # monotonic; of the running task
         self._stopping: str | None = None
         self._waiting_said = False
@@ -221,6 +225,21 @@ class EngineServer:
                 outcome.unseeded,
             )
         self._do_main(effects)
+
+    def _ask(self, prompt: str, timeout: float) -> Typed | None:
+        """Ask the running task's client for a line, and wait for it. None: it has not come in time."""
+        self._descriptors.take()
+        while not self._typed.empty():
+            self._typed.get()
+        with self._lock:
+            self._do_main([*self._core.output(self._output.take()), *self._core.ask(prompt)])
+        try:
+            return self._typed.get(timeout=timeout)
+        except queue.Empty:
+            return None
+        finally:
+            with self._lock:
+                self._core.ask_no_more()
 
     def _start_timer(self) -> _Timer:
         timer = _Timer(self._core, self._lock)
@@ -368,6 +387,8 @@ class EngineServer:
                     entries.append((self._core.measured(seconds, self._usage.cpu(), self._usage.rss()), ()))
                 case LookInside(number, inspection):
                     self._lookout.look(inspection, functools.partial(self._tell, number))
+                case Typed():
+                    self._typed.put(effect)
                 case Claimable():
                     self._main_wake.set()
                 case Reconnect():

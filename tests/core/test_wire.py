@@ -25,7 +25,16 @@ EXAMPLES: list[Any] = [
     m.Submit([1], m.Map("f", 4, True), hints=[m.Hint(0, "b0", 1, 2)], timeout=1.5, max_result=2**40),
     *(
         m.Submit([1], work)
-        for work in (m.Push(["a"]), m.Pull(["a"]), m.Delete(["a"]), m.Keys(), m.Value(1), m.Seed("1/2"), m.Reset())
+        for work in (
+            m.Push(["a"]),
+            m.Pull(["a"]),
+            m.Delete(["a"]),
+            m.Keys(),
+            m.Value(1),
+            m.Seed("1/2"),
+            m.Debug(),
+            m.Reset(),
+        )
     ),
     m.Cancel([1]),
     m.Interrupt([0]),
@@ -38,6 +47,9 @@ EXAMPLES: list[Any] = [
     m.Why(1, None, [ann(1)]),
     m.Inspect(1, [0, 1], m.Peek("a", 2**20), 3.0),
     m.Inspect(1, [0], m.Stacks(), 3.0),
+    m.Inspect(1, [0], m.Completions("p ab", 2, 4), 3.0),
+    m.Input(ann(1), 2, "p x"),
+    m.Input(ann(1), 2, None, "nobody is there"),
     m.EndEngines(1, [0], True),
     m.Scale(3, 8),
     m.ShutDown(),
@@ -61,6 +73,7 @@ EXAMPLES: list[Any] = [
     m.GivenBack([(ann(1), 1)]),
     m.EngineState("overrun"),
     m.Measured((ann(1), 1), 0.5, 99.5, 2**30),
+    m.InputWanted(ann(1), 0, 2, "ipdb> "),
     m.Looked(3, {"value": [b"x"]}),
     m.WelcomeEngine(1),
     m.Task(ann(1), 2, CODE, True, 1.5, 2**40),

@@ -151,3 +151,41 @@ def test_cells_may_await(kernel):
     assert kernel("late, first.wait(20), first.cancelled()") == "(True, True, True)"
     kernel("rc.close()")
     assert kernel.error is None
+
+
+def typed(kernel, cell, *lines):
+    """Run a cell, and type these at its prompts; the prompts."""
+    message = kernel.client.execute(cell, allow_stdin=True)
+    prompts = []
+    for line in lines:
+        prompts.append(kernel.client.get_stdin_msg(timeout=40)["content"]["prompt"])
+        kernel.client.input(line)
+    kernel.take(message)
+    return prompts
+
+
+def test_the_debugger_of_an_engine_in_a_notebook(kernel):
+    kernel("%cluster start -n 2")
+    kernel("%px kept = 1")
+    kernel("%px -t 1 1 / 0")
+    assert kernel.error == "ZeroDivisionError"
+    prompts = typed(kernel, "%pxdebug", "p kept + 1", "!kept = 7", "q")
+    assert prompts == ["[1] ipdb> "] * 3
+    assert kernel.error is None
+    assert "2\n" in kernel.printed
+    kernel("%pull kept")
+    assert kernel("kept") == "[1, 7]"
+
+
+def test_a_breakpoint_in_a_notebook(kernel):
+    kernel("%cluster start -n 1")
+    assert typed(kernel, "%px a = 1; breakpoint(); b = a + 1", "!a = 40", "c") == ["[0] ipdb> "] * 2
+    kernel("%pull b")
+    assert kernel("b") == "[41]"
+
+
+def test_a_notebook_without_stdin_passes_breakpoints_over(kernel):
+    kernel("%cluster start -n 1")
+    kernel.take(kernel.client.execute("%px breakpoint(); b = 3", allow_stdin=False))
+    assert kernel.error is None
+    assert "the debugger ends: its client has no terminal" in kernel.printed
