@@ -6,22 +6,42 @@ The docstrings are the help texts of ``%peek?`` and kin.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
 from IPython.core.error import UsageError
-from IPython.core.magic import Magics, line_magic, magics_class
+from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
 from IPython.lib.pretty import pretty
 
-from ipkernel_ext import targets
+from ipkernel_ext import targets, timing
 from ipkernel_ext.blocks import labelled_value
+from ipkernel_ext.display import Screen
 from ipkernel_ext.errors import NameNotFound, NoAnswer
-from ipkernel_ext.magic_options import TARGETS, Option, split
+from ipkernel_ext.interruption import guarded
+from ipkernel_ext.magic_options import TARGETS, Option, names_as, seconds, split
 from ipkernel_ext.remote import RemoteController
-from ipkernel_ext.results import composite
+from ipkernel_ext.results import AsyncResult, composite
 from ipkernel_ext.shown import shows_errors
 
-OPTIONS: dict[str, tuple[Option, ...]] = {"peek": (TARGETS,), "where": (TARGETS,), "pxdebug": ()}
+OPTIONS: dict[str, tuple[Option, ...]] = {
+    "peek": (TARGETS,),
+    "where": (TARGETS,),
+    "pxdebug": (),
+    "pxtime": (
+        TARGETS,
+        Option(("--push",), "names"),
+        Option(("--pull",), "names"),
+        Option(("--scatter",), "names"),
+        Option(("--gather",), "names"),
+    ),
+    "pxprofile": (
+        TARGETS,
+        Option(("-o", "--out"), "a name"),
+        Option(("--html",), "a file"),
+        Option(("--seconds",), "seconds"),
+    ),
+}
 """By magic; for its own line and for tab completion."""
 
 
@@ -105,6 +125,111 @@ class LookingMagics(Magics):
         if name and not re.fullmatch(r"-?\d+", name):
             raise UsageError(f"write: %pxdebug ENGINE, where ENGINE is an engine's id, not {name!r}")
         self._client().debug(int(name) if name else None)
+
+    @no_var_expand
+    @line_cell_magic
+    @shows_errors
+    def pxtime(self, line: str, cell: str | None = None) -> None:
+        """Run code on the engines, and show where its time went on each.
+
+        %pxtime CODE
+        %%pxtime [options], and the code in the cell
+
+        computing is time on processors, of all threads; waiting is time in the code but on no processor; moving
+        data is what calls and data were on their way, and idle the time until the slowest engine was done too.
+        Load imbalance says how much longer than the mean the slowest engine took.
+
+        -t, --targets SPEC   which engines
+        --push x,y           local variables to the engines, before
+        --pull z             engines' variables here, after
+        --scatter x,y        local sequences, cut over the engines, before
+        --gather z           engines' pieces joined here, after
+        """
+        found, code = self._code("pxtime", line, cell)
+        rc, spec = self._client(), self._spec(found)
+        begun = time.perf_counter()
+        moves = []
+
+        def move(send: Callable[[], AsyncResult]) -> Any:
+            result = guarded(send, _finished)
+            moves.append(result.times)
+            return result.get()
+
+        for name, there in self._pairs(found, "push"):
+            value = self._local(name)
+            move(lambda: rc.push({there: value}, targets=spec, block=False))  # noqa: B023 - called at once
+        for name, there in self._pairs(found, "scatter"):
+            value = self._local(name)
+            move(lambda: rc.scatter(there, value, targets=spec, block=False))  # noqa: B023
+        ran = guarded(lambda: rc.execute(code, targets=spec, block=False), self._shown)
+        if ran.successful():
+            for name, here in self._pairs(found, "pull"):
+                self.shell.user_ns[here] = move(lambda: rc.pull(name, targets=spec, block=False))  # noqa: B023
+            for name, here in self._pairs(found, "gather"):
+                self.shell.user_ns[here] = move(lambda: rc.gather(name, targets=spec, block=False))  # noqa: B023
+        print(timing.table(ran.times, moves, time.perf_counter() - begun))
+        ran.get()
+
+    @no_var_expand
+    @line_cell_magic
+    @shows_errors
+    def pxprofile(self, line: str, cell: str | None = None) -> None:
+        """Run code on the engines, and show in which functions they spent their time.
+
+        %pxprofile CODE
+        %%pxprofile [options], and the code in the cell
+        %pxprofile --seconds 5           what they run now, for so long
+
+        A table of functions over all engines: seconds of computing and of waiting, and with what they called.
+
+        -t, --targets SPEC   which engines
+        -o, --out NAME       keep the profile under this name
+        --html FILE          write a page of flame graphs, with waiting apart
+        """
+        found, code = self._code("pxprofile", line, cell, needed=False)
+        rc, spec = self._client(), self._spec(found)
+        if bool(code) == ("seconds" in found):
+            raise UsageError("write: %pxprofile CODE, or %pxprofile --seconds 5 for what runs already")
+        ran: AsyncResult | None = None
+        with rc.profile(targets=spec) as profile:
+            if code:
+                ran = guarded(lambda: rc.execute(code, targets=spec, block=False), self._shown)
+            else:
+                time.sleep(seconds(found["seconds"], "--seconds"))
+        print(profile.table())
+        if "out" in found:
+            self.shell.user_ns[found["out"]] = profile
+        if "html" in found:
+            print(f"written: {profile.save(found['html'])}")
+        if ran is not None:
+            ran.get()
+
+    def _code(self, magic: str, line: str, cell: str | None, needed: bool = True) -> tuple[dict[str, str], str]:
+        found, rest = split(line, OPTIONS[magic])
+        if cell is not None and rest:
+            raise UsageError(f"%%{magic} takes its code from the cell, not from its first line ({rest!r})")
+        code = rest if cell is None else cell
+        if needed and not code.strip():
+            raise UsageError(f"no code: write %{magic} CODE, or %%{magic} and the code below it")
+        return found, code
+
+    def _shown(self, result: AsyncResult) -> AsyncResult:
+        Screen(late=self._client().late_output).follow(result)
+        return result
+
+    def _pairs(self, found: dict[str, str], option: str) -> list[tuple[str, str]]:
+        return names_as(found[option], f"--{option} x,y") if option in found else []
+
+    def _local(self, name: str) -> Any:
+        try:
+            return self.shell.user_ns[name]
+        except KeyError:
+            raise UsageError(f"there is no local variable {name!r}") from None
+
+
+def _finished(result: AsyncResult) -> AsyncResult:
+    result.wait()
+    return result
 
 
 def _text(value: Any) -> str:

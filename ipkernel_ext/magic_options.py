@@ -107,6 +107,23 @@ def names_as(text: str, what: str) -> list[tuple[str, str]]:
     return pairs
 
 
+def seconds(text: str, option: str) -> float:
+    """A time that an option gives.
+
+    Raises
+    ------
+    UsageError
+        It is none.
+    """
+    try:
+        time = float(text)
+    except ValueError:
+        time = -1.0
+    if not 0 < time < float("inf"):
+        raise UsageError(f"{option} needs a positive number of seconds, not {text!r}")
+    return time
+
+
 def function_and_data(line: str) -> tuple[str, str]:
     """``F DATA`` of ``%map``: F is one token, or something in parentheses.
 

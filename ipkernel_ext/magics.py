@@ -30,7 +30,7 @@ from ipkernel_ext.launcher import Cluster, find, stop_profile
 from ipkernel_ext.looking_magics import OPTIONS as LOOKING
 from ipkernel_ext.looking_magics import LookingMagics
 from ipkernel_ext.magic_options import TARGETS as _TARGETS
-from ipkernel_ext.magic_options import Option, function_and_data, names_as, split
+from ipkernel_ext.magic_options import Option, function_and_data, names_as, seconds, split
 from ipkernel_ext.overview import Live, engines_table
 from ipkernel_ext.remote import RemoteController
 from ipkernel_ext.results import AsyncResult, ExecuteResult, ResultList
@@ -308,7 +308,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         after = [key for key in ("pull", "gather", "local", "timeout") if key in found]
         if not waits and after:
             raise UsageError(f"--{after[0]} needs the result, so it does not go with --noblock")
-        limit = _seconds(found["timeout"]) if "timeout" in found else None
+        limit = seconds(found["timeout"], "--timeout") if "timeout" in found else None
         self._before(found, spec)
 
         def send() -> AsyncResult:
@@ -742,16 +742,6 @@ def _connected(profile: str, client: RemoteController) -> str:
 
 def _until_done(result: AsyncResult) -> None:
     result.wait()
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 < seconds < float("inf"):
-        raise UsageError(f"--timeout needs a positive number of seconds, not {text!r}")
-    return seconds
 
 
 def _count(text: str | None) -> int:

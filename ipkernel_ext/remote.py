@@ -36,6 +36,7 @@ from ipkernel_ext.history import Call, History
 from ipkernel_ext.interruption import guarded
 from ipkernel_ext.mapping import Flight, SendChunk, feed, send_all, stream
 from ipkernel_ext.net.client_channel import Channel, ClientChannel, Receiver, Roster
+from ipkernel_ext.profiling import Profile
 from ipkernel_ext.results import (
     AsyncResult,
     DebugResult,
@@ -714,6 +715,15 @@ class Engines:
         chosen = self._choose(targets)
         found = [stacks.stack_of(*told) for told in self._link.look(chosen.ids, m.Stacks())]
         return found[0] if chosen.single else stacks.StackList(found)
+
+    def profile(self, interval: float = 0.01, *, targets: Spec | None = None) -> Profile:  # seconds
+        """Sample where the targets' code spends its time, until ``p.stop()`` or the end of ``with rc.profile() as p:``.
+
+        It samples whatever they run, also what others have sent. ``p`` shows a table; ``p.save("page.html")`` writes
+        flame graphs, computing and waiting apart.
+        """
+        ids = self._choose(targets).ids
+        return Profile(functools.partial(self._link.look, ids), interval)
 
     def debug(self, engine: int | None = None) -> None:
         """Debug, at a prompt of IPython's debugger, what failed last on an engine, or what waits there at a breakpoint.

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from textwrap import indent
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -97,15 +97,25 @@ def _size(output: Output) -> int:
     return 100 + (len(output.text) if isinstance(output, m.Stream) else sum(map(len, map(str, output.bundle.values()))))
 
 
+class Times(NamedTuple):
+    """How long a task took; seconds."""
+
+    engine: int
+    under_way: float  # from the call until its result was here
+    seconds: float  # in user code
+    cpu: float  # on processors meanwhile
+
+
 class Piece:
     """One task of a call: its output so far, and its result once it came."""
 
-    __slots__ = ("frames", "log", "result")
+    __slots__ = ("came", "frames", "log", "result")
 
     def __init__(self) -> None:
         self.result: m.Result | None = None
         self.frames: Sequence[Frame] = ()
         self.log: list[Output] = []
+        self.came = 0.0  # when the result did; perf_counter
 
     def text(self, name: str) -> str:
         """What it wrote to stdout or stderr so far."""
@@ -288,7 +298,7 @@ class AsyncResult(ClientFuture):
             self._size += sum(map(len, frames))
             if self._size > self.max_result:
                 result, frames = _dropped(result, self.max_result), ()
-        piece.frames = frames
+        piece.frames, piece.came = frames, time.perf_counter()
         if result.failure is not None and result.engine >= 0:
             self._channel.note_failed(self._first, result.engine)
         with self._news:
@@ -536,6 +546,15 @@ class AsyncResult(ClientFuture):
                 }
             )
         return records
+
+    @property
+    def times(self) -> list[Times]:
+        """Of each task that has ended: where, how long it was under way, in user code, and on processors."""
+        return [
+            Times(piece.result.engine, piece.came - self._begun, piece.result.seconds, piece.result.cpu)
+            for piece in self._pieces
+            if piece.result is not None
+        ]
 
     @property
     def stdout(self) -> Any:

@@ -81,12 +81,12 @@ def stack_of(engine: int, told: Mapping[str, Any]) -> Stack:
 
 def shown(stacks: Iterable[Stack]) -> str:
     """All of them, equal ones once with the engines they are of."""
-    engines: dict[str, list[int]] = {}
+    alike: dict[str, tuple[str, list[int]]] = {}
     for stack in stacks:
         text = stack.text.replace(f"engine {stack.engine_id} ", "it ") if stack.note else stack.text
-        engines.setdefault(text, []).append(stack.engine_id)
+        alike.setdefault(tracebacks.anywhere(text), (text, []))[1].append(stack.engine_id)
     blocks = []
-    for text, ids in engines.items():
+    for text, ids in alike.values():
         label = targets.label(ids)
         blocks.append(f"{label}\n{text}" if "\n" in text or text.startswith(" ") else f"{label} {text}")
     return "\n".join(blocks)

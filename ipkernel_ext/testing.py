@@ -206,6 +206,7 @@ class _Engine:
                 outcome.has_value,
                 outcome.seconds,
                 outcome.unseeded,
+                outcome.cpu,
             )
         )
         return True

@@ -20,6 +20,12 @@ def test_equal_ones_are_shown_once():
     ]
 
 
+def test_cells_with_other_numbers_are_alike():
+    told = [{"threads": [("", [(f"<ipython-input-{n}-0abc>", 1, "<module>", "work()")])]} for n in (3, 17)]
+    shown = repr(StackList([stack_of(id, parts) for id, parts in enumerate(told)]))
+    assert shown.splitlines()[:2] == ["[0-1]", '  File "<ipython-input-3-0abc>", line 1, in <module>']
+
+
 def test_idle_ones_and_silent_ones():
     silent = [stack_of(id, {SILENT: f"engine {id} has not answered within 3 s"}) for id in (1, 2)]
     shown = repr(StackList([stack_of(0, {"threads": []}), *silent]))

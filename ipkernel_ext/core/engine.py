@@ -393,6 +393,7 @@ class EngineCore:
         has_value: bool = False,
         seconds: float = 0.0,
         unseeded: bool = False,
+        cpu: float = 0.0,
     ) -> list[Effect]:
         """The running task ended.
 
@@ -414,7 +415,7 @@ class EngineCore:
         if expired and failure is not None and failure.kind == "TaskInterrupted":
             text = f"it ran longer than {self._timeout:g} s"
             failure = msgspec.structs.replace(failure, kind="TaskTimeout", type_name="TaskTimeout", message=text)
-        result = m.Result(id, attempt, self.id, count, failure, execution, has_value, seconds, unseeded)
+        result = m.Result(id, attempt, self.id, count, failure, execution, has_value, seconds, unseeded, cpu)
         kept = self._finished[id] = _Finished(result, frames, [*self._outputs, *outputs])
         self.running = None
         self._outputs = []

@@ -164,7 +164,21 @@ class Completions(Record, frozen=True):
     end: Count
 
 
-Inspection = Peek | Stacks | Completions
+class Sample(Record, frozen=True):
+    """Begin to look where user code is, again and again."""
+
+    name: str  # of the samples
+    interval: Seconds
+    limit: Seconds  # after which it ends though nobody asks for it
+
+
+class Sampled(Record, frozen=True):
+    """End it, and tell what was seen."""
+
+    name: str
+
+
+Inspection = Peek | Stacks | Completions | Sample | Sampled
 
 # ---------------------------------------------------------------- parts of messages
 
@@ -445,6 +459,7 @@ class Result(Record, frozen=True):
     has_value: bool = False  # the cell ended in an expression; its value is kept in Out
     seconds: float = 0.0  # in user code
     unseeded: bool = False  # its function drew random numbers, and nothing was there to seed them
+    cpu: float = 0.0  # seconds on processors meanwhile, of all threads
 
 
 class Stream(Record, frozen=True):

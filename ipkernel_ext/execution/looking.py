@@ -23,6 +23,7 @@ from ipkernel_ext.core.looking import SILENT
 from ipkernel_ext.errors import PayloadError
 from ipkernel_ext.execution import traces
 from ipkernel_ext.execution.output import sendable
+from ipkernel_ext.execution.sampling import Samplers
 from ipkernel_ext.execution.shell import EngineShell
 from ipkernel_ext.execution.traces import ABOVE, message_of, name_of, shortened
 from ipkernel_ext.units import bytes_text
@@ -50,6 +51,7 @@ class Lookout:
     def __init__(self, shell: EngineShell, runs_in: int | None = None) -> None:
         self._shell = shell
         self._runs_in = runs_in or threading.main_thread().ident
+        self._samplers = Samplers(self._runs_in or 0, task_frames)
         self._under_way = threading.BoundedSemaphore(AT_ONCE)
 
     def look(self, inspection: m.Inspection, then: Callable[[Told], None]) -> None:
@@ -79,6 +81,11 @@ class Lookout:
                 case m.Completions():
                     debugger = self._shell.debugger
                     return {"found": [] if debugger is None else debugger.completions(*_word(inspection))}
+                case m.Sample():
+                    self._samplers.begin(inspection.name, inspection.interval, inspection.limit)
+                    return {}
+                case m.Sampled():
+                    return self._samplers.end(inspection.name)
                 case _:
                     assert_never(inspection)
         except BaseException as error:

@@ -74,6 +74,8 @@ class Outcome(msgspec.Struct):
         The cell ended in a value, which is kept in ``Out``.
     seconds : float
         In user code, including what its objects do when they are rebuilt and pickled.
+    cpu : float
+        Seconds on processors meanwhile, of all threads.
     unseeded : bool
         The function has drawn from the global random generators, and no seed was given.
     """
@@ -84,6 +86,7 @@ class Outcome(msgspec.Struct):
     has_value: bool = False
     seconds: float = 0.0
     unseeded: bool = False
+    cpu: float = 0.0
 
 
 class _Stop(Exception):
@@ -168,10 +171,10 @@ class Runner:
         outcome = Outcome()
         before = sys.stdout, sys.stderr
         sys.stdout, sys.stderr = self._stdout, self._stderr
-        begun = time.perf_counter()
+        begun, used = time.perf_counter(), time.process_time()
         self._task, self._timer, self._max_result = task, timer, max_result
         raised = self._guarded(task, self._do, work, frames, function or (), outcome)
-        outcome.seconds = time.perf_counter() - begun
+        outcome.seconds, outcome.cpu = time.perf_counter() - begun, time.process_time() - used
         self._mend_builtins()
         self._functions.end()
         if self._debugger is not None:

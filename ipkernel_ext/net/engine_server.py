@@ -223,6 +223,7 @@ class EngineServer:
                 outcome.has_value,
                 outcome.seconds,
                 outcome.unseeded,
+                outcome.cpu,
             )
         self._do_main(effects)
 

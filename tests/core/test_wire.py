@@ -48,6 +48,8 @@ EXAMPLES: list[Any] = [
     m.Inspect(1, [0, 1], m.Peek("a", 2**20), 3.0),
     m.Inspect(1, [0], m.Stacks(), 3.0),
     m.Inspect(1, [0], m.Completions("p ab", 2, 4), 3.0),
+    m.Inspect(1, [0], m.Sample("p1", 0.01, 3600.0), 3.0),
+    m.Inspect(1, [0], m.Sampled("p1"), 3.0),
     m.Input(ann(1), 2, "p x"),
     m.Input(ann(1), 2, None, "nobody is there"),
     m.EndEngines(1, [0], True),
