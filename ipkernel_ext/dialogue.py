@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 from ipkernel_ext.core import messages as m
@@ -24,7 +24,7 @@ Output = m.Stream | m.Display
 class Asking(Protocol):
     """As much of a result as is needed here."""
 
-    asked: dict[int, m.InputWanted]
+    asked: Mapping[int, m.InputWanted]
 
     def done(self) -> bool:
         """Whether all has ended."""

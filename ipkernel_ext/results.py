@@ -8,24 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import CancelledError, Future
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
 from textwrap import indent
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
 
-from ipkernel_ext import dialogue, errors, interruption, payload, targets, tracebacks
+from ipkernel_ext import dialogue, errors, futures, interruption, payload, targets, tracebacks
 from ipkernel_ext.advice import advise
 from ipkernel_ext.chunks import Pace
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.messages import TaskId
 from ipkernel_ext.core.wire import Frame
+from ipkernel_ext.futures import ClientFuture
 from ipkernel_ext.net.client_channel import Channel
 from ipkernel_ext.units import bytes_text, count
 
@@ -114,8 +115,15 @@ class Piece:
     def __init__(self) -> None:
         self.result: m.Result | None = None
         self.frames: Sequence[Frame] = ()
-        self.log: list[Output] = []
+        self.log: Sequence[Output] = ()
         self.came = 0.0  # when the result did; perf_counter
+
+    def write(self, output: Output) -> None:
+        """It wrote something."""
+        if isinstance(self.log, list):
+            self.log.append(output)
+        else:
+            self.log = [output]
 
     def text(self, name: str) -> str:
         """What it wrote to stdout or stderr so far."""
@@ -205,27 +213,6 @@ UNSEEDED = (
 )
 
 
-class ClientFuture(Future):  # type: ignore[type-arg]
-    """A future whose callbacks may make calls of its client and wait for them; they run one after the other.
-
-    Parameters
-    ----------
-    channel
-        The client's.
-    """
-
-    def __init__(self, channel: Channel) -> None:
-        super().__init__()
-        self._channel = channel
-
-    def add_done_callback(self, fn: Callable[[Any], object]) -> None:
-        """Call ``fn`` with this future when it is done; at once, and here, if it is."""
-        if getattr(fn, "__module__", "") == "asyncio.futures":  # wakes a loop, and is to wait for nobody
-            super().add_done_callback(fn)
-        else:
-            super().add_done_callback(functools.partial(self._channel.call_back, fn))
-
-
 class AsyncResult(ClientFuture):
     """The result of a call that may still run. It is a ``concurrent.futures.Future``.
 
@@ -255,6 +242,14 @@ class AsyncResult(ClientFuture):
 
     _more = 0  # 1: tasks may be added
     _typed_here = False  # what its tasks ask for is typed here, though this is no terminal
+    _ended: float | None = None
+    _answer: tuple[bool, Any] | None = None
+    _seen: Sequence[int] = ()  # how much of each piece's output was followed
+    when_collected: Callable[[], Any] = staticmethod(lambda: None)
+    max_result = 0
+    _size = 0  # bytes
+    asked: Mapping[int, m.InputWanted] = MappingProxyType({})
+    _attended = 0  # threads that wait for it
 
     def __init__(
         self,
@@ -274,16 +269,7 @@ class AsyncResult(ClientFuture):
         self._pieces = [Piece() for _ in numbers]
         self._open = len(numbers) + self._more
         self._begun = time.perf_counter()
-        self._ended: float | None = None
-        self._seen = [0] * len(numbers)  # how much of each piece's output was followed
-        self._order: list[int] = []  # pieces in order of arrival
-        self._news = self._condition  # of Future: one condition fewer for each of many small tasks
-        self._answer: tuple[bool, Any] | None = None
-        self.when_collected: Callable[[], Any] = lambda: None
-        self.max_result = 0
-        self._size = 0  # bytes
-        self.asked: dict[int, m.InputWanted] = {}
-        self._attended = 0  # threads that wait for it
+        self._order: Any = [] if self._open > 1 else ()  # pieces in order of arrival
         interruption.note(self)
         if not self._open:
             self._finish()
@@ -301,14 +287,14 @@ class AsyncResult(ClientFuture):
         piece.frames, piece.came = frames, time.perf_counter()
         if result.failure is not None and result.engine >= 0:
             self._channel.note_failed(self._first, result.engine)
-        with self._news:
-            ended = self.asked.pop(result.task.number, None)
+        with futures.lock:
+            ended = self._ask_no_more(result.task.number)
             piece.result = result
-            self._order.append(index)
+            self._order += (index,)
             self._open -= 1
             last = self._open == 0
             self._on_piece(index)
-            self._news.notify_all()
+            self.tell()
         if ended is not None:
             dialogue.announce_end(ended)
         if last:
@@ -320,28 +306,35 @@ class AsyncResult(ClientFuture):
     def on_output(self, output: Output) -> None:
         """One of the tasks wrote something."""
         assert output.task is not None
-        with self._news:
-            self._pieces[output.task.number - self._first].log.append(output)
-            self._news.notify_all()
+        with futures.lock:
+            self._pieces[output.task.number - self._first].write(output)
+            self.tell()
 
     def on_input(self, wanted: m.InputWanted) -> None:
         """One of the tasks asks for a line: whoever waits here has the user type it."""
         if not self._typed_here and not dialogue.possible():
             self._channel.give(wanted.task.number, wanted.asked, None, dialogue.NO_KEYBOARD)
             return
-        with self._news:
-            self.asked[wanted.task.number] = wanted
+        with futures.lock:
+            self.asked = {**self.asked, wanted.task.number: wanted}
             self._channel.asking.add(self)
-            self._news.notify_all()
+            self.tell()
             attended = self._attended
         if not attended:
             dialogue.announce(wanted)
 
+    def _ask_no_more(self, number: int) -> m.InputWanted | None:
+        """What a task has asked for, and does not any more."""
+        wanted = self.asked.get(number)
+        if wanted is not None:
+            self.asked = {other: asked for other, asked in self.asked.items() if other != number}
+        return wanted
+
     def answer(self, wanted: m.InputWanted, text: str | None, why: str = "") -> None:
         """Give a task the line that it asked for; None: there is none, and why."""
-        with self._news:
+        with futures.lock:
             if self.asked.get(wanted.task.number) is wanted:
-                del self.asked[wanted.task.number]
+                self._ask_no_more(wanted.task.number)
         self._channel.give(wanted.task.number, wanted.asked, text, why)
 
     def is_open(self, task: TaskId) -> bool:
@@ -368,11 +361,11 @@ class AsyncResult(ClientFuture):
         """Wait until this is so. What tasks ask for meanwhile, the user is asked for. False when the time ran out."""
         until = None if timeout is None else time.monotonic() + timeout
         while True:
-            with self._news:
+            with self._condition:
                 self._attended += 1
                 left = None if until is None else max(0.0, until - time.monotonic())
                 try:
-                    self._news.wait_for(lambda: enough() or self.asks_here(), left)
+                    self._condition.wait_for(lambda: enough() or self.asks_here(), left)
                     if enough():
                         return True
                 finally:
@@ -384,10 +377,7 @@ class AsyncResult(ClientFuture):
     def _finish(self) -> None:
         self._ended = time.perf_counter()
         if not super().done():
-            if self._has_failed():
-                super().set_exception(NotOpened())
-            else:
-                super().set_result(None)
+            self.settle(NotOpened() if self._has_failed() else None)
 
     def _has_failed(self) -> bool:
         """Whether ``get`` will raise; a standard ``wait`` for the first exception wants to know."""
@@ -397,7 +387,7 @@ class AsyncResult(ClientFuture):
 
     def wait(self, timeout: float | None = None) -> bool:  # seconds
         """Wait until all is done. False when the time ran out."""
-        return self._until(super().done, timeout)
+        return super().done() or self._until(super().done, timeout)
 
     def get(self, timeout: float | None = None) -> Any:  # seconds
         """What the blocking call gives.
@@ -588,8 +578,9 @@ class AsyncResult(ClientFuture):
         Calling it again goes on where the last one stopped.
         """
         while True:
-            with self._news:
-                fresh = [o for piece, seen in zip(self._pieces, self._seen, strict=True) for o in piece.log[seen:]]
+            with self._condition:
+                seen = [*self._seen, *[0] * (len(self._pieces) - len(self._seen))]
+                fresh = [o for piece, n in zip(self._pieces, seen, strict=True) for o in piece.log[n:]]
                 self._seen = [len(piece.log) for piece in self._pieces]
                 done = self._open == 0
                 if not fresh and not done:
@@ -598,7 +589,7 @@ class AsyncResult(ClientFuture):
                         return
                     self._attended += 1
                     try:
-                        self._news.wait(left)
+                        self._condition.wait(left)
                     finally:
                         self._attended -= 1
             yield from fresh
@@ -802,10 +793,9 @@ class MapResult(AsyncResult):
 
     def grow(self, items: int, size: int) -> int:
         """One more chunk, of so many bytes; its number."""
-        with self._news:
+        with self._condition:
             number = self._first + len(self._chunks)
             self._pieces.append(Piece())
-            self._seen.append(0)
             self._sizes.append(items)
             self._bytes.append(size)
             self._chunks.append(number)  # last: Ctrl-C may come after each line, and what it cancels is looked up here
@@ -814,11 +804,11 @@ class MapResult(AsyncResult):
 
     def complete(self) -> None:
         """There are no more chunks to come."""
-        with self._news:
+        with self._condition:
             self._open -= self._more
             self._more = 0
             last = self._open == 0
-            self._news.notify_all()
+            self._condition.notify_all()
         if last:
             self._finish()
 

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from ipkernel_ext.display import describe
+from ipkernel_ext.display import describe, is_refusal
 from ipkernel_ext.errors import CompositeError, ParallelError
 from ipkernel_ext.results import RemoteTraceback
 
@@ -42,4 +42,6 @@ def lines_of(error: Exception, shell: Any) -> list[str]:
 
 def is_ours(error: Any) -> bool:
     """Whether an error came from an engine, or is this package's own."""
-    return isinstance(error, ParallelError) or isinstance(getattr(error, "__cause__", None), RemoteTraceback)
+    if isinstance(error, ParallelError) or isinstance(getattr(error, "__cause__", None), RemoteTraceback):
+        return True
+    return isinstance(error, TypeError | ValueError | LookupError | OSError) and is_refusal(error)

@@ -125,13 +125,18 @@ class _Sampler:
 
     def _run(self) -> None:
         while not self._ended.wait(self._interval) and time.monotonic() < self._until:
-            frame = sys._current_frames().get(self._looked_at)
-            self._samples.add(self._frames_of(frame), time.monotonic(), self._cpu())
+            self._look()
+
+    def _look(self) -> None:
+        frame = sys._current_frames().get(self._looked_at)
+        self._samples.add(self._frames_of(frame), time.monotonic(), self._cpu())
 
     def end(self) -> dict[str, Any]:
         """End; what was seen."""
         self._ended.set()
         self._thread.join()
+        if time.monotonic() < self._until:
+            self._look()
         return self._samples.told()
 
 
