@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import sys
 import time
 import traceback
@@ -151,7 +152,15 @@ class Screen:
         if seconds > STATUS_AFTER and not result.done():
             running = [r["engine_id"] for r in result.metadata if r["status"] == "pending"]
             engines = [engine for engine in running if engine is not None]
-            self._status.show(blocks.status_line(result.progress, len(result), engines, seconds), seconds)
+            status = blocks.status_line(result.progress, len(result), engines, seconds)
+            self._status.show("\n".join([*self._bars(), status]), seconds)
+        elif bars := self._bars():
+            self._status.show("\n".join(bars), seconds)
+
+    def _bars(self) -> list[str]:
+        """Progress bars that engines draw at this moment."""
+        found = [(label, lines.progress) for (label, _), lines in self._lines.items()]
+        return [f"{label} {bar}" for label, bar in sorted(found) if bar]
 
     def _show_late(self) -> None:
         for output in self._late():
@@ -179,8 +188,12 @@ class Screen:
             return
         from IPython.display import display
 
-        self._write("stdout", f"{label}\n")
-        display(rich.bundle, metadata=rich.metadata, raw=True)  # type: ignore[no-untyped-call]
+        place: dict[str, Any] = {}
+        if rich.id:
+            place = {"display_id": f"ipkernel_ext {label} {rich.id}", "update": rich.update}
+        if not (rich.update and in_notebook()):
+            self._write("stdout", f"{label}\n")
+        display(rich.bundle, metadata=rich.metadata, raw=True, **place)  # type: ignore[no-untyped-call]
 
     def _write(self, name: str, text: str) -> None:
         if text:
@@ -203,6 +216,7 @@ class _Status:
             self._output.show(text)
         elif sys.stderr.isatty():
             self.wipe()
+            text = "  ".join(text.splitlines())[: shutil.get_terminal_size().columns - 1]
             self._width = len(text)
             sys.stderr.write(text)
             sys.stderr.flush()

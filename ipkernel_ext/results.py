@@ -131,8 +131,12 @@ class Piece:
 
     @property
     def displays(self) -> list[m.Display]:
-        """Its rich outputs so far."""
-        return [o for o in self.log if isinstance(o, m.Display)]
+        """Its rich outputs so far, those that were changed as they are now."""
+        found: dict[object, m.Display] = {}
+        for number, output in enumerate(self.log):
+            if isinstance(output, m.Display):
+                found[output.id or number] = output
+        return list(found.values())
 
 
 def decoded(piece: Piece) -> Any:

@@ -493,6 +493,8 @@ class Display(Record, frozen=True):
     execution: int | None = None
     attempt: int = 0
     client: str = ""  # as in Stream
+    id: str = ""  # by which it can be changed later
+    update: bool = False  # it takes the place of the earlier one of this id
 
 
 class InputWanted(Record, frozen=True):

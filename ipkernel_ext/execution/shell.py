@@ -70,8 +70,11 @@ class _Publisher(DisplayPublisher):
 
     shell: EngineShell
 
-    def publish(self, data: Any, metadata: Any = None, *_: Any, **__: Any) -> None:
-        self.shell.output.display(dict(data), dict(metadata or {}))
+    def publish(
+        self, data: Any, metadata: Any = None, *_: Any, transient: Any = None, update: bool = False, **__: Any
+    ) -> None:
+        id = str((transient or {}).get("display_id") or "")
+        self.shell.output.display(dict(data), dict(metadata or {}), id=id, update=bool(update and id))
 
     def clear_output(self, wait: bool = False) -> None:
         """Nothing: what was shown stays."""
