@@ -28,6 +28,7 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
     "peek": (TARGETS,),
     "where": (TARGETS,),
     "pxdebug": (),
+    "follow": (),
     "pxtime": (
         TARGETS,
         Option(("--push",), "names"),
@@ -65,6 +66,7 @@ class LookingMagics(Magics):
         super().__init__(shell=shell)
         self._client = client
         self._spec = spec
+        self._follows = False
 
     @line_magic
     @shows_errors
@@ -108,6 +110,26 @@ class LookingMagics(Magics):
         if rest:
             raise UsageError(f"%where takes engines only (-t SPEC), not {rest!r}")
         print(self._client().stacks(targets=self._spec(found)))
+
+    @line_magic
+    @shows_errors
+    def follow(self, line: str) -> None:
+        """Show what the other clients of this cluster run and print, with who and where.
+
+        %follow on
+        %follow off
+        %follow            the one or the other, in turn
+
+        Each line begins with the host and process of the client, and the engines. Of what was missed while the
+        connection was lost the latest is shown too.
+        """
+        word = line.strip()
+        if word not in ("", "on", "off"):
+            raise UsageError(f"write: %follow on, or %follow off, not {word!r}")
+        on = not self._follows if not word else word == "on"
+        self._client().follow(on)
+        self._follows = on
+        print("other clients are followed; %follow off ends that" if on else "other clients are not followed any more")
 
     @line_magic
     @shows_errors

@@ -22,6 +22,7 @@ from ipkernel_ext import (
     checkpoints,
     dialogue,
     extras,
+    following,
     imports,
     outcomes,
     payload,
@@ -1178,6 +1179,20 @@ class RemoteController(Engines):
             },
         }
 
+    def follow(self, on: bool = True, *, show: Callable[[m.Followed], object] = following.write) -> None:
+        """Show what the other clients of this cluster run and print, with who and where; ``follow(False)`` ends it.
+
+        After a loss of the connection what was missed is shown too, as far as the controller remembers it.
+
+        Parameters
+        ----------
+        show
+            Gets each event, in a thread of this client; by default it is printed.
+        """
+        channel = self._link.channel
+        channel.on_followed = functools.partial(_follow_in_thread, channel, show) if on else _unheard
+        self._link.ask(lambda request: m.Follow(request, on))
+
     def barrier(self, results: AsyncResult | Iterable[AsyncResult], timeout: float | None = None) -> None:  # seconds
         """Wait until all of these are done, however they ended.
 
@@ -1288,3 +1303,11 @@ def _locator(url: str | None, profile: str | None, connection_file: str | Path |
     if separator and scheme not in ("tcp", "ipc"):
         raise ValueError(f"{url!r} cannot be connected to: write tcp://HOST:PORT, or name a connection file")
     return functools.partial(connection.locate, "client", profile, connection_file, url)
+
+
+def _follow_in_thread(channel: Channel, show: Callable[[m.Followed], object], event: m.Followed) -> None:
+    channel.call_back(show, event)
+
+
+def _unheard(event: m.Followed) -> None:
+    """It was on its way when the client ceased to follow."""

@@ -27,6 +27,7 @@ from ipkernel_ext.core.effects import (
     Effect,
     LookInside,
     Mailbox,
+    Overheard,
     RaiseInterrupt,
     Resolve,
     Send,
@@ -239,6 +240,7 @@ class MemoryChannel(Failures):
         self._cluster = cluster
         self._decode = wire.Decoder(m.ToClient).decode
         self.on_stray: Callable[[m.Stream | m.Display], None] = lambda output: None
+        self.on_followed: Callable[[m.Followed], None] = lambda event: None
         self.advised: set[str] = set()
         self.asking: weakref.WeakSet[Any] = weakref.WeakSet()
         self._numbers = 0
@@ -331,6 +333,8 @@ class MemoryChannel(Failures):
                     self._receivers[message.task.number].on_output(message)
                 case Show(message):
                     self.on_stray(message)
+                case Overheard(event):
+                    self.on_followed(event)
                 case Answered(request, body, error):
                     future = self._answers.pop(request)
                     if error is None:

@@ -273,6 +273,7 @@ def test_errors_have_the_colours_of_the_shell(session):
         ("%peek", "UsageError", "write: %peek NAME"),
         ("%peek -t 1 nothing_here", "NameNotFound", "no variable 'nothing_here' on engine 1"),
         ("%where 3", "UsageError", "-t SPEC"),
+        ("%follow me", "UsageError", "%follow on"),
         ("%pxdebug x", "UsageError", "an engine's id"),
         ("%pxdebug 9", "NoSuchEngine", "0-2"),
         ("%pxtime", "UsageError", "no code"),
@@ -356,6 +357,21 @@ def test_a_profile_of_a_cell(session, tmp_path):
     assert session.out.endswith("True\n")
     session("%pxprofile -t all --seconds 0.05")
     assert session.error is None and "between tasks" in session.out
+
+
+def test_following_other_clients(session):
+    assert session("%follow on") == "other clients are followed; %follow off ends that\n"
+    cell = (
+        "from ipkernel_ext import RemoteController\n"
+        "with RemoteController() as other: other[0].execute('print(6 * 7)')\n"
+        "import time\n"
+        "until = time.monotonic() + 20\n"
+        "import sys\n"
+        "while ' [0] 42' not in sys.stdout.getvalue() and time.monotonic() < until: pass"
+    )
+    session(cell)
+    assert " [0] >>> print(6 * 7)\n" in session.out and " [0] 42\n" in session.out
+    assert session("%follow") == "other clients are not followed any more\n"
 
 
 def test_why_says_why_something_does_not_go_on(session):

@@ -16,7 +16,17 @@ from msgspec.structs import replace
 from ipkernel_ext import errors
 from ipkernel_ext.core import failures
 from ipkernel_ext.core import messages as m
-from ipkernel_ext.core.effects import Answered, AskUser, Effect, Reconnect, Resolve, RosterChanged, Send, Show
+from ipkernel_ext.core.effects import (
+    Answered,
+    AskUser,
+    Effect,
+    Overheard,
+    Reconnect,
+    Resolve,
+    RosterChanged,
+    Send,
+    Show,
+)
 from ipkernel_ext.core.messages import Failure, Hint, TaskId
 from ipkernel_ext.core.wire import Frame
 
@@ -139,6 +149,8 @@ class ClientCore:
         self._unheard: dict[int, Any] = {}  # questions by request
         self._acknowledge: list[int] = []
         self._acknowledge_at: float | None = None
+        self._follows = False
+        self._told = -1  # number of the last event that this client was told of
         self._functions: OrderedDict[str, None] = OrderedDict()
         self._failed: dict[int, str] = {}  # what went wrong, the latest
 
@@ -189,6 +201,8 @@ class ClientCore:
 
     def ask(self, question: m.Question) -> list[Effect]:
         """A question; Answered follows, at the latest with an error when the connection is lost."""
+        if isinstance(question, m.Follow):
+            self._follows, self._told = question.on, -1
         self._unheard[question.request] = question
         return [Send(CONTROLLER, question)] if self.connected else []
 
@@ -242,8 +256,13 @@ class ClientCore:
                 return []
             case m.NeedFunction():
                 return self._on_need_function(message.digest)
+            case m.Followed():
+                self._told = message.number if self._follows else -1
+                return [Overheard(message)]
             case m.Answer():
-                self._unheard.pop(message.request, None)
+                question = self._unheard.pop(message.request, None)
+                if isinstance(question, m.Follow) and question.on:
+                    self._told = max(self._told, int(message.body["latest"]))
                 return [Answered(message.request, message.body)]
             case m.HelloWanted():
                 return [Reconnect()]
@@ -263,6 +282,8 @@ class ClientCore:
         self.controller = (welcome.host, welcome.pid)
         effects: list[Effect] = [RosterChanged()]
         effects.extend(Send(CONTROLLER, question) for question in self._unheard.values())
+        if self._follows:
+            effects.append(Send(CONTROLLER, m.Follow(0, True, self._told)))
         by_submission: dict[int, tuple[Submission, list[int]]] = {}
         for number, pending in self._pending.items():
             by_submission.setdefault(id(pending.submission), (pending.submission, []))[1].append(number)

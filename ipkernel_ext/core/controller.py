@@ -6,8 +6,9 @@ This file says who may ask for what; the parts decide: ``roster`` and ``ledger``
 and of tasks), ``dispatch`` (tasks on their way), ``recovery`` (what an earlier life left),
 ``jobs`` (ids of MPI ranks), ``credit`` (clients that do not take their results), ``keeping``
 (results whose clients are not here), ``answering`` (which engines do), ``looking`` (what is inside
-them), ``asking`` (what they ask their users), ``lives`` (engines come and go). Each knows those
-before it, none after. ``status`` and ``reasons`` tell those who ask, and change nothing.
+them), ``asking`` (what they ask their users), ``following`` (who is told what others run),
+``lives`` (engines come and go). Each knows those before it, none after. ``status`` and ``reasons``
+tell those who ask, and change nothing.
 
 Rules, and why:
 
@@ -36,6 +37,7 @@ from ipkernel_ext.core.asking import Asking
 from ipkernel_ext.core.credit import Credit, size_of
 from ipkernel_ext.core.dispatch import Dispatch
 from ipkernel_ext.core.effects import Drop, Effect, Expire, Mailbox, Peer, Stop
+from ipkernel_ext.core.following import Following
 from ipkernel_ext.core.functions import FunctionStore
 from ipkernel_ext.core.jobs import Jobs, is_seat
 from ipkernel_ext.core.keeping import KEEP_AFTER, Keeping
@@ -157,6 +159,7 @@ class ControllerCore:
         self._answering = Answering(out, roster, ledger, dispatch)
         self._looking = Looking(out, roster)
         self._asking = Asking(out, roster)
+        self._following = Following(out, roster)
         self._lives = Lives(
             out, roster, jobs, dispatch, self._recovery, self._answering, self._looking, host, engine_grace
         )
@@ -252,6 +255,8 @@ class ControllerCore:
             self._dispatch.settle(now)
         self._answering.settle(now)
         self._asking.settle()
+        if self._following.active:
+            self._following.settle()
         return self._out.take()
 
     def next_deadline(self) -> float | None:
@@ -352,6 +357,9 @@ class ControllerCore:
                 self._on_why(client, message, now)
             case m.Inspect():
                 self._on_inspect(client, message, now)
+            case m.Follow():
+                latest = self._following.follow(client, message.on, message.since)
+                self._answer(client, message.request, {"latest": latest})
             case m.Input():
                 self._asking.typed(client, message)
             case m.EndEngines():
@@ -377,6 +385,8 @@ class ControllerCore:
         ):
             self._refuse_submit(client, submit, now)
             return
+        if self._following.active and numbers and numbers[0] > client.highest:
+            self._following.ran(client, submit, now)
         among = None if submit.among is None else frozenset(submit.among)
         if isinstance(submit.work, m.Fetch):
             for number in numbers:
@@ -557,7 +567,7 @@ class ControllerCore:
             case m.Result():
                 self._on_result(engine, message, frames, now)
             case m.Stream() | m.Display():
-                self._on_output(engine, message)
+                self._on_output(engine, message, now)
             case m.EngineState():
                 self._lives.state(engine, message.state, now)
             case m.Measured():
@@ -583,6 +593,8 @@ class ControllerCore:
             self._tell_store(result, frames)
             self._recovery.stray_result(engine, result, now)
         elif task.holder is engine and task.attempt == result.attempt:
+            if self._following.active:
+                self._following.failed(result, now)
             self._dispatch.result(engine, task, result, frames, now)
             self._owe(task, frames, now)
         else:
@@ -601,16 +613,20 @@ class ControllerCore:
             self._roster.peers.pop(client.peer, None)
             self._client_away(client, now)
 
-    def _on_output(self, engine: Engine, output: m.Stream | m.Display) -> None:
+    def _on_output(self, engine: Engine, output: m.Stream | m.Display, now: float) -> None:
         """Of a task that this engine has, or of none."""
         if output.task is None:
             self._roster.tell_owner(output.client or engine.last_client or "", output)
+            if self._following.active:
+                self._following.wrote(output, now)
             return
         task = self._ledger.tasks.get(output.task)
         if task is None:
             self._tell_store(output)
         elif task.holder is engine and task.attempt == output.attempt:
             self._roster.tell_of(output.task, output)
+            if self._following.active:
+                self._following.wrote(output, now)
             task.shown += size_of(output)
 
     def _tell_store(self, message: m.Result | m.Stream | m.Display, frames: Sequence[Frame] = ()) -> None:
@@ -702,6 +718,7 @@ class ControllerCore:
         self._answering.check()
         self._looking.check()
         self._asking.check()
+        self._following.check()
         self._recovery.check()
 
     def sizes(self) -> dict[str, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
-from ipkernel_ext.core.messages import Hint, InputWanted, Inspection, Result, TaskId
+from ipkernel_ext.core.messages import Followed, Hint, InputWanted, Inspection, Result, TaskId
 from ipkernel_ext.core.wire import Frame
 
 Peer = Hashable
@@ -119,6 +119,12 @@ class AskUser(NamedTuple):
     wanted: InputWanted
 
 
+class Overheard(NamedTuple):
+    """What another client has run, or what came of it."""
+
+    event: Followed
+
+
 class Typed(NamedTuple):
     """The line that the running task asked for; None: there is none, and why."""
 
@@ -175,6 +181,7 @@ Effect = (
     | Answered
     | RosterChanged
     | AskUser
+    | Overheard
     | Typed
     | Begin
     | Claimable

@@ -40,6 +40,9 @@ Seconds = Annotated[float, Meta(ge=0)]
 Bytes = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 """A size."""
 
+Kind = Literal["run", "stdout", "stderr", "display", "failed"]
+"""What a follower is told of."""
+
 Failed = list[tuple[Number, str]]
 """Tasks whose results were failures, and what went wrong."""
 
@@ -359,6 +362,14 @@ class Inspect(Record, frozen=True):
     patience: Seconds  # that they have
 
 
+class Follow(Record, frozen=True):
+    """Tell this client what the others run and print, from now on, or no more; the answer has the latest number."""
+
+    request: int
+    on: bool
+    since: int = -1  # it was told all up to this number; -1: it wants nothing of what was
+
+
 class Input(Record, frozen=True):
     """Answer to InputWanted; also controller to engine. Text None: the end of the input, or why nobody types."""
 
@@ -402,6 +413,7 @@ FromClient = (
     | Ask
     | Why
     | Inspect
+    | Follow
     | Input
     | EndEngines
     | Scale
@@ -409,7 +421,7 @@ FromClient = (
     | Goodbye
 )
 
-Question = ClearQueue | Ask | Why | Inspect | EndEngines | Scale
+Question = ClearQueue | Ask | Why | Inspect | Follow | EndEngines | Scale
 """What is answered."""
 
 # ---------------------------------------------------------------- controller to client
@@ -520,6 +532,19 @@ class Answer(Record, frozen=True):
     body: dict[str, Any]
 
 
+class Followed(Record, frozen=True):
+    """What another client has run, or what came of it, in words."""
+
+    number: int
+    client: str
+    host: str  # of the client
+    pid: int
+    kind: Kind
+    engines: list[int]  # none: any
+    text: str
+    left_out: int = 0  # how many before it were too many to be told
+
+
 class NeedFunction(Record, frozen=True):
     """Send this function (again); also engine to controller."""
 
@@ -548,6 +573,7 @@ ToClient = (
     | InputWanted
     | Refused
     | Answer
+    | Followed
     | NeedFunction
     | HelloWanted
     | ClusterEnds
@@ -776,6 +802,7 @@ FromPeer = (
     | Ask
     | Why
     | Inspect
+    | Follow
     | Input
     | EndEngines
     | Scale

@@ -27,7 +27,17 @@ import zmq
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core import wire
 from ipkernel_ext.core.client import ClientCore, Submission, refusal
-from ipkernel_ext.core.effects import Answered, AskUser, Effect, Reconnect, Resolve, RosterChanged, Send, Show
+from ipkernel_ext.core.effects import (
+    Answered,
+    AskUser,
+    Effect,
+    Overheard,
+    Reconnect,
+    Resolve,
+    RosterChanged,
+    Send,
+    Show,
+)
 from ipkernel_ext.core.wire import Frame
 from ipkernel_ext.errors import ForkedClientError, NotConnected, ProtocolError
 from ipkernel_ext.net.callbacks import CallbackThread
@@ -82,6 +92,8 @@ class Channel(Protocol):
     client: str
     on_stray: Callable[[m.Stream | m.Display], None]
     """Gets output that belongs to no task of ours that is under way; must be quick and must not raise."""
+    on_followed: Callable[[m.Followed], None]
+    """Gets what other clients run and print, likewise."""
     advised: set[str]
     """What the user was told, and needs to be told once only."""
     asking: weakref.WeakSet[Any]
@@ -186,6 +198,7 @@ class ClientChannel(Failures):
     def __init__(self, locate: Locate) -> None:
         self.client = uuid.uuid4().hex[:12]
         self.on_stray: Callable[[m.Stream | m.Display], None] = lambda output: None
+        self.on_followed: Callable[[m.Followed], None] = lambda event: None
         self.advised: set[str] = set()
         self.asking: weakref.WeakSet[Any] = weakref.WeakSet()
         self._locate = locate
@@ -417,6 +430,8 @@ class ClientChannel(Failures):
                     receiver = self._receivers.get(wanted.task.number)
                     if receiver is not None:
                         receiver.on_input(wanted)
+                case Overheard(event):
+                    self.on_followed(event)
                 case Answered(request, body, error):
                     self._answer(request, body, error)
                 case RosterChanged():
