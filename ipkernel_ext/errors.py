@@ -9,6 +9,7 @@ the user can do next.
     ├── CompositeError           several engines failed: an ExceptionGroup, one member per engine
     ├── NotConnected             no controller where the connection file points (ConnectionError)
     │   └── AuthenticationError  the controller refused this key
+    ├── NotAllowed               this client's key is for less than that (PermissionError)
     ├── VersionMismatch          two sides speak different protocols or Pythons
     ├── AlreadyRunning           a second controller on the same profile
     ├── EngineStartError         engines did not come up; carries the end of their log
@@ -51,6 +52,10 @@ class NotConnected(ParallelError, ConnectionError):
 
 class AuthenticationError(NotConnected):
     """The controller refused the key in the connection file."""
+
+
+class NotAllowed(ParallelError, PermissionError):
+    """This client came by an invitation that is for less than that."""
 
 
 class VersionMismatch(ParallelError):

@@ -1068,8 +1068,7 @@ class RemoteController(Engines):
     ) -> None:
         if channel is None:
             locate = _locator(url, profile, connection_file)
-            locate()
-            channel = ClientChannel(locate)
+            channel = ClientChannel(locate, locate().access)
         super().__init__(Link(channel, timeout), "all", True)
         self._link.client = self
         self.cluster = RunningCluster(self)

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from ipkernel_ext import errors
 from ipkernel_ext.core import failures
 from ipkernel_ext.core import messages as m
+from ipkernel_ext.core.access import DENIED
 from ipkernel_ext.core.effects import (
     Answered,
     AskUser,
@@ -261,6 +262,8 @@ class ClientCore:
                 return [Overheard(message)]
             case m.Answer():
                 question = self._unheard.pop(message.request, None)
+                if DENIED in message.body:
+                    return [Answered(message.request, None, errors.NotAllowed(message.body[DENIED]))]
                 if isinstance(question, m.Follow) and question.on:
                     self._told = max(self._told, int(message.body["latest"]))
                 return [Answered(message.request, message.body)]

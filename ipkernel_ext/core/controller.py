@@ -30,7 +30,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ipkernel_ext.core import failures, status
+from ipkernel_ext.core import access, failures, status
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.answering import UNANSWERED, Answering
 from ipkernel_ext.core.asking import Asking
@@ -62,6 +62,7 @@ _ROLES: dict[type, type] = {
 
 _MAY_SAY: dict[str, tuple[type, ...]] = {
     "client": (m.HelloClient,),
+    **dict.fromkeys(access.ACCESS, (m.HelloClient,)),
     "engine": (m.HelloEngine, m.HelloTasks, m.HelloAgent),
 }
 """Which hellos a key is for. What may be said after a hello follows from it."""
@@ -180,7 +181,7 @@ class ControllerCore:
         member = self._roster.peers.get(peer)
         if type(message) in _ROLES:
             if role is None or type(message) in _MAY_SAY.get(role, ()):
-                self._hello(peer, member, message, now)
+                self._hello(peer, member, message, now, role)
             else:
                 self._refuse_role(peer, message, role, now)
         elif isinstance(member, Client):
@@ -277,7 +278,9 @@ class ControllerCore:
 
     # ------------------------------------------------------------ hellos
 
-    def _hello(self, peer: Peer, member: Client | Engine | Agent | None, hello: Any, now: float) -> None:
+    def _hello(
+        self, peer: Peer, member: Client | Engine | Agent | None, hello: Any, now: float, key: str | None
+    ) -> None:
         role = _ROLES[type(hello)]
         if member is not None and type(member) is not role:
             self._refuse(peer, hello, _WHO[type(member)], now)
@@ -287,7 +290,11 @@ class ControllerCore:
             self.refused += 1
             self._out.send(peer, m.Refused(failures.version(hello.protocol, m.PROTOCOL)))
         elif isinstance(hello, m.HelloClient):
-            self._hello_client(peer, hello, now)
+            allowed = key if key in access.ACCESS else access.OWNER
+            if key is None or access.may_be_called(allowed, hello.client):
+                self._hello_client(peer, hello, allowed, now)
+            else:
+                self._refuse(peer, hello, f"a client of this key by the name {hello.client}", now)
         elif isinstance(hello, m.HelloEngine):
             self._lives.hello(peer, hello, now)
             self._keeping.engine_is_here(hello.engine.boot)
@@ -296,7 +303,7 @@ class ControllerCore:
         else:
             self._lives.hello_agent(peer, hello, now)
 
-    def _hello_client(self, peer: Peer, hello: m.HelloClient, now: float) -> None:
+    def _hello_client(self, peer: Peer, hello: m.HelloClient, allowed: str, now: float) -> None:
         roster = self._roster
         client = roster.clients.get(hello.client)
         if client is None:
@@ -307,6 +314,7 @@ class ControllerCore:
         elif client.peer is not None and client.peer != peer:
             roster.peers.pop(client.peer, None)
         client.peer = peer
+        client.access = allowed
         client.credit = Credit()
         client.generation = hello.generation
         client.here_since = now
@@ -330,6 +338,9 @@ class ControllerCore:
     # ------------------------------------------------------------ from clients
 
     def _from_client(self, client: Client, message: m.FromClient, frames: Sequence[Frame], now: float) -> None:
+        if client.access != access.OWNER and not access.may(client.access, message):
+            self._deny(client, message, now)
+            return
         match message:
             case m.Submit():
                 self._on_submit(client, message, frames, now)
@@ -662,6 +673,16 @@ class ControllerCore:
         self._grumble(text, now)
         if peer is not None:
             self._out.send(peer, m.Refused(failures.protocol(text)))
+
+    def _deny(self, client: Client, message: Any, now: float) -> None:
+        """It may not say that: whoever waits for an answer or a result is told so."""
+        self._grumble(f"{type(message).__name__} of a client whose key is for {client.access!r}", now)
+        text = access.refusal(client.access, message)
+        if hasattr(message, "request"):
+            self._answer(client, message.request, {access.DENIED: text})
+        elif client.peer is not None:
+            numbers = message.numbers if isinstance(message, m.Submit) else []
+            self._out.send(client.peer, m.Refused(m.Failure("NotAllowed", "NotAllowed", text), numbers))
 
     def _refuse_role(self, peer: Peer, hello: Any, role: str, now: float) -> None:
         wanted = _WHO[_ROLES[type(hello)]]

@@ -26,6 +26,8 @@ import zmq
 
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core import wire
+from ipkernel_ext.core.access import OWNER, READ, READER, may
+from ipkernel_ext.core.access import refusal as refused
 from ipkernel_ext.core.client import ClientCore, Submission, refusal
 from ipkernel_ext.core.effects import (
     Answered,
@@ -39,7 +41,7 @@ from ipkernel_ext.core.effects import (
     Show,
 )
 from ipkernel_ext.core.wire import Frame
-from ipkernel_ext.errors import ForkedClientError, NotConnected, ProtocolError
+from ipkernel_ext.errors import ForkedClientError, NotAllowed, NotConnected, ProtocolError
 from ipkernel_ext.net.callbacks import CallbackThread
 from ipkernel_ext.net.edge import Edge, Locate
 from ipkernel_ext.net.sockets import Poller, Wake, until
@@ -193,10 +195,13 @@ class ClientChannel(Failures):
     ----------
     locate
         Says where the controller is.
+    access : str
+        What the key that it comes with is for.
     """
 
-    def __init__(self, locate: Locate) -> None:
-        self.client = uuid.uuid4().hex[:12]
+    def __init__(self, locate: Locate, access: str = OWNER) -> None:
+        self.client = f"{READER if access == READ else ''}{uuid.uuid4().hex[:12]}"
+        self._access = access
         self.on_stray: Callable[[m.Stream | m.Display], None] = lambda output: None
         self.on_followed: Callable[[m.Followed], None] = lambda event: None
         self.advised: set[str] = set()
@@ -264,6 +269,8 @@ class ClientChannel(Failures):
     def tell(self, message: m.Interrupt | m.ShutDown) -> None:
         """Something without an answer."""
         self._check()
+        if not may(self._access, message):
+            raise NotAllowed(refused(self._access, message))
         self._enqueue(lambda: self._core.tell(message))
 
     def ask(self, make: Callable[[int], m.Question]) -> Future[dict[str, Any]]:
