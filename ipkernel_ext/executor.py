@@ -115,7 +115,8 @@ class EngineExecutor(Executor):
                 raise RuntimeError("cannot schedule new futures after shutdown")
         try:
             digest, function = payload.dumps_function(fn)
-            call = PickledCall(digest, function, payload.own(payload.dumps_call(args, kwargs)), payload.name_of(fn))
+            frames = payload.own(self._channel.share(payload.dumps_call(args, kwargs)))
+            call = PickledCall(digest, function, frames, payload.name_of(fn))
         except Exception as error:
             future.set_running_or_notify_cancel()
             future.set_exception(error)

@@ -30,6 +30,7 @@ from ipkernel_ext.synced_modules import SyncedModules
 from ipkernel_ext.versions import Versions
 
 if TYPE_CHECKING:
+    from ipkernel_ext.dask_cluster import DaskCluster
     from ipkernel_ext.remote import RemoteController
 
 NO_CONDITIONS = Conditions()
@@ -54,6 +55,7 @@ class Link:
         self.max_result = memory.available() // 2
         self.history = History()
         self.synced = SyncedModules()
+        self.dask: DaskCluster | None = None
         self._boots: dict[int, str] = {}
         self._compared: Roster | None = None  # the latest whose engines' versions were looked at
         self._alike: set[tuple[str, Versions]] = set()  # by host
@@ -147,6 +149,11 @@ class Link:
                 self._boots[id] = "" if restarting else there or used or ""
         return boots
 
+    def kept(self, frames: Sequence[Frame], waits: bool) -> Sequence[Frame]:
+        """Frames to be sent, which stay as they are although a caller who does not wait may change their objects."""
+        shared = self.channel.share(frames)
+        return shared if waits else payload.own(shared)
+
     def send(
         self,
         make: Callable[..., AsyncResult],
@@ -206,8 +213,8 @@ class Link:
             MapResult(self.channel, self._hosts(), items, first, ordered, options.return_exceptions, pace)
         )
 
-    def sender(self, options: MapOptions, among: Sequence[int] | None) -> SendChunk:
-        """What sends the chunks of a map."""
+    def sender(self, options: MapOptions, among: Sequence[int] | None, waits: bool) -> SendChunk:
+        """What sends the chunks of a map, whose caller may or may not wait for it."""
         retries, after, unmet, timeout = options.subject
         seed = self.next_seed() if options.seed is None else f"{options.seed}/0"
 
@@ -215,7 +222,7 @@ class Link:
             work = m.Map(options.digest, start, options.return_exceptions, seed, options.name)
             function = options.function
             submission = Submission(
-                (number,), work, frames, None, None, retries, function, among, after, unmet, timeout
+                (number,), work, self.kept(frames, waits), None, None, retries, function, among, after, unmet, timeout
             )
             self.submit(submission, receiver)
 

@@ -36,6 +36,7 @@ from cloudpickle import cloudpickle as internals
 
 from ipkernel_ext import classes, modules, versions
 from ipkernel_ext.advice import advise
+from ipkernel_ext.blobs import Blob, Lost
 from ipkernel_ext.errors import PayloadError, VersionMismatch
 
 Frame = Any
@@ -248,7 +249,7 @@ def own(frames: Iterable[Frame]) -> list[Frame]:
     """
     owned = []
     for frame in frames:
-        if isinstance(frame, bytes) or (isinstance(frame, memoryview) and _sole(frame)):
+        if isinstance(frame, bytes | Blob) or (isinstance(frame, memoryview) and _sole(frame)):
             owned.append(frame)
         else:
             owned.append(bytes(frame))
@@ -384,6 +385,9 @@ def loads(frames: Sequence[Frame], unpickler: Callable[..., pickle.Unpickler] = 
     except (KeyboardInterrupt, PayloadError, VersionMismatch):
         raise
     except BaseException as error:
+        lost = next((frame for frame in frames if isinstance(frame, Lost)), None)
+        if lost is not None:
+            raise PayloadError(f"cannot rebuild an object here: of {lost.size} bytes of it, {lost.why}") from None
         raise PayloadError(f"cannot rebuild an object here: {type(error).__name__}: {_text(error)}") from error
 
 

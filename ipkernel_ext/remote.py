@@ -23,6 +23,7 @@ from ipkernel_ext import (
     dialogue,
     extras,
     following,
+    graphs,
     imports,
     outcomes,
     payload,
@@ -499,7 +500,7 @@ class Engines:
         among = self._among(targets, on)
         subject = conditions(retries, after)
         digest, function = payload.dumps_function(f)
-        frames = payload.own(payload.dumps_call(args, kwargs))
+        frames = self._link.kept(payload.dumps_call(args, kwargs), waits=False)
         work = m.Apply(digest, self._link.next_seed(), payload.name_of(f))
         return self._give(lambda: self._link.balance(SingleResult, work, frames, among, function, subject), block)
 
@@ -556,7 +557,7 @@ class Engines:
         columns = Columns(iterables)
         link = self._link
         now = link.workers(among)
-        send_chunk = link.sender(options, among)
+        send_chunk = link.sender(options, among, waits=self._blocks(block))
 
         def make() -> MapResult:
             result = link.map(options, len(columns), ordered)
@@ -616,7 +617,7 @@ class Engines:
         link = self._link
         pace = link.pace(options.digest)
         flight = Flight(link.channel, link.channel.roster.hosts, ordered, pace)
-        send = link.sender(options, among)
+        send = link.sender(options, among, waits=False)
         wanted = options.return_exceptions
         with _bar(progress) as bar:
 
@@ -625,6 +626,45 @@ class Engines:
                     bar.update(done - bar.n)
 
             yield from stream(flight, rows, options.size, lambda: link.workers(among), send, wanted, pace, show)
+
+    def run_graph(
+        self, graph: Any, *, return_exceptions: bool = False, progress: Any = False, targets: Spec | None = None
+    ) -> dict[Any, Any]:
+        """Run a graph of calls, balanced: each node when all before it have ended, with their values as arguments.
+
+        Parameters
+        ----------
+        graph : networkx.DiGraph
+            A node's attributes: ``function`` (a node that is callable needs none), ``args`` and ``kwargs``, which come
+            after the values of the nodes before it, ``on`` and ``retries`` as of ``submit``. An edge's attribute
+            ``passes``: True, the value is passed by position, in the order of the edges; a name, as that argument;
+            False, it is not.
+        return_exceptions : bool
+            Nodes that fail give their exception, and what comes after them a ``DependencyFailed`` that names the chain.
+        progress : bool or bar of tqdm
+            Show a bar.
+
+        Returns
+        -------
+        dict
+            Values by node.
+
+        Raises
+        ------
+        ValueError
+            The graph has a cycle, which is named. Nothing was sent.
+        Exception
+            What the first node raised that failed; notes name the node, and those that are not run because of it. The
+            rest is cancelled.
+        """
+        total = len(graph) if hasattr(graph, "nodes") else None
+        with _bar(progress, total) as bar:
+
+            def show(done: int) -> None:
+                if bar is not None:
+                    bar.update(done - bar.n)
+
+            return graphs.run(self, graph, return_exceptions, targets, show)
 
     def executor(self, max_workers: int | None = None, targets: Spec | None = None) -> EngineExecutor:
         """These engines as a ``concurrent.futures.Executor``.
@@ -664,6 +704,49 @@ class Engines:
         from ipkernel_ext import joblib_backend
 
         joblib_backend.register(self, name)
+
+    def become_dask(self, **options: Any) -> Any:
+        """Have each of these engines be a worker of Dask too, and give the client of its scheduler.
+
+        The scheduler is in this process, and ends with it. Workers run beside the engine's own work, in the same
+        memory: ``rc.remote_value("A").to_dask()`` is a Dask array of what engines have. Called again, engines join
+        that have come since.
+
+        Parameters
+        ----------
+        options
+            Of ``distributed.Worker``, such as ``nthreads`` (1) and ``memory_limit``.
+
+        Returns
+        -------
+        distributed.Client
+            Dask's collections use it without being told.
+
+        Raises
+        ------
+        ImportError
+            Dask is not installed, here or on an engine.
+        """
+        for module in ("distributed", "cryptography"):
+            extras.needed(module, "dask")
+        from ipkernel_ext.dask_cluster import DaskCluster
+
+        ids = self._choose(None).ids
+        self._link.need(ids)
+        if self._link.dask is None:
+            self._link.dask = DaskCluster(self._link.client)
+        try:
+            self._link.dask.join(ids, options)
+        except BaseException:
+            self.stop_dask()
+            raise
+        return self._link.dask.client
+
+    def stop_dask(self) -> None:
+        """End what ``become_dask`` began: workers, scheduler and client. The engines and their variables stay."""
+        cluster, self._link.dask = self._link.dask, None
+        if cluster is not None:
+            cluster.close(engines=True)
 
     def parallelize(self, f: Callable[..., Any]) -> Callable[..., Any]:
         """A function of sequences: ``parallelize(f)(seq)`` gives ``[f(x) for x in seq]``, balanced."""
@@ -990,7 +1073,7 @@ class Engines:
 
     def _kept(self, frames: Sequence[Frame], block: bool | None) -> Sequence[Frame]:
         """Frames that stay as they are although the caller goes on and may change what they were made of."""
-        return frames if self._blocks(block) else payload.own(frames)
+        return self._link.kept(frames, self._blocks(block))
 
 
 class View(Engines):
@@ -1229,6 +1312,8 @@ class RemoteController(Engines):
     def close(self) -> None:
         """Leave. The cluster and what was sent go on, except on the client that ``launch`` gave: there it ends."""
         try:
+            if self._link.dask is not None:
+                self._link.dask.close(engines=False)
             self._link.channel.close()
         finally:
             if self.cluster.launched is not None:

@@ -6,7 +6,6 @@ known here; a result knows its channel only to cancel.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import re
 import threading
@@ -365,7 +364,7 @@ class AsyncResult(ClientFuture):
         """Wait until this is so. What tasks ask for meanwhile, the user is asked for. False when the time ran out."""
         until = None if timeout is None else time.monotonic() + timeout
         while True:
-            with self._condition:
+            with futures.lock:
                 self._attended += 1
                 left = None if until is None else max(0.0, until - time.monotonic())
                 try:
@@ -444,6 +443,8 @@ class AsyncResult(ClientFuture):
         return None if good else answer
 
     def __await__(self) -> Generator[Any, None, Any]:
+        import asyncio  # which takes as long to import as half of this package
+
         return asyncio.wrap_future(self).__await__()
 
     def _assemble(self) -> Any:
@@ -582,7 +583,7 @@ class AsyncResult(ClientFuture):
         Calling it again goes on where the last one stopped.
         """
         while True:
-            with self._condition:
+            with futures.lock:
                 seen = [*self._seen, *[0] * (len(self._pieces) - len(self._seen))]
                 fresh = [o for piece, n in zip(self._pieces, seen, strict=True) for o in piece.log[n:]]
                 self._seen = [len(piece.log) for piece in self._pieces]
@@ -797,7 +798,7 @@ class MapResult(AsyncResult):
 
     def grow(self, items: int, size: int) -> int:
         """One more chunk, of so many bytes; its number."""
-        with self._condition:
+        with futures.lock:
             number = self._first + len(self._chunks)
             self._pieces.append(Piece())
             self._sizes.append(items)
@@ -808,7 +809,7 @@ class MapResult(AsyncResult):
 
     def complete(self) -> None:
         """There are no more chunks to come."""
-        with self._condition:
+        with futures.lock:
             self._open -= self._more
             self._more = 0
             last = self._open == 0

@@ -259,6 +259,10 @@ class MemoryChannel(Failures):
         first, self._numbers = self._numbers, self._numbers + count
         return range(first, first + count)
 
+    def share(self, frames: Sequence[wire.Frame]) -> Sequence[wire.Frame]:
+        """Nothing is shared: a wire has its own copy."""
+        return frames
+
     def submit(self, submission: Submission, receiver: Receiver) -> None:
         """Run tasks; their results are there when this returns."""
         self._check()

@@ -167,7 +167,7 @@ kills engines, controllers and clients at random for as long as you like and the
 What cannot be promised: user code that has effects outside its engine may have had them although its result was lost;
 `EngineLost.started` says whether it had begun, where that can be known, and nothing runs again unless `retries`
 allows it. An engine's variables are in its memory only, and so is a result of more than 2 kB that had not left it when
-it died.
+it died, unless it was in shared memory.
 """
 
 

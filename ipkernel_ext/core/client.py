@@ -29,7 +29,7 @@ from ipkernel_ext.core.effects import (
     Show,
 )
 from ipkernel_ext.core.messages import Failure, Hint, TaskId
-from ipkernel_ext.core.wire import Frame
+from ipkernel_ext.core.wire import Frame, has_large
 
 ACKNOWLEDGE_AFTER = 0.05  # seconds an acknowledgement may wait for company
 ACKNOWLEDGE_AT = 64
@@ -435,7 +435,8 @@ class ClientCore:
             frames = ()
         if result.failure is not None:
             self._note_failed(number, result.failure)
-        return [Resolve(result, frames), *self._note_acknowledge(number, now)]
+        acknowledge = self._note_acknowledge(number, now)
+        return [Resolve(result, frames), *(acknowledge or (self._flush_acknowledge() if has_large(frames) else ()))]
 
     def _on_refused(self, refused: m.Refused) -> list[Effect]:
         failure = refused.failure

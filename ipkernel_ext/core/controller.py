@@ -212,6 +212,10 @@ class ControllerCore:
         self._keeping.settle()
         return self._effects(now)
 
+    def knows(self, task: TaskId) -> bool:
+        """Whether this task is not over: somebody may still want its result."""
+        return task in self._ledger.tasks
+
     def kept(self, task: TaskId, error: str, stored: bool, now: float) -> list[Effect]:
         """The store has all that belongs to a result.
 

@@ -127,6 +127,8 @@ class Runner:
         Where it runs them.
     ask
         Asks the client of the running task for a line: with a prompt, and the seconds to wait for it.
+    share
+        Puts large frames of values into shared memory, where there is any.
     """
 
     ask: Ask = staticmethod(ask_nobody)
@@ -145,6 +147,7 @@ class Runner:
         self._failed: TracebackType | None = None  # of what failed last
         self._debugger: Debugger | None = None  # of the running task
         shell.on_breakpoint = self._breakpoint
+        self.share: Callable[[Sequence[Frame]], Sequence[Frame]] = lambda frames: frames
 
     def run(
         self,
@@ -304,7 +307,7 @@ class Runner:
         if self._too_large(result):
             self._refuse(result, value)
         del value
-        return payload.own(result)
+        return self._kept(result)
 
     def _in_namespace(self, f: Callable[..., Any]) -> Callable[..., Any]:
         """The function; one that runs code in the namespace of its caller does so in the user's, and not in ours."""
@@ -340,7 +343,7 @@ class Runner:
         if self._too_large(result):
             self._refuse(result, values)
         del values
-        return payload.own(result)
+        return self._kept(result)
 
     def _timed(self, f: Callable[..., Any], timer: Timer, as_value: bool, *args: Any) -> Any:
         """Call with an item's time running; an interrupt because of that time is for this call alone."""
@@ -376,7 +379,7 @@ class Runner:
         if self._too_large(result):
             raise self._too_large_to_send(result, f"the value of {' and '.join(names)}", "it stays there")
         del values
-        return payload.own(result)
+        return self._kept(result)
 
     def _delete(self, names: Sequence[str]) -> None:
         namespace = self._shell.user_ns
@@ -399,7 +402,7 @@ class Runner:
         result = _dump(kept[execution], f"Out[{execution}]")
         if self._too_large(result):
             raise self._too_large_to_send(result, f"Out[{execution}]", "it stays there")
-        return payload.own(result)
+        return self._kept(result)
 
     # ------------------------------------------------------------ parts of them
 
@@ -434,6 +437,10 @@ class Runner:
                 near = difflib.get_close_matches(name, self._shell.keys(), 3)
                 hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
                 raise _Stop(NameNotFound(f"there is no variable {name!r} on engine {self._engine()}{hint}"), ours=True)
+
+    def _kept(self, result: Sequence[Frame]) -> list[Frame]:
+        """Frames that stay as they are although user code goes on. What they were made of is not referred to here."""
+        return payload.own(self.share(result))
 
     def _too_large(self, result: Sequence[Frame]) -> bool:
         return bool(self._max_result) and sum(map(len, result)) > self._max_result

@@ -106,6 +106,9 @@ class Channel(Protocol):
     def next_numbers(self, count: int) -> range:
         """Task numbers nobody else has."""
 
+    def share(self, frames: Sequence[Frame]) -> Sequence[Frame]:
+        """Frames to be sent; large ones in shared memory if the controller is on this host, and so theirs alone."""
+
     def submit(self, submission: Submission, receiver: Receiver) -> None:
         """Send tasks; results go to the receiver."""
 
@@ -225,7 +228,7 @@ class ClientChannel(Failures):
         self._wake = Wake()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._poller = Poller()
-        self._edge = Edge(self._context, locate, wire.Decoder(m.ToClient), self._poller)
+        self._edge = Edge(self._context, locate, wire.Decoder(m.ToClient), self._poller, warm=1.0)
         self._out: list[wire.Entry] = []
         self._closing = False
         self._ended: str | None = None
@@ -250,6 +253,10 @@ class ClientChannel(Failures):
             if count > 1:
                 self._numbers = itertools.count(first + count)
         return range(first, first + count)
+
+    def share(self, frames: Sequence[Frame]) -> Sequence[Frame]:
+        """Frames to be sent; large ones in shared memory if the controller is on this host, and so theirs alone."""
+        return self._edge.share(frames)
 
     def submit(self, submission: Submission, receiver: Receiver) -> None:
         """Send tasks; results go to the receiver."""
@@ -372,6 +379,7 @@ class ClientChannel(Failures):
         deadline = self._core.next_deadline()
         if deadline is not None and time.monotonic() >= deadline:
             self._do(self._core.tick(time.monotonic()))
+        self._edge.tick(time.monotonic())
         self._flush()
 
     def _do_commands(self, most: int) -> None:
@@ -394,7 +402,7 @@ class ClientChannel(Failures):
             self._do(self._core.submit(*submissions))
 
     def _deadline(self) -> float | None:
-        return min((d for d in (self._core.next_deadline(), self._edge.retry_at) if d is not None), default=None)
+        return min((d for d in (self._core.next_deadline(), self._edge.next_deadline()) if d is not None), default=None)
 
     def _reconnect(self) -> None:
         self._out.clear()
@@ -508,5 +516,6 @@ class ClientChannel(Failures):
         self._do(self._core.leave())
         self._flush()
         self._edge.close(linger)
+        self._edge.end_sharing()  # while what was sent is still ours: that is not to be removed
         self._do(self._core.end("this RemoteController was closed before the result came"))
         self._context.term()

@@ -55,6 +55,7 @@ FLUSH_IDLE = 0.1  # seconds between looks at what is written while no task runs
 LINGER = 200  # milliseconds for which the last result may still be on its way out
 OWNER_ENDED = "its owner has ended"
 INSIST_AFTER = 0.02, 1.0  # seconds after which an interrupt without effect is sent again, at first and at most
+WARM = 0.5  # of the shared memory that a client keeps warm
 GRACE = 3.0  # seconds that user code has to end after it was told to
 SMALL = 0.0005  # seconds; results of tasks that take less may wait for those of the tasks behind them
 TOGETHER = 32  # results that leave together, at most; fewer than a begun file keeps
@@ -102,7 +103,8 @@ class EngineServer:
         self._lock = threading.Lock()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._control_poller = Poller()
-        self._edge = Edge(self._context, locate, _decoder, self._control_poller)
+        self._edge = Edge(self._context, locate, _decoder, self._control_poller, warm=WARM)
+        runner.share = self._edge.share
         self._control_wake = Wake()
         self._main_wake = Wake()
         self._for_control: deque[wire.Entry] = deque()
@@ -161,6 +163,7 @@ class EngineServer:
         if self._tasks is not None:
             self._tasks.close(LINGER)
         self._context.term()
+        self._edge.end_sharing()
         if self._begun is not None:
             if not self.failed:
                 self._begun.leave()
@@ -202,11 +205,12 @@ class EngineServer:
         if self._tasks is None:
             return
         while (parts := receive(self._tasks)) is not None:
-            epoch, entries = _decoder.decode(parts)
-            for message, frames in entries:
-                with self._lock:
-                    effects = self._core.receive(Channel.TASKS, self._tasks_generation, epoch, message, frames)
-                self._do_main(effects)
+            epoch, entries = self._edge.decode(parts)
+            effects: list[Effect] = []
+            with self._lock:
+                for message, frames in entries:
+                    effects += self._core.receive(Channel.TASKS, self._tasks_generation, epoch, message, frames)
+            self._do_main(effects)
 
     def _claim(self) -> Claim | None:
         with self._lock:
@@ -253,7 +257,7 @@ class EngineServer:
         entries = [(e.message, e.frames) for e in effects if isinstance(e, Send)]
         if not entries or self._begun is None or self._stopping is not None:
             return False
-        if not self._begun.keep(wire.encode(self._core.epoch, entries)):
+        if not self._begun.keep(self._edge.encode(self._core.epoch, entries)):
             return False
         self._results += entries
         if self._results_at is None:
@@ -267,7 +271,7 @@ class EngineServer:
         """What has waited leaves now."""
         entries = self._take_results() if self._results else ()
         if entries and self._tasks is not None:
-            send(self._tasks, wire.encode(self._core.epoch, entries))
+            send(self._tasks, self._edge.encode(self._core.epoch, entries))
 
     def _take_results(self) -> Sequence[wire.Entry]:
         with self._lock:
@@ -300,6 +304,8 @@ class EngineServer:
         entries: list[wire.Entry] = []
         for effect in effects:
             match effect:
+                case Send(Channel.TASKS, m.HelloTasks() as message, _):
+                    entries.append(self._edge.greeting(message))
                 case Send(Channel.TASKS, message, frames):
                     entries.append((message, frames))
                 case Send(_, message, frames):
@@ -316,7 +322,7 @@ class EngineServer:
                 case _:
                     raise AssertionError(f"not an effect on the main thread: {effect}")
         if entries and self._tasks is not None:
-            parts = wire.encode(self._core.epoch, entries)
+            parts = self._edge.encode(self._core.epoch, entries)
             if self._begun is not None and isinstance(entries[-1][0], m.Result):
                 self._begun.keep(parts)
             send(self._tasks, parts)
@@ -344,6 +350,7 @@ class EngineServer:
             if (lost or retry) and self._stopping is None:
                 self._reconnect()
             self._send_waiting()
+            self._edge.tick(now)
             if self._pending and self._flush_at is None:
                 self._flush_at = now + FLUSH_AFTER
             due = self._core.next_deadline()
@@ -381,7 +388,7 @@ class EngineServer:
 
     def _deadline(self) -> float | None:
         deadlines = (
-            self._edge.retry_at,
+            self._edge.next_deadline(),
             self._flush_at,
             self._insist_at,
             self._results_at,

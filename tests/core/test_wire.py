@@ -171,6 +171,16 @@ def test_deep_nesting_is_an_error_too() -> None:
         FROM_PEER.decode([b"\x91" * 100_000])
 
 
+def test_a_large_frame_may_travel_as_a_reference() -> None:
+    frames = [b"small", b"x" * 10_000, b"y" * 10_000]
+    references = {b"ref": frames[1]}
+    parts = wire.encode(3, [(m.Cancel([1]), frames)], lambda frame: b"ref" if frame is frames[1] else frame)
+    assert parts[1:] == [b"ref", frames[2]]
+    assert FROM_PEER.decode(parts, lambda part: references[part]) == (3, [(m.Cancel([1]), frames)])
+    with pytest.raises(ProtocolError, match="leads nowhere"):
+        FROM_PEER.decode(parts)
+
+
 @pytest.mark.parametrize("extra", [-1, 1])
 def test_the_number_of_parts_has_to_be_right(extra: int) -> None:
     parts = wire.encode(0, [(m.Cancel([1]), [b"x" * 10_000])])

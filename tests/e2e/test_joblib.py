@@ -69,6 +69,12 @@ def test_order_arguments_and_generators(on_engines):
     assert parallel([]) == []
 
 
+def test_the_older_way_to_choose_a_backend(engines):
+    with joblib.parallel_backend("ipkernel_ext", n_jobs=2):
+        assert set(parallel(joblib.delayed(os.getpid)() for _ in range(20))) <= set(engines.apply(os.getpid))
+    assert set(joblib.Parallel(2, backend="ipkernel_ext")([joblib.delayed(abs)(-1)])) == {1}
+
+
 def test_no_more_engines_than_jobs(on_engines):
     assert len(set(parallel((joblib.delayed(os.getpid)() for _ in range(20)), n_jobs=1))) == 1
     backend = EnginesBackend(on_engines)
