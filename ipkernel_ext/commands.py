@@ -85,6 +85,11 @@ def ipcluster(arguments: Sequence[str] | None = None) -> None:
     doctor = actions.add_parser("doctor", help="find the usual causes of trouble", parents=[_common()])
     doctor.add_argument("--json", action="store_true", help="as JSON")
     rotate = actions.add_parser("rotate-keys", help="make new keys; the old ones let nobody in", parents=[_common()])
+    invite = actions.add_parser(
+        "invite", help="make a connection file for others, who may do less than the owner", parents=[_common()]
+    )
+    invite.add_argument("--access", default="run", choices=["run", "read"], help="what they may do (default: run)")
+    invite.add_argument("-o", "--output", metavar="FILE", help="where it is written (default: ACCESS.json here)")
     start.set_defaults(files=templates.OURS, makes_profile=True)
     scale.set_defaults(files=["ipcluster_config.py"])
     for action, do in (
@@ -97,6 +102,7 @@ def ipcluster(arguments: Sequence[str] | None = None) -> None:
         (clean, _upkeep("clean")),
         (doctor, _upkeep("doctor")),
         (rotate, _upkeep("rotate_keys")),
+        (invite, _upkeep("invite")),
     ):
         action.set_defaults(do=do, parser=action)
     _add_profile(actions)

@@ -18,7 +18,21 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ipkernel_ext import checkpoints, extras, graphs, imports, outcomes, payload, sequences, synced_modules, targets
+from ipkernel_ext import (
+    checkpoints,
+    dialogue,
+    extras,
+    following,
+    graphs,
+    imports,
+    outcomes,
+    payload,
+    peeking,
+    sequences,
+    stacks,
+    synced_modules,
+    targets,
+)
 from ipkernel_ext.asynchronous import Connecting
 from ipkernel_ext.checkpoints import Checkpoint
 from ipkernel_ext.chunks import Columns, Rows
@@ -31,12 +45,14 @@ from ipkernel_ext.errors import NoEngines, NotConnected, ResultExpired
 from ipkernel_ext.executor import EngineExecutor
 from ipkernel_ext.history import Call
 from ipkernel_ext.interruption import guarded
-from ipkernel_ext.link import NO_CONDITIONS, Link, trouble
+from ipkernel_ext.link import NO_CONDITIONS, PATIENCE, Link, trouble
 from ipkernel_ext.mapping import Flight, feed, send_all, stream
 from ipkernel_ext.net.client_channel import Channel, ClientChannel, Roster
+from ipkernel_ext.profiling import Profile
 from ipkernel_ext.remote_values import RemoteValue
 from ipkernel_ext.results import (
     AsyncResult,
+    DebugResult,
     ExecuteResult,
     FetchedResult,
     JoinedResult,
@@ -57,9 +73,6 @@ if TYPE_CHECKING:
 
 After = AsyncResult | str | Iterable[AsyncResult | str] | None
 """What a call is to come after: results, and ids of tasks."""
-
-PATIENCE = 3.0
-"""Seconds that engines have to say what they run and use."""
 
 
 class Engines:
@@ -898,6 +911,75 @@ class Engines:
         text: str = self._link.ask(lambda request: m.Why(request, engine, tasks), PATIENCE)["text"]
         return text
 
+    # ------------------------------------------------------------ looking inside
+
+    def peek(self, name: str, *, targets: Spec | None = None, return_exceptions: bool = False) -> Any:
+        """The value of a variable while the targets are busy: of the namespace or, else, of the function that runs.
+
+        What cannot be pickled, or has more than some megabytes, comes as its representation (``peeking.InWords``).
+
+        Parameters
+        ----------
+        return_exceptions : bool
+            Of several targets, those that do not have it give their error instead of raising it.
+
+        Raises
+        ------
+        NameNotFound
+            There is no such variable; names close ones.
+        NoAnswer
+            The engine tells nothing: its process is stopped, or C code keeps Python's lock.
+        """
+        _check_name(name)
+        chosen = self._choose(targets)
+        told = self._link.look(chosen.ids, m.Peek(name, peeking.limit(len(chosen.ids))))
+        return peeking.given(told, chosen.single, return_exceptions)
+
+    def stacks(self, *, targets: Spec | None = None) -> Any:
+        """Where the code of the targets is at this moment; only frames of user code.
+
+        Returns
+        -------
+        Stack, or StackList over several targets
+            Which shows equal ones once. An engine that does not answer has none, and a ``note`` that says why.
+        """
+        chosen = self._choose(targets)
+        found = [stacks.stack_of(*told) for told in self._link.look(chosen.ids, m.Stacks())]
+        return found[0] if chosen.single else stacks.StackList(found)
+
+    def profile(self, interval: float = 0.01, *, targets: Spec | None = None) -> Profile:  # seconds
+        """Sample where the targets' code spends its time, until ``p.stop()`` or the end of ``with rc.profile() as p:``.
+
+        It samples whatever they run, also what others have sent. ``p`` shows a table; ``p.save("page.html")`` writes
+        flame graphs, computing and waiting apart.
+        """
+        ids = self._choose(targets).ids
+        return Profile(functools.partial(self._link.look, ids), interval)
+
+    def debug(self, engine: int | None = None) -> None:
+        """Debug, at a prompt of IPython's debugger, what failed last on an engine, or what waits there at a breakpoint.
+
+        Other engines go on, and calls to this one come after it; ``quit`` leaves its variables alone.
+
+        Parameters
+        ----------
+        engine : int, optional
+            By default one on which code of this client waits at a ``breakpoint()`` or, else, the one on which the
+            last call failed.
+
+        Raises
+        ------
+        NothingToDebug
+            Nothing has failed there since the engine began, or was reset.
+        """
+        id = None if engine is None else targets.choose(engine, self.ids, {}, along=self._along()).ids[0]
+        waits = self._link.asking(id, self.ids)
+        if waits is not None:
+            dialogue.hold(waits, id)
+            return
+        chosen = targets.Chosen([self._link.failed_on(self.ids) if id is None else id], True)
+        guarded(lambda: self._link.send(DebugResult, chosen, m.Debug(), ()), dialogue.attend)
+
     # ------------------------------------------------------------ the magics
 
     def activate(self) -> None:
@@ -1069,8 +1151,7 @@ class RemoteController(Engines):
     ) -> None:
         if channel is None:
             locate = _locator(url, profile, connection_file)
-            locate()
-            channel = ClientChannel(locate)
+            channel = ClientChannel(locate, locate().access)
         super().__init__(Link(channel, timeout), "all", True)
         self._link.client = self
         self.cluster = RunningCluster(self)
@@ -1179,6 +1260,20 @@ class RemoteController(Engines):
                 "unassigned": body["unassigned"],
             },
         }
+
+    def follow(self, on: bool = True, *, show: Callable[[m.Followed], object] = following.write) -> None:
+        """Show what the other clients of this cluster run and print, with who and where; ``follow(False)`` ends it.
+
+        After a loss of the connection what was missed is shown too, as far as the controller remembers it.
+
+        Parameters
+        ----------
+        show
+            Gets each event, in a thread of this client; by default it is printed.
+        """
+        channel = self._link.channel
+        channel.on_followed = functools.partial(_follow_in_thread, channel, show) if on else _unheard
+        self._link.ask(lambda request: m.Follow(request, on))
 
     def barrier(self, results: AsyncResult | Iterable[AsyncResult], timeout: float | None = None) -> None:  # seconds
         """Wait until all of these are done, however they ended.
@@ -1292,3 +1387,11 @@ def _locator(url: str | None, profile: str | None, connection_file: str | Path |
     if separator and scheme not in ("tcp", "ipc"):
         raise ValueError(f"{url!r} cannot be connected to: write tcp://HOST:PORT, or name a connection file")
     return functools.partial(connection.locate, "client", profile, connection_file, url)
+
+
+def _follow_in_thread(channel: Channel, show: Callable[[m.Followed], object], event: m.Followed) -> None:
+    channel.call_back(show, event)
+
+
+def _unheard(event: m.Followed) -> None:
+    """It was on its way when the client ceased to follow."""

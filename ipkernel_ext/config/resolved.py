@@ -37,6 +37,7 @@ class EngineSettings:
     max_output: int = 64 * 2**20  # characters
     exec_files: tuple[str, ...] = ()
     exec_lines: tuple[str, ...] = ()
+    input_timeout: float = 3600.0  # seconds
 
 
 @dataclass(frozen=True)

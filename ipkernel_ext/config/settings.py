@@ -65,6 +65,9 @@ class ParallelEngine(Configurable):
         help="Files that each engine runs as it starts, also as a successor; what they print goes to its log.",
     ).tag(config=True)
     exec_lines = List(Unicode(), help="Code, magics too, that each engine runs then, after the files.").tag(config=True)
+    input_timeout = Float(
+        3600.0, min=0, help="Seconds for which the debugger waits for a command, before it ends and the engine goes on."
+    ).tag(config=True)
 
 
 class ParallelCluster(Configurable):
@@ -198,7 +201,7 @@ def controller_settings(config: Config) -> ControllerSettings:
 def engine_settings(config: Config) -> EngineSettings:
     """From what the user configured."""
     given = _make(ParallelEngine, config)
-    return EngineSettings(given.max_output, tuple(given.exec_files), tuple(given.exec_lines))
+    return EngineSettings(given.max_output, tuple(given.exec_files), tuple(given.exec_lines), given.input_timeout)
 
 
 def cluster_settings(config: Config) -> ClusterSettings:
