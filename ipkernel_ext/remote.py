@@ -1157,6 +1157,7 @@ class RemoteController(Engines):
         self.cluster = RunningCluster(self)
         self._late = LateOutput()
         channel.on_stray = self._late.add
+        channel.on_module = self._link.synced.answer
         try:
             self._link.roster()
         except BaseException:

@@ -242,6 +242,7 @@ class MemoryChannel(Failures):
         self.on_stray: Callable[[m.Stream | m.Display], None] = lambda output: None
         self.on_followed: Callable[[m.Followed], None] = lambda event: None
         self.advised: set[str] = set()
+        self.on_module: Callable[[str], tuple[str | None, str]] = lambda name: (None, "")
         self.asking: weakref.WeakSet[Any] = weakref.WeakSet()
         self._numbers = 0
         self._requests = itertools.count(1)

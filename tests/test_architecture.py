@@ -68,7 +68,7 @@ MAY_IMPORT = {
     "imports": set(),
     "callers": set(),
     "checkpoints": {"advice", "execution", "payload", "results", "sequences", "targets", "units", "core", "errors"},
-    "synced_modules": {"execution", "results", "targets", "errors"},
+    "synced_modules": {"execution", "modules", "results", "targets", "errors"},
     "environments": {"execution", "results", "targets", "units", "core"},
     "extras": set(),
     "graphs": {"results", "targets", "units", "errors"},

@@ -295,11 +295,11 @@ class EngineCore:
 
     # ------------------------------------------------------------ a line from the user
 
-    def ask(self, prompt: str) -> list[Effect]:
-        """The running task asks for a line, and waits. What it has written so far must have been handed in before."""
+    def ask(self, prompt: str, module: str = "") -> list[Effect]:
+        """The running task asks for a line or a module, and waits. What it has written was handed in before."""
         assert self.running is not None, "nothing runs"
         self._times_asked += 1
-        self._wanted = m.InputWanted(self.running[0], self.id, self._times_asked, prompt)
+        self._wanted = m.InputWanted(self.running[0], self.id, self._times_asked, prompt, module)
         return [Send(Channel.CONTROL, self._wanted)]
 
     def ask_no_more(self) -> None:

@@ -371,7 +371,10 @@ class Follow(Record, frozen=True):
 
 
 class Input(Record, frozen=True):
-    """Answer to InputWanted; also controller to engine. Text None: the end of the input, or why nobody types."""
+    """Answer to InputWanted; also controller to engine. Text None: the end of the input, or why nobody types.
+
+    Of a module, its sources as JSON; None: the client has none, and why.
+    """
 
     task: TaskId
     asked: Count
@@ -510,12 +513,16 @@ class Display(Record, frozen=True):
 
 
 class InputWanted(Record, frozen=True):
-    """A task asks its user for a line, and waits for Input; also engine to controller. Said again until it is met."""
+    """A task asks its user for a line, and waits for Input; also engine to controller. Said again until it is met.
+
+    With a module's name it asks its client for that module instead, which no user is told of.
+    """
 
     task: TaskId
     engine: int
     asked: Count  # 1, 2, 3 … within this engine's life
     prompt: str
+    module: str = ""
 
 
 class Refused(Record, frozen=True):

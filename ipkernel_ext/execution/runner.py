@@ -40,6 +40,7 @@ from ipkernel_ext.errors import (
     TaskTimeout,
     VersionMismatch,
 )
+from ipkernel_ext.execution import sources
 from ipkernel_ext.execution.debugger import Ask, Debugger, ask_nobody, of_user_code
 from ipkernel_ext.execution.draws import Draws
 from ipkernel_ext.execution.functions import FunctionCache
@@ -127,11 +128,14 @@ class Runner:
         Where it runs them.
     ask
         Asks the client of the running task for a line: with a prompt, and the seconds to wait for it.
+    ask_for_module
+        Asks it for the sources of a module.
     share
         Puts large frames of values into shared memory, where there is any.
     """
 
     ask: Ask = staticmethod(ask_nobody)
+    ask_for_module: Callable[[str], Typed | None] = staticmethod(lambda name: None)
 
     def __init__(self, shell: EngineShell, output: OutputBuffer, interrupter: Interrupter) -> None:
         self.shell = self._shell = shell
@@ -176,7 +180,8 @@ class Runner:
         sys.stdout, sys.stderr = self._stdout, self._stderr
         begun, used = time.perf_counter(), time.process_time()
         self._task, self._timer, self._max_result = task, timer, max_result
-        raised = self._guarded(task, self._do, work, frames, function or (), outcome)
+        with sources.asking(self.ask_for_module):
+            raised = self._guarded(task, self._do, work, frames, function or (), outcome)
         outcome.seconds, outcome.cpu = time.perf_counter() - begun, time.process_time() - used
         self._mend_builtins()
         self._functions.end()

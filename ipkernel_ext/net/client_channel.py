@@ -98,6 +98,8 @@ class Channel(Protocol):
     """Gets what other clients run and print, likewise."""
     advised: set[str]
     """What the user was told, and needs to be told once only."""
+    on_module: Callable[[str], tuple[str | None, str]]
+    """Gives the sources of a module of the user's own, as text, or None, and why; in any thread."""
     asking: weakref.WeakSet[Any]
     """Receivers of which tasks wait for a line."""
     failed: tuple[int, int] | None
@@ -208,6 +210,7 @@ class ClientChannel(Failures):
         self.on_stray: Callable[[m.Stream | m.Display], None] = lambda output: None
         self.on_followed: Callable[[m.Followed], None] = lambda event: None
         self.advised: set[str] = set()
+        self.on_module: Callable[[str], tuple[str | None, str]] = lambda name: (None, "")
         self.asking: weakref.WeakSet[Any] = weakref.WeakSet()
         self._locate = locate
         self._forks = _forks
@@ -272,6 +275,11 @@ class ClientChannel(Failures):
     def give(self, number: int, asked: int, text: str | None, why: str) -> None:
         """The line that a task asked for; None: there is none, and why."""
         self._enqueue(lambda: self._core.give(number, asked, text, why))
+
+    def _send_module(self, wanted: m.InputWanted) -> None:
+        """Find a module that a task asks for, and send it. In a thread of its own: files may be slow."""
+        text, why = self.on_module(wanted.module)
+        self.give(wanted.task.number, wanted.asked, text, why)
 
     def tell(self, message: m.Interrupt | m.ShutDown) -> None:
         """Something without an answer."""
@@ -441,6 +449,8 @@ class ClientChannel(Failures):
                     self._out.append((message, frames))
                 case Show(message):
                     self._show(message)
+                case AskUser(wanted) if wanted.module:
+                    threading.Thread(target=self._send_module, args=(wanted,), daemon=True).start()
                 case AskUser(wanted):
                     receiver = self._receivers.get(wanted.task.number)
                     if receiver is not None:

@@ -62,6 +62,8 @@ TOGETHER = 32  # results that leave together, at most; fewer than a begun file k
 WAIT = 0.002  # seconds after which they leave, whatever runs by then
 LOOK = 0.0005  # seconds between two looks at what has come, while there are tasks to run
 
+MODULE_COMES = 10.0  # seconds in which a client must have sent a module, or said that it has none
+
 _decoder = wire.Decoder(m.ToEngine)
 
 
@@ -128,6 +130,7 @@ class EngineServer:
         self._lookout = Lookout(runner.shell)
         self._typed: queue.SimpleQueue[Typed] = queue.SimpleQueue()
         runner.ask = self._ask
+        runner.ask_for_module = functools.partial(self._ask, "", MODULE_COMES)
         self._claimed_at = 0.0  # monotonic; of the running task
         self._stopping: str | None = None
         self._waiting_said = False
@@ -279,13 +282,13 @@ class EngineServer:
             self._results_at = None
         return entries
 
-    def _ask(self, prompt: str, timeout: float) -> Typed | None:
-        """Ask the running task's client for a line, and wait for it. None: it has not come in time."""
+    def _ask(self, prompt: str, timeout: float, module: str = "") -> Typed | None:
+        """Ask the running task's client for a line, or a module, and wait for it. None: it has not come in time."""
         self._descriptors.take()
         while not self._typed.empty():
             self._typed.get()
         with self._lock:
-            self._do_main([*self._core.output(self._output.take()), *self._core.ask(prompt)])
+            self._do_main([*self._core.output(self._output.take()), *self._core.ask(prompt, module)])
         try:
             return self._typed.get(timeout=timeout)
         except queue.Empty:

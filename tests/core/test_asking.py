@@ -172,3 +172,11 @@ def test_a_cancelled_task_is_not_typed_for(client):
 def test_a_task_that_is_not_known_is_not_typed_for(client):
     assert client.receive(5, m.InputWanted(ann(9), 0, 1, ""), (), 0.0) == []
     assert client.give(9, 1, "x", "") == []
+
+
+def test_a_module_is_asked_for_in_the_same_way(engine, client, busy):
+    wanted = m.InputWanted(ann(1), 0, 1, "", "helpers")
+    assert engine.ask("", "helpers") == [Send(Channel.CONTROL, wanted)]
+    busy.receive("b0", wanted)
+    assert busy.to("ann") == [wanted]
+    assert client.receive(5, wanted, (), 0.0) == [AskUser(wanted)]

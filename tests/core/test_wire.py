@@ -79,6 +79,7 @@ EXAMPLES: list[Any] = [
     m.Measured((ann(1), 1), 0.5, 99.5, 2**30),
     m.Followed(3, "ann", "here", 1, "stdout", [0, 2], "text", 5),
     m.InputWanted(ann(1), 0, 2, "ipdb> "),
+    m.InputWanted(ann(1), 0, 3, "", "helpers"),
     m.Looked(3, {"value": [b"x"]}),
     m.WelcomeEngine(1),
     m.Task(ann(1), 2, CODE, True, 1.5, 2**40),
