@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gc
 import sys
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from benchmarks.scale import Cluster
 from ipkernel_ext import RemoteController, launch, payload
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core import wire
+from ipkernel_ext.futures import ClientFuture
 from ipkernel_ext.net import edge as edge_module
 from ipkernel_ext.net import sockets
 
@@ -55,6 +55,13 @@ def counts(cluster, monkeypatch) -> Counter[str]:
         count["batches in"] += batch is not None
         return batch
 
+    tell = ClientFuture.tell
+
+    def counting_tell(self: ClientFuture) -> None:
+        count["tells"] += 1
+        tell(self)
+
+    monkeypatch.setattr(ClientFuture, "tell", counting_tell)
     monkeypatch.setattr(sockets.Poller, "poll", counting_poll)
     monkeypatch.setattr(edge_module, "encode", counting_encode)
     monkeypatch.setattr(edge_module.Edge, "receive", counting_receive)
@@ -65,13 +72,11 @@ def counts(cluster, monkeypatch) -> Counter[str]:
 
 def switches(pid: int) -> int:
     """How often threads of a process have gone to sleep: once for each time that they were woken."""
-    return sum(map(switches_of, Path(f"/proc/{pid}/task").iterdir()))
-
-
-def switches_of(thread: Path) -> int:
-    """Of one of its threads."""
-    [line] = [line for line in (thread / "status").read_text().splitlines() if line.startswith("voluntary")]
-    return int(line.split()[1])
+    total = 0
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        [line] = [line for line in (thread / "status").read_text().splitlines() if line.startswith("voluntary")]
+        total += int(line.split()[1])
+    return total
 
 
 @pytest.mark.parametrize("kind", ["balanced", "addressed"])
@@ -80,12 +85,10 @@ def test_a_round_trip_wakes_each_thread_on_its_way_once_in_each_direction(cluste
     engines = [engine.pid for engine in cluster.engines]
     controller = cluster.status()["controller"]["pid"]
     slept = {pid: switches(pid) for pid in (controller, *engines)}
-    here = Path(f"/proc/self/task/{threading.get_native_id()}")
-    waited = switches_of(here)
     counts.clear()
     for _ in range(ROUND_TRIPS):
         one.apply(abs, -1) if kind == "addressed" else cluster.submit(abs, -1).result()
-    assert switches_of(here) - waited <= 2.3 * ROUND_TRIPS, "once for the result, and now and then for Python's lock"
+    assert counts["tells"] == ROUND_TRIPS, "whoever waits is woken once"
     assert counts["polls"] <= 2.5 * ROUND_TRIPS, "a wake for the call, one for its result, some for acknowledgements"
     assert counts["batches out"] <= 1.5 * ROUND_TRIPS
     assert counts["batches in"] <= 1.1 * ROUND_TRIPS
