@@ -36,6 +36,7 @@ from ipkernel_ext.history import Call, History
 from ipkernel_ext.interruption import guarded
 from ipkernel_ext.mapping import Flight, SendChunk, feed, send_all, stream
 from ipkernel_ext.net.client_channel import Channel, ClientChannel, Receiver, Roster
+from ipkernel_ext.net.tunnel import Tunnel
 from ipkernel_ext.results import (
     AsyncResult,
     ExecuteResult,
@@ -848,6 +849,8 @@ class RemoteController(Engines):
     ----------
     url : str, optional
         A connection file, or address of a controller; the keys for ``tcp://HOST:PORT`` come from the connection file.
+        ``ssh://USER@HOST`` is the cluster of that user's default profile there, ``ssh://USER@HOST/NAME`` that of
+        another one; HOST is what ssh knows.
     profile : str
         IPython profile whose cluster to connect to.
     connection_file : path, optional
@@ -865,6 +868,8 @@ class RemoteController(Engines):
         The controller does not take the keys in the connection file.
     """
 
+    _tunnel: Tunnel | None = None
+
     def __init__(
         self,
         url: str | None = None,
@@ -875,7 +880,9 @@ class RemoteController(Engines):
         channel: Channel | None = None,
     ) -> None:
         if channel is None:
-            locate = _locator(url, profile, connection_file)
+            if (url or "").startswith("ssh://"):
+                self._tunnel = Tunnel(str(url), timeout)
+            locate = _locator(url, profile, connection_file) if self._tunnel is None else self._tunnel.locate
             locate()
             channel = ClientChannel(locate)
         super().__init__(_Link(channel, timeout), "all", True)
@@ -886,7 +893,7 @@ class RemoteController(Engines):
         try:
             self._link.roster()
         except BaseException:
-            channel.close()
+            self.close()
             raise
 
     @classmethod
@@ -942,8 +949,15 @@ class RemoteController(Engines):
         spec = self.targets if spec is None else spec
         return isinstance(spec, str) and spec == "all"
 
-    def wait_for_engines(self, n: int, timeout: float | None = None) -> None:  # seconds
+    def wait_for_engines(self, n: int, timeout: float | None = None, say: Callable[[str], None] | None = None) -> None:
         """Wait until there are at least ``n`` engines.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds.
+        say
+            Told why engines are not here yet, whenever that changes, such as what a queue says of their job.
 
         Raises
         ------
@@ -957,7 +971,21 @@ class RemoteController(Engines):
                 given_up.append(roster.trouble or str(roster.ended))
             return bool(given_up) or roster.here >= n
 
-        came = self._link.channel.wait_roster(enough, timeout)
+        told = ""
+
+        def news(roster: Roster) -> bool:
+            return enough(roster) or (say is not None and roster.waits != told)
+
+        until = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = None if until is None else max(0.0, until - time.monotonic())
+            came = self._link.channel.wait_roster(news, left)
+            waits = self._link.channel.roster.waits
+            if say is None or not came or waits == told:
+                break
+            told = waits
+            if waits:
+                say(waits)
         there = self._link.channel.roster.here
         if there < n and (given_up or not came):
             waited = "" if timeout is None or given_up else f" after {timeout:g} s"
@@ -1025,6 +1053,8 @@ class RemoteController(Engines):
         try:
             self._link.channel.close()
         finally:
+            if self._tunnel is not None:
+                self._tunnel.close()
             if self.cluster.launched is not None:
                 self.cluster.launched.stop()
 
@@ -1071,13 +1101,19 @@ class RunningCluster:
         if n < 0:
             raise ValueError(f"a cluster has 0 or more engines, not {n}")
         link, before = self._rc._link, self._rc.ids
-        if not link.ask(lambda request: m.Scale(request, n))["agents"]:
-            raise NoEngines("these engines were started by hand; `ipengine` starts one more")
+        answer = link.ask(lambda request: m.Scale(request, n))
+        if not answer["agents"]:
+            raise NoEngines(answer["fixed"] or "these engines were started by hand; `ipengine` starts one more")
         self._rc.wait_for_engines(n, timeout)
         if not link.channel.wait_roster(lambda roster: len(roster.ids) <= n, timeout):
             still = f"{count(len(self._rc), 'engine')} {'is' if len(self._rc) == 1 else 'are'} still there"
             raise TimeoutError(f"{still} after {timeout:g} s")
         link.forget_boots(set(before) - set(self._rc.ids))
+
+    @property
+    def waits(self) -> str:
+        """Why engines that are expected are not here yet, such as what a queue says of their job; "" if unknown."""
+        return self._rc._link.channel.roster.waits
 
     def stop(self) -> None:
         """End the whole cluster."""
@@ -1371,7 +1407,7 @@ def _check_name(name: Any) -> None:
 
 def _trouble(link: _Link) -> str:
     roster = link.channel.roster
-    return roster.trouble or "start some with `ipengine` or `ipcluster start`"
+    return roster.trouble or roster.waits or "start some with `ipengine` or `ipcluster start`"
 
 
 def _locator(url: str | None, profile: str | None, connection_file: str | Path | None) -> Callable[[], Address]:
@@ -1381,5 +1417,7 @@ def _locator(url: str | None, profile: str | None, connection_file: str | Path |
     if url is not None and not separator:
         return functools.partial(connection.locate, "client", profile, url)
     if separator and scheme not in ("tcp", "ipc"):
-        raise ValueError(f"{url!r} cannot be connected to: write tcp://HOST:PORT, or name a connection file")
+        raise ValueError(
+            f"{url!r} cannot be connected to: write tcp://HOST:PORT or ssh://HOST, or name a connection file"
+        )
     return functools.partial(connection.locate, "client", profile, connection_file, url)

@@ -31,8 +31,8 @@ MAY_IMPORT = {
     "targets": {"core", "errors"},
     "blocks": {"targets", "core"},
     "execution": {"payload", "core", "units", "errors"},
-    "net": {"core", "config", "errors"},
-    "nursery": {"net", "execution", "versions", "config", "core", "errors"},
+    "net": {"openssh", "core", "config", "errors"},
+    "nursery": {"launchers", "net", "execution", "versions", "config", "core", "errors"},
     "tracebacks": set(),
     "chunks": set(),
     "results": {
@@ -82,7 +82,8 @@ MAY_IMPORT = {
     "asynchronous": {"results", "core"},
     "clean": {"config", "nursery", "errors"},
     "doctor": {"clean", "remote", "config", "core", "units", "errors"},
-    "launchers": {"config", "errors"},
+    "openssh": set(),
+    "launchers": {"openssh", "config", "errors"},
     "launcher": {"launchers", "nursery", "remote", "config", "errors"},
     "upkeep": {"clean", "doctor", "launcher", "nursery", "config", "errors"},
 }
@@ -97,7 +98,7 @@ AT_THE_TOP = {"magics", "commands", "testing"}
 IMPURE = {"asyncio", "os", "random", "secrets", "select", "signal", "socket", "subprocess", "threading", "time", "uuid"}
 """Of the standard library; the core has no clock, no chance, no threads and no environment."""
 
-WALL_CLOCK = {"net/controller_server.py", "net/store.py", "remote.py", "clean.py"}
+WALL_CLOCK = {"net/controller_server.py", "net/store.py", "remote.py", "clean.py", "launchers/far.py"}
 """Those that stamp results, and what looks at files: how old one is, only that clock says."""
 
 UNPICKLERS = {"pickle", "cloudpickle", "_pickle", "dill", "shelve", f"{PACKAGE}.payload"}

@@ -19,7 +19,7 @@ from pathlib import Path
 from ipkernel_ext.config.profiles import option, profile_dir
 from ipkernel_ext.errors import AlreadyRunning, NotConnected
 
-LOGS = "agent.log", "controller.log", "zygote.log"
+LOGS = "agent.log", "controller.log", "zygote.log", "launcher.log"
 """Of a cluster's processes other than its engines."""
 
 SOCKET_PATH = 107 - len(".ipkernel_ext-4294967295/0123456789abcdef/controller.sock")

@@ -16,7 +16,19 @@ from typing import Any, TypeVar
 from traitlets import Bool, Container, Enum, Float, Integer, List, TraitError, TraitType, Unicode
 from traitlets.config import Config, Configurable
 
-from ipkernel_ext.config.resolved import ClusterSettings, ControllerSettings, EngineSettings, Settings
+from ipkernel_ext.config import elsewhere
+from ipkernel_ext.config.elsewhere import ParallelBatch, ParallelGuest, ParallelMPI, ParallelSSH
+from ipkernel_ext.config.resolved import (
+    PLACES,
+    BatchSettings,
+    ClusterSettings,
+    ControllerSettings,
+    EngineSettings,
+    GuestSettings,
+    MPISettings,
+    Settings,
+    SSHSettings,
+)
 
 
 class ParallelController(Configurable):
@@ -33,7 +45,12 @@ class ParallelController(Configurable):
     recovery_window = Float(
         10.0, min=0, help="Seconds in which a restarted controller waits for the engines of its earlier life."
     ).tag(config=True)
-    engine_grace = Float(60.0, min=0, help="Seconds an engine may be silent before it counts as lost.").tag(config=True)
+    engine_grace = Float(
+        60.0,
+        min=0,
+        help="Seconds an engine may be silent before it counts as lost. Engines that ssh or a batch system started "
+        "end themselves when they have found no controller for so long.",
+    ).tag(config=True)
     result_ttl = Float(
         86400.0, min=0, help="Seconds for which results of a client that is away, or has left, are kept."
     ).tag(config=True)
@@ -49,9 +66,10 @@ class ParallelEngine(Configurable):
 
 
 class ParallelCluster(Configurable):
-    """A cluster on this machine."""
+    """A cluster, and where its engines are."""
 
-    n = Integer(0, min=0, help="Engines to start; 0 is one per core.").tag(config=True)
+    n = Integer(0, min=0, help="Engines to start; 0 is one per core, or what the hosts are to have.").tag(config=True)
+    engines = Enum(PLACES, "local", help="Where engines run.").tag(config=True)
     restart = Enum(
         ["on-failure", "never"], "on-failure", help="Whether an engine that died gets a successor with the same id."
     ).tag(config=True)
@@ -85,7 +103,10 @@ class ParallelMagics(Configurable):
     ).tag(config=True)
 
 
-CLASSES: tuple[type[Configurable], ...] = (ParallelController, ParallelEngine, ParallelCluster, ParallelMagics)
+STARTING: tuple[type[Configurable], ...] = (ParallelController, ParallelEngine, ParallelCluster, *elsewhere.CLASSES)
+"""What whoever starts a cluster has a use for."""
+
+CLASSES: tuple[type[Configurable], ...] = (*STARTING, ParallelMagics)
 
 T = TypeVar("T", bound=Configurable)
 
@@ -177,8 +198,32 @@ def cluster_settings(config: Config) -> ClusterSettings:
     """From what the user configured."""
     made = _make(ParallelCluster, config)
     return ClusterSettings(
-        made.n, made.restart, made.restart_limit, made.start_method, tuple(made.preload), made.start_timeout
+        made.n,
+        made.restart,
+        made.restart_limit,
+        made.start_method,
+        tuple(made.preload),
+        made.start_timeout,
+        made.engines,
     )
+
+
+def _elsewhere(config: Config) -> tuple[SSHSettings, MPISettings, BatchSettings, GuestSettings]:
+    ssh, mpi = _make(ParallelSSH, config), _make(ParallelMPI, config)
+    batch, guest = _make(ParallelBatch, config), _make(ParallelGuest, config)
+    return (
+        SSHSettings(**_values(ssh)),
+        MPISettings(**_values(mpi)),
+        BatchSettings(**_values(batch)),
+        GuestSettings(**_values(guest)),
+    )
+
+
+def _values(made: Configurable) -> dict[str, Any]:
+    return {
+        name: tuple(value) if isinstance(value := getattr(made, name), list) else value
+        for name in made.class_own_traits(config=True)
+    }
 
 
 def settings_of(config: Config) -> Settings:
@@ -189,7 +234,7 @@ def settings_of(config: Config) -> Settings:
     ValueError
         An option that does not exist, or a value that it does not take.
     """
-    return Settings(cluster_settings(config), controller_settings(config), engine_settings(config))
+    return Settings(cluster_settings(config), controller_settings(config), engine_settings(config), *_elsewhere(config))
 
 
 def _make(kind: type[T], config: Config) -> T:
@@ -200,19 +245,17 @@ def _make(kind: type[T], config: Config) -> T:
         raise ValueError(str(error)) from None
 
 
-def classes_of(options: Mapping[str, Any]) -> Config:
-    """Options by their bare names, which no two of these classes share, as a configuration.
+def classes_of(options: Mapping[str, Any], where: str = "local") -> Config:
+    """Options of a cluster whose engines are there, by their bare names, as a configuration.
 
     Raises
     ------
     ValueError
         A name that none of them has; names the nearest right one.
     """
-    homes = {
-        name: kind
-        for kind in (ParallelCluster, ParallelController, ParallelEngine)
-        for name in kind.class_own_traits(config=True)
-    }
+    kinds: tuple[type[Configurable], ...] = (ParallelCluster, ParallelController, ParallelEngine)
+    kinds = (*elsewhere.classes_for(where), *kinds)
+    homes = {name: kind for kind in kinds for name in kind.class_own_traits(config=True)}
     config = Config()
     for name, value in options.items():
         if name not in homes:

@@ -52,7 +52,7 @@ class Pool:
             self._loaded[boot] = engine
         else:
             self._loaded.pop(boot, None)
-        if not engine.present or engine.queue or (held and held >= window(engine)):
+        if not engine.present or engine.leaving or engine.queue or (held and held >= window(engine)):
             self._idle.pop(boot, None)
             self._partial.pop(boot, None)
         elif held:

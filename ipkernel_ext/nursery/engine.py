@@ -70,7 +70,7 @@ def serve_agent(parts: Parts, setup: EngineSetup, orders: EngineOrders, owner: i
     """Serve as an engine of an agent, and end this process."""
     Path("/proc/self/comm").write_text(f"engine {orders['number']}")
 
-    locate = functools.partial(connection.on_this_host, Path(setup["connection"]))
+    locate = connection.for_engines(Path(setup["connection"]), setup["away"])
     serve(parts, record_of(orders), locate, Path(setup["begun"]), owner, words=words)
 
 

@@ -1,0 +1,71 @@
+"""``python -m ipkernel_ext.nursery.outpost FILE NUMBERS``: an agent where no controller is.
+
+A batch system or ssh starts it. Its orders are those that any agent of the cluster gets elsewhere, as
+JSON in a file; what depends on the host it finds out here. It starts its engines, watches and restarts
+them, and ends with them: when they have left, when it is told to, and when it has found no controller
+for too long.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+
+from ipkernel_ext.config.cores import thread_limits
+from ipkernel_ext.config.place import Place
+from ipkernel_ext.nursery import open_files
+from ipkernel_ext.nursery.orders import Orders
+from ipkernel_ext.nursery.starters import Forker
+
+
+def numbers_of(text: str) -> list[int]:
+    """``0-3,7`` as a list of numbers."""
+    numbers: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        numbers += range(int(first), int(last or first) + 1)
+    return numbers
+
+
+def settle(orders: Orders, numbers: list[int], place: Place) -> Orders:
+    """Orders as they are on this host, at this place.
+
+    Engines begin where the cluster was started if that directory is here too, else in the home.
+    """
+    setup = orders["setup"]
+    found = [name for name in setup["preload"] if name != "numpy" or importlib.util.find_spec(name)]
+    return {
+        **orders,
+        "directory": str(place.directory),
+        "logs": str(place.logs),
+        "numbers": numbers,
+        "start_method": orders["start_method"] if len(numbers) > 1 else "spawn",
+        "setup": {
+            **setup,
+            "cwd": setup["cwd"] if os.path.isdir(setup["cwd"]) else os.path.expanduser("~"),
+            "open_files": open_files.allowed(),
+            "preload": found,
+            "threads": {**thread_limits(len(numbers)), **setup["threads"]},
+            "begun": str(place.engines),
+        },
+    }
+
+
+def main() -> None:
+    """Entry of its process."""
+    file, numbers = sys.argv[1:3]
+    directory = sys.argv[3] if len(sys.argv) > 3 else None
+    place = Place.private() if directory is None else Place(Path(directory), None)
+    place.make()
+    orders = settle(json.loads(Path(file).read_text()), numbers_of(numbers), place)
+    forker = Forker(orders) if orders["start_method"] == "fork" else None
+    from ipkernel_ext.nursery import agent
+
+    agent.main(orders, None, forker)
+
+
+if __name__ == "__main__":
+    main()
