@@ -10,7 +10,7 @@ from typing import Any
 
 from ipkernel_ext.config.cores import cores
 
-PLACES = ("local", "mpi", "ssh")
+PLACES = ("local", "mpi", "ssh", "slurm", "pbs", "lsf", "sge", "htcondor")
 """Where engines may run."""
 
 

@@ -175,7 +175,7 @@ def start(directory: str, order: dict[str, Any], path: list[str]) -> int:
     command = [sys.executable, "-m", "ipkernel_ext.nursery.outpost", os.path.join(directory, "orders.json")]
     with open(os.path.join(directory, "outpost.log"), "wb") as log:
         outpost = subprocess.Popen(
-            [*command, order["numbers"], directory],
+            [*command, order["numbers"], "--directory", directory],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

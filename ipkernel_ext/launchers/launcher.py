@@ -91,7 +91,8 @@ def run(command: Sequence[str], timeout: float, text: str | None = None) -> str:
         raise LaunchError(f"{shown} does not answer within {timeout:g} s") from None
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip() or f"it ended with {done.returncode}").splitlines()
-        raise LaunchError(f"{shown}: " + "\n".join(said[-5:]))
+        words = "\n".join(line.removeprefix(f"{shown}: ") for line in said[-5:])
+        raise LaunchError(f"{shown}: {words}")
     return done.stdout
 
 

@@ -47,9 +47,11 @@ class Launching:
         self._edge = Edge(self._context, locate, wire.Decoder(m.ToAgent), self._poller)
         self._generation = self._epoch = 0
         self._known = False
-        self._state = State(len(self._numbers))
+        self._wanted = len(self._numbers)
+        self._state = State(self._wanted)
         self._told: m.AgentTrouble | None = None
         self._unsent: list[m.FromAgent] = []
+        self._refusal = ""  # why the latest engines could not be started
         self._stop: str | None = None
 
     def run(self) -> str:
@@ -94,12 +96,12 @@ class Launching:
         self._wake.close()
 
     def _start(self, numbers: list[int]) -> None:
+        self._refusal = ""
         try:
             self._launcher.start(numbers)
         except LaunchError as error:
             self._log.error("%s", error)
-            self._state = self._launcher.state()
-            self._tell(str(error))
+            self._refusal = str(error)
 
     def _look(self) -> None:
         """Ask the launcher how it goes, and tell what is new."""
@@ -108,15 +110,18 @@ class Launching:
             self._log.warning("%s", self._state.ended)
             self._tell(self._state.ended)
         elif self._state.expected:
-            self._tell(self._state.waits)
+            self._tell(self._refusal or self._state.waits)
+        elif self._wanted and (self._told is None or self._told.expected):
+            self._tell(self._refusal or "the engines have ended, and none is to come")
 
     def _tell(self, reason: str) -> None:
         trouble = m.AgentTrouble(reason, self._state.expected)
-        if trouble != (self._told or m.AgentTrouble("", len(self._numbers))):
+        if trouble != (self._told or m.AgentTrouble("", self._wanted)):
             self._unsent.append(trouble)
         self._told = trouble
 
     def _scale(self, engines: int, ids: list[int]) -> None:
+        self._wanted = engines
         pending = min(self._launcher.state().pending, engines - len(ids))
         self._launcher.keep(ids, pending)
         free = (number for number in itertools.count() if number not in ids)

@@ -8,10 +8,11 @@ for too long.
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import json
 import os
-import sys
+import signal
 from pathlib import Path
 
 from ipkernel_ext.config.cores import thread_limits
@@ -56,11 +57,17 @@ def settle(orders: Orders, numbers: list[int], place: Place) -> Orders:
 
 def main() -> None:
     """Entry of its process."""
-    file, numbers = sys.argv[1:3]
-    directory = sys.argv[3] if len(sys.argv) > 3 else None
-    place = Place.private() if directory is None else Place(Path(directory), None)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("file", type=Path)
+    parser.add_argument("groups", help="numbers of its engines; of several outposts with / between them")
+    parser.add_argument("--index", type=int, default=0, help="which of them this one is")
+    parser.add_argument("--directory", type=Path, help="its place; a new one otherwise")
+    given = parser.parse_args()
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # a batch system may send it to all at once; they inherit this
+    place = Place.private() if given.directory is None else Place(given.directory, None)
     place.make()
-    orders = settle(json.loads(Path(file).read_text()), numbers_of(numbers), place)
+    numbers = numbers_of(given.groups.split("/")[given.index])
+    orders = settle(json.loads(given.file.read_text()), numbers, place)
     forker = Forker(orders) if orders["start_method"] == "fork" else None
     from ipkernel_ext.nursery import agent
 
