@@ -1,62 +1,156 @@
-"""Figures that compete, what is compared with what, and the table of it."""
+"""Figures that compete, what is wanted of ours, and the table of it."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-Figures = Mapping[str, Sequence[float]]
-"""By contestant, one of each round: seconds for one thing, or bytes."""
+OURS = "ipkernel_ext"
 
 
 class Unit(NamedTuple):
-    """How a figure is shown."""
+    """How a figure is shown, and whether more of it is better."""
 
     name: str
-    show: Callable[[float], float]
+    scale: float
+    more_is_better: bool = False
+
+    def show(self, figure: float) -> str:
+        """The figure in this unit."""
+        scaled = figure * self.scale
+        return f"{scaled:,.0f}" if scaled >= 1000 else f"{scaled:.3g}"
 
 
-MILLISECONDS = Unit("ms", lambda seconds: seconds * 1e3)
-MICROSECONDS = Unit("us", lambda seconds: seconds * 1e6)
-PER_SECOND = Unit("per s", lambda seconds: 1 / seconds)
-MEGABYTES = Unit("MB", lambda size: size / 2**20)
+SECONDS = Unit("s", 1)
+MILLISECONDS = Unit("ms", 1e3)
+MICROSECONDS = Unit("µs", 1e6)
+PER_SECOND = Unit("/s", 1, more_is_better=True)
+MEGABYTES = Unit("MB", 2**-20)
+PERCENT = Unit("%", 100, more_is_better=True)
+PERCENT_OF_A_CORE = Unit("% of a core", 100)
 
 
 class Row(NamedTuple):
-    """One comparison."""
+    """One comparison.
+
+    Attributes
+    ----------
+    case : str
+        As ``cases`` names it; or "start", or "imports".
+    n : int
+        Workers.
+    wanted : dict
+        By contestant, how many times as good ours is to be.
+    limit : float or None
+        What ours is to be at most, or at least where more is better.
+    """
 
     what: str
+    case: str
+    n: int
     unit: Unit
-    ours: str  # contestant
-    floor: str  # contestant
-    floor_is: str
+    wanted: Mapping[str, float] = {}
+    limit: float | None = None
 
 
-def in_turns(contestants: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """Every contestant's figures, taken in turns so that a drifting machine meets them all alike."""
-    figures: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(rounds):
-        for name, contestant in contestants.items():
-            figures[name].append(contestant())
-    return figures
+class Figures:
+    """All that was measured, and why something was not."""
+
+    def __init__(self) -> None:
+        self._figures: dict[tuple[str, int], dict[str, list[float]]] = defaultdict(dict)
+        self._missing: dict[tuple[str, int], dict[str, str]] = defaultdict(dict)
+
+    def add(self, case: str, n: int, name: str, figure: float) -> None:
+        """One more figure of this contestant."""
+        self._figures[case, n].setdefault(name, []).append(figure)
+
+    def miss(self, case: str, n: int, name: str, why: str) -> None:
+        """There is none."""
+        self._missing[case, n][name] = why
+
+    def median(self, row: Row, name: str) -> float | None:
+        """The middle one of a contestant's figures."""
+        figures = self._figures[row.case, row.n].get(name)
+        return statistics.median(figures) if figures else None
+
+    def spread(self, row: Row, name: str) -> float:
+        """Half of the range that the middle half of the figures is in, as a share of their median."""
+        figures = self._figures[row.case, row.n].get(name, ())
+        if len(figures) < 2:
+            return 0.0
+        lower, median, upper = statistics.quantiles(figures, n=4, method="inclusive")
+        return (upper - lower) / 2 / median if median else 0.0
+
+    def why_not(self, row: Row, name: str) -> str | None:
+        """Why a contestant has no figure; None where nobody asked it."""
+        return self._missing[row.case, row.n].get(name)
+
+    def names(self, row: Row) -> list[str]:
+        """Contestants of a row, but for ours."""
+        names = {**self._figures[row.case, row.n], **self._missing[row.case, row.n]}
+        return [name for name in names if name != OURS]
 
 
-def spread(figures: Sequence[float]) -> float:
-    """Half of the range that the middle half of the figures is in, as a share of their median."""
-    if len(figures) < 2:
-        return 0.0
-    lower, median, upper = statistics.quantiles(figures, n=4, method="inclusive")
-    return (upper - lower) / 2 / median
+def ratio(row: Row, ours: float, theirs: float) -> float:
+    """How many times as good ours is."""
+    ours, theirs = max(ours, 1e-9), max(theirs, 1e-9)
+    return ours / theirs if row.unit.more_is_better else theirs / ours
+
+
+def times(value: float) -> str:
+    """A ratio in figures."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2f}"
 
 
 def lines(rows: Iterable[Row], figures: Figures) -> Iterator[str]:
-    """The table: medians, and of ours the spread."""
-    yield f"{'':<34} {'ours':>11} {'':>5} {'floor':>11} {'':<6} {'ratio':>6}  floor is"
+    """For people: each row with all contestants, and how many times as good ours is."""
     for row in rows:
-        ours, floor = ([row.unit.show(figure) for figure in figures[name]] for name in (row.ours, row.floor))
-        middle, bottom = statistics.median(ours), statistics.median(floor)
-        yield (
-            f"{row.what:<34} {middle:>11,.1f} {f'±{spread(ours):.0%}':>5} {bottom:>11,.1f} {row.unit.name:<6} "
-            f"{middle / bottom:>6.2f}  {row.floor_is}"
-        )
+        ours = figures.median(row, OURS)
+        if ours is None:
+            yield f"{row.what}: {figures.why_not(row, OURS) or 'not measured'}"
+            continue
+        shown = f"{row.unit.show(ours)} {row.unit.name} ±{figures.spread(row, OURS):.0%}"
+        yield f"{row.what:<58} {shown:>22}  {_verdict_on_limit(row, ours)}".rstrip()
+        for name in figures.names(row):
+            theirs = figures.median(row, name)
+            if theirs is None:
+                yield f"    {name:<30} {figures.why_not(row, name)}"
+                continue
+            better = ratio(row, ours, theirs)
+            wanted = row.wanted.get(name)
+            verdict = "" if wanted is None else _verdict(better >= wanted, times(wanted))
+            figure = f"{row.unit.show(theirs):>12} {row.unit.name:<12}"
+            yield f"    {name:<30} {figure} {times(better):>7} ×  {verdict}".rstrip()
+
+
+def _verdict_on_limit(row: Row, ours: float) -> str:
+    if row.limit is None:
+        return ""
+    good = ours >= row.limit if row.unit.more_is_better else ours <= row.limit
+    return _verdict(good, f"{row.unit.show(row.limit)} {row.unit.name}")
+
+
+def _verdict(good: bool, wanted: str) -> str:
+    return f"wanted {wanted}" if good else f"MISSED, wanted {wanted}"
+
+
+def markdown(rows: Sequence[Row], figures: Figures, names: Sequence[str]) -> Iterator[str]:
+    """The same as a table; a contestant without any figure has no column."""
+    names = [name for name in names if any(figures.median(row, name) is not None for row in rows)]
+    yield f"| | {OURS} | {' | '.join(names)} |"
+    yield f"|---|---:|{'---:|' * len(names)}"
+    for row in rows:
+        ours = figures.median(row, OURS)
+        if ours is None:
+            continue
+        cells = []
+        for name in names:
+            theirs = figures.median(row, name)
+            if theirs is not None:
+                cells.append(f"{row.unit.show(theirs)} ({times(ratio(row, ours, theirs))} ×)")
+            else:
+                why = figures.why_not(row, name)
+                cells.append("" if why is None else "–" if why == "not offered" else why)
+        yield f"| {row.what}, {row.unit.name} | **{row.unit.show(ours)}** | {' | '.join(cells)} |"

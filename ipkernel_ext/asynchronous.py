@@ -18,7 +18,9 @@ from ipkernel_ext.core.messages import EngineRecord
 from ipkernel_ext.results import AsyncResult
 
 if TYPE_CHECKING:
-    from ipkernel_ext.remote import Engines, RemoteController, SyncImports
+    from ipkernel_ext.imports import SyncImports
+    from ipkernel_ext.remote import Engines, RemoteController
+    from ipkernel_ext.remote_values import RemoteValue
 
 SENT = frozenset({"execute", "run", "apply", "reset", "keys", "push", "pull", "scatter", "gather", "map"})
 """Calls that take ``block=``: they are sent, and what they give is awaited."""
@@ -73,6 +75,10 @@ class AsyncEngines:
             return self.pull(key)
         return AsyncEngines(self._engines[key])
 
+    async def remote_value(self, name: str, *, targets: Any = None) -> AsyncRemoteValue:
+        """A handle of the targets' variable; ``await A[3]``, ``await A.gather()``; see ``RemoteController``."""
+        return AsyncRemoteValue(await asyncio.to_thread(self._engines.remote_value, name, targets=targets))
+
     def sync_imports(self, *, targets: Any = None) -> AsyncImports:
         """``async with rc.sync_imports(): import numpy as np``; see ``RemoteController.sync_imports``."""
         return AsyncImports(self._engines.sync_imports(targets=targets))
@@ -105,6 +111,35 @@ class AsyncEngines:
 
     def __repr__(self) -> str:
         return f"<async {repr(self._engines)[1:]}"
+
+
+class AsyncRemoteValue:
+    """A variable of the engines; each call of ``RemoteValue`` is a coroutine here, and so is each item."""
+
+    def __init__(self, value: RemoteValue) -> None:
+        self._value = value
+        self.name, self.ids = value.name, value.ids
+
+    async def __getitem__(self, key: Any) -> Any:
+        return await asyncio.to_thread(self._value.__getitem__, key)
+
+    def describe(self) -> Awaitable[Any]:
+        """What the engines' pieces are; see ``RemoteValue``."""
+        return asyncio.to_thread(self._value.describe)
+
+    def gather(self) -> Awaitable[Any]:
+        """All pieces here, joined."""
+        return asyncio.to_thread(self._value.gather)
+
+    def reduce(self, *args: Any) -> Awaitable[Any]:
+        """The items combined by a function of two; see ``RemoteValue``."""
+        return asyncio.to_thread(self._value.reduce, *args)
+
+    def __reduce__(self) -> Any:
+        return self._value.__reduce__()
+
+    def __repr__(self) -> str:
+        return f"<async {repr(self._value)[1:]}"
 
 
 class AsyncImports:

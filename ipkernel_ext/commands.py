@@ -354,10 +354,13 @@ def _start(options: argparse.Namespace, config: Config) -> int:
             return 0
         print("Ctrl-C ends them.", flush=True)
         stopped = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda *_: stopped.set())
         while cluster.poll() and not stopped.wait(0.5):
             pass
+        cluster.stop()
+        with contextlib.suppress(OSError):  # the terminal is closed
+            print(f"the cluster of profile {profile!r} has ended", flush=True)
         return 0
     except BaseException:
         if options.daemonize:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 from ipkernel_ext import payload
@@ -38,7 +39,7 @@ def conditions(retries: Any = 0, after: Any = None, timeout: Any = None) -> Cond
     """
     ids, unmet = _dependencies(after)
     often = min(natural("retries", retries), MOST_RETRIES)
-    return Conditions(often, ids, unmet, 0.0 if timeout is None else _seconds(timeout))
+    return Conditions(often, ids, unmet, 0.0 if timeout is None else seconds(timeout))
 
 
 class MapOptions:
@@ -99,20 +100,27 @@ def natural(name: str, value: Any) -> int:
     return number
 
 
-def _seconds(value: Any) -> float:
+def seconds(value: Any) -> float:
+    """A time of more than 0 seconds.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It is none.
+    """
     if isinstance(value, bool) or not (hasattr(value, "__float__") or hasattr(value, "__index__")):
         raise TypeError(f"timeout must be a number of seconds, not {value!r}")
-    seconds = float(value)
-    if not seconds > 0 or math.isinf(seconds):
+    number = float(value)
+    if not number > 0 or math.isinf(number):
         raise ValueError(f"timeout must be a positive number of seconds, it is {value!r}")
-    return seconds
+    return number
 
 
 def _dependencies(after: Any) -> tuple[list[TaskId], Failure | None]:
     """The tasks that have not ended yet, and the first that failed as a reason not to run."""
     if after is None:
         return [], None
-    single = isinstance(after, AsyncResult | str)
+    single = isinstance(after, AsyncResult | str | Future)
     if not single and not isinstance(after, Iterable):
         raise TypeError(f"after must be a result, a task id or a list of them, not {after!r}")
     open: dict[TaskId, None] = {}
@@ -128,7 +136,7 @@ def _dependencies(after: Any) -> tuple[list[TaskId], Failure | None]:
                     unmet = failures.dependency(id, failures.brief(result.failure))
         else:
             raise TypeError(
-                f"after takes results of this package and task ids, not {type(one).__name__}: "
+                f"after takes results of submit, apply and map, and task ids, not {type(one).__name__}: "
                 "the cluster does not hear when something else ends"
             )
     return list(open), unmet

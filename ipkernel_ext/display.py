@@ -289,6 +289,19 @@ def called_from(trace: TracebackType | None, colours: str = "nocolor") -> list[s
     return tracebacks.coloured(text, colours).split("\n") if own else []
 
 
+def is_refusal(error: BaseException) -> bool:
+    """Whether this package has raised it to say that an argument makes no sense.
+
+    What comes of a mistake in the package, without a ``raise``, is none.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    return (
+        bool(frames)
+        and frames[-1].filename.startswith(_NOT_THE_USERS[0])
+        and (frames[-1].line or "").startswith("raise ")
+    )
+
+
 def columns(rows: Sequence[Sequence[str]]) -> str:
     """Rows of equal length as lines whose cells are aligned."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]

@@ -23,6 +23,7 @@ the user can do next.
     ├── DependencyFailed         a task it was to come after did not end well; it was not run
     ├── ResultExpired            the result was dropped before anybody fetched it
     ├── ResultTooLarge           the result is larger than its client takes
+    ├── CheckpointError          a file that is no checkpoint, is truncated, or from another version
     ├── RemoteExit               SystemExit in engine code
     ├── RemoteError              an engine's exception that cannot be rebuilt here
     ├── ForkedClientError        a RemoteController used in a fork of the process that made it
@@ -156,6 +157,10 @@ class ResultExpired(ParallelError):
 
 class ResultTooLarge(ParallelError):
     """The result is larger than its client takes (``RemoteController.max_result``); says where the value is."""
+
+
+class CheckpointError(ParallelError):
+    """A checkpoint that cannot be restored from; the message says what is wrong with the file."""
 
 
 class RemoteExit(ParallelError):

@@ -18,8 +18,9 @@ from typing import Any, NamedTuple, TypeVar
 from ipkernel_ext import payload
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.wire import Frame
+from ipkernel_ext.futures import ClientFuture
 from ipkernel_ext.net.client_channel import Channel, Receiver
-from ipkernel_ext.results import ClientFuture, NotOpened, Piece, advise_to_seed, decoded, error_of
+from ipkernel_ext.results import NotOpened, Piece, advise_to_seed, decoded, error_of
 
 PLACES = 2
 """Calls that are sent, for each worker."""
@@ -69,10 +70,8 @@ class EngineFuture(ClientFuture):
     def end(self, piece: Piece) -> None:
         """The call has ended."""
         self._piece = piece
-        if piece.result is not None and piece.result.failure is not None:
-            self.set_exception(NotOpened())
-        else:
-            self.set_result(None)
+        failed = piece.result is not None and piece.result.failure is not None
+        self.settle(NotOpened() if failed else None)
 
     def _open(self) -> tuple[bool, Any]:
         if self._opened is None:

@@ -12,8 +12,39 @@ import importlib.util
 import sys
 import threading
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+
+
+class SyncImports:
+    """Has engines import what a ``with`` block imports here; made by ``sync_imports``.
+
+    Parameters
+    ----------
+    repeat
+        Has them run import statements.
+    """
+
+    def __init__(self, repeat: Callable[[list[str]], Any]) -> None:
+        self._repeat = repeat
+        self._recorder: Recorder | None = None
+
+    def __enter__(self) -> None:
+        self.begin(sys._getframe(1))
+
+    def begin(self, frame: types.FrameType) -> None:
+        """The block of this frame begins."""
+        self._recorder = Recorder(frame)
+        self._recorder.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
+    ) -> None:
+        recorder, self._recorder = self._recorder, None
+        assert recorder is not None
+        recorder.stop()
+        if error is None and recorder.statements:
+            self._repeat(recorder.statements)
 
 
 class Recorder:

@@ -18,11 +18,11 @@ from IPython.core.error import TryNext, UsageError
 from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
 from traitlets import observe
 
-from ipkernel_ext import completion, targets
+from ipkernel_ext import completion, environments, targets
 from ipkernel_ext.callers import wants_value
 from ipkernel_ext.config import files, profiles, settings, templates
 from ipkernel_ext.config.place import Place
-from ipkernel_ext.display import Screen, called_from, describe
+from ipkernel_ext.display import Screen, called_from, describe, is_refusal
 from ipkernel_ext.errors import AlreadyRunning, CompositeError, NotConnected, ParallelError, TaskTimeout
 from ipkernel_ext.execution.inventory import variables
 from ipkernel_ext.interruption import guarded
@@ -31,6 +31,7 @@ from ipkernel_ext.magic_options import Option, function_and_data, names_as, spli
 from ipkernel_ext.overview import Live, engines_table
 from ipkernel_ext.remote import RemoteController
 from ipkernel_ext.results import AsyncResult, ExecuteResult, RemoteTraceback, ResultList
+from ipkernel_ext.synced_modules import Follower
 from ipkernel_ext.units import count
 from ipkernel_ext.variables import table
 
@@ -93,15 +94,18 @@ _OPTIONS = {
     "interrupt": (_TARGETS, Option(("--kill",))),
     "pxreset": (_TARGETS,),
     "pxseed": (_TARGETS,),
+    "pxautoreload": (),
     "pxwhos": (_TARGETS,),
     "pxconfig": _CONFIG,
     "result": (),
-    "engines": (Option(("-w", "--watch")),),
+    "engines": (Option(("-w", "--watch")), Option(("--env",))),
     "why": (),
 }
 """By magic; for its own line and for tab completion."""
 
 ANSWERS = 0.5  # seconds in which engines must say their names, for tab completion
+
+FOLLOWS = 0.5  # seconds in which engines that are free load edited modules anew, before a cell
 
 REDRAWN = 1.0  # seconds between two tables of `%engines -w`
 
@@ -120,6 +124,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         super().__init__(shell=shell)
         self._cluster: Cluster | None = None
         self._auto_targets = "all"
+        self._follower = Follower()
         settings.check(self.config)
         self.profile = self.profile or self._own_profile()
 
@@ -582,6 +587,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
 
         %engines
         -w, --watch          draw it anew each second, until Ctrl-C
+        --env                instead, where their Python and packages differ from those imported here
 
         cpu is percent of one core since it was asked for last. Whoever does not answer within 3 s is
         unresponsive: its process is stopped, or C code keeps Python's lock. %why says more.
@@ -590,6 +596,9 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         if rest:
             raise UsageError(f"%engines takes no {rest!r}; it shows all engines")
         rc = self.rc
+        if "env" in found:
+            print(environments.compared(rc))
+            return
         if "watch" not in found:
             print(engines_table(rc.engines, rc.queue_status()))
             return
@@ -658,6 +667,45 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         if not rest.isdecimal():
             raise UsageError(f"write: %pxseed N, where N is an integer from 0 on, not {rest!r}")
         self.rc.seed(int(rest), targets=self._spec(found), block=True)
+
+    @line_magic
+    @shows_errors
+    def pxautoreload(self, line: str) -> None:
+        """Have the engines follow edits of your modules, as IPython's %autoreload does here.
+
+        %pxautoreload            before each cell: what sync_modules sent is sent again, and what engines have imported
+                                 of files on their hosts is loaded anew. Functions and classes get the new code in place
+        %pxautoreload now        once
+        %pxautoreload off
+        """
+        match line.strip():
+            case "" | "on":
+                self._follow_edits(0.0)
+                self._following(True)
+            case "now":
+                self._follow_edits(CANCEL)
+            case "off":
+                self._following(False)
+            case other:
+                raise UsageError(f"write: %pxautoreload on, now or off, not {other!r}")
+
+    def _following(self, on: bool) -> None:
+        events = self._ip.events
+        for event, follow in (("pre_run_cell", self._before_cell), ("post_run_cell", self._after_cell)):
+            if (follow in events.callbacks[event]) != on:
+                (events.register if on else events.unregister)(event, follow)
+
+    def _before_cell(self, info: Any) -> None:
+        if self._client is not None and self._client.ended is None:
+            self._follow_edits(FOLLOWS)
+
+    def _after_cell(self, result: Any) -> None:
+        if self._client is not None and self._client.ended is None:
+            self._follow_edits(0.0)  # what the cell imported is known from now on
+
+    def _follow_edits(self, patience: float) -> None:
+        for problem in self._follower.follow(self.rc, patience):
+            print(problem, file=sys.stderr)
 
     @line_magic
     @shows_errors
@@ -790,7 +838,9 @@ def _lines(error: Exception, shell: Any) -> list[str]:
 
 def _is_ours(error: Any) -> bool:
     """Whether an error came from an engine, or is this package's own."""
-    return isinstance(error, ParallelError) or isinstance(getattr(error, "__cause__", None), RemoteTraceback)
+    if isinstance(error, ParallelError) or isinstance(getattr(error, "__cause__", None), RemoteTraceback):
+        return True
+    return isinstance(error, TypeError | ValueError | LookupError | OSError) and is_refusal(error)
 
 
 def _showing_engines_errors(shell: Any) -> Magic:
@@ -850,6 +900,7 @@ def unload(shell: Any) -> None:
             shell.magics_manager.magics[kind].pop(name, None)
     if magics._auto in shell.input_transformers_cleanup:
         shell.input_transformers_cleanup.remove(magics._auto)
+    magics._following(False)
     if getattr(shell.showtraceback, "__wrapped__", None) == magics.showed_tracebacks:
         shell.showtraceback = magics.showed_tracebacks
     atexit.unregister(magics._drop)

@@ -38,7 +38,7 @@ def send_all(result: MapResult, columns: Columns, size: int | None, engines: int
             count = min(
                 left, size or (result.pace.size(engines, left) if result.pace.known else even(len(columns), engines))
             )
-            frames = payload.own(payload.dumps(columns.cut(start, count), name="items"))
+            frames = payload.own(payload.dumps_items(columns.cut(start, count), start))
             send(result, result.grow(count, _bytes(frames)), start, frames)
             start += count
 
@@ -65,7 +65,7 @@ def feed(
         while start < len(columns) and not result.failing:
             left = len(columns) - start
             count = min(left, size or result.pace.size(engines(), left))
-            frames = payload.dumps(columns.cut(start, count), name="items")
+            frames = payload.dumps_items(columns.cut(start, count), start)
             send(result, result.grow(count, _bytes(frames)), start, frames)
             start += count
             if size is None:
@@ -200,7 +200,7 @@ def stream(
             columns, count = rows.take(size or pace.size(max(1, engines())), slow)
             more = count > 0
             if more:
-                frames = payload.own(payload.dumps(columns, name="items"))
+                frames = payload.own(payload.dumps_items(columns, start))
                 [number] = flight.channel.next_numbers(1)
                 flight.add(number, count, _bytes(frames))
                 send(flight, number, start, frames)

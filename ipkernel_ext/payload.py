@@ -19,13 +19,14 @@ import hashlib
 import importlib
 import io
 import pickle
+import re
 import socket
 import struct
 import sys
 import types
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial, singledispatch, update_wrapper
+from functools import lru_cache, partial, singledispatch, singledispatchmethod, update_wrapper
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -102,6 +103,29 @@ def dumps_call(args: Sequence[Any], kwargs: dict[str, Any]) -> list[Frame]:
         raise error from error.__cause__
 
 
+def dumps_items(columns: Sequence[Sequence[Any]], start: int) -> list[Frame]:
+    """Arguments of a map's items, a sequence for each argument, as frames.
+
+    Parameters
+    ----------
+    start : int
+        Index of the first item in the whole map; an error names ``items[3]``, or ``items[3][0]``, the
+        first of several arguments.
+
+    Raises
+    ------
+    PayloadError
+        An item cannot be pickled.
+    """
+    try:
+        return dumps(columns, name="items")
+    except PayloadError as error:
+        for index, item in enumerate(zip(*columns, strict=False), start):
+            for place, argument in enumerate(item):
+                dumps(argument, f"items[{index}]" if len(item) == 1 else f"items[{index}][{place}]")
+        raise error from error.__cause__
+
+
 def _plain(obj: Any, depth: int) -> bool:
     """Whether plain pickle does, and does it without large pieces."""
     kind = type(obj)
@@ -137,6 +161,14 @@ def _by_name(obj: Any) -> bool:
 
 def _dump(obj: Any) -> list[Frame]:
     buffers: list[Frame] = []
+    stream = _Segments()
+    pickler = pickle.Pickler if _by_name(obj) else _Pickler
+    pickler(stream, 5, buffer_callback=_keeper(buffers)).dump(obj)
+    return [*stream.finish(), *buffers]
+
+
+def _keeper(buffers: list[Frame]) -> Callable[[pickle.PickleBuffer], bool]:
+    """Has a pickler put large buffers here instead of into its stream."""
 
     def keep(buffer: pickle.PickleBuffer) -> bool:
         try:
@@ -148,10 +180,7 @@ def _dump(obj: Any) -> list[Frame]:
         buffers.append(view)
         return False
 
-    stream = _Segments()
-    pickler = pickle.Pickler if _by_name(obj) else _Pickler
-    pickler(stream, 5, buffer_callback=keep).dump(obj)
-    return [*stream.finish(), *buffers]
+    return keep
 
 
 class _Segments:
@@ -423,7 +452,7 @@ def _importable(f: Any) -> bool:
     if type(f) is not types.BuiltinFunctionType and type(f) is not types.FunctionType:
         return False
     module = f.__module__
-    if module is None or module == "__main__" or cloudpickle.list_registry_pickle_by_value():
+    if module is None or module == "__main__" or internals._PICKLE_BY_VALUE_MODULES:
         return False
     home = sys.modules.get(module)
     return home is not None and getattr(home, f.__qualname__, None) is f
@@ -671,6 +700,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return self._reduce_exception(obj)
         if type(obj) is types.CodeType:
             return _new_code, (_MAKER, obj.co_qualname, *_reduce_code(obj), obj.co_filename)
+        if type(obj) is singledispatchmethod:
+            return _new_dispatching_method, (), obj.dispatcher, None, None, _set_dispatching_method
         if type(obj).__module__ == "pyarrow.lib" and (reduced := _reduce_piece(obj)) is not None:
             return reduced
         return super().reducer_override(obj)
@@ -691,6 +722,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return _cache, (obj.__wrapped__, obj.cache_parameters())
         if _is_dispatcher(obj) and (own or not by_name):
             return _reduce_dispatcher(obj)
+        if isinstance(obj, types.FunctionType) and obj.__code__ is _BOUND_DISPATCHER:
+            return _reduce_bound_dispatcher(obj)
         if isinstance(obj, types.ModuleType) and own:
             return (
                 types.ModuleType,
@@ -753,6 +786,22 @@ def _set_dispatcher(f: Any, state: tuple[Callable[..., Any], list[tuple[type, Ca
     vars(f).update(more)
 
 
+def _new_dispatching_method() -> singledispatchmethod[Any]:
+    return singledispatchmethod(len)
+
+
+def _set_dispatching_method(method: singledispatchmethod[Any], dispatcher: Any) -> None:
+    method.dispatcher, method.func = dispatcher, dispatcher.__wrapped__
+
+
+_BOUND_DISPATCHER = singledispatchmethod(len).__get__(None, object).__code__
+
+
+def _reduce_bound_dispatcher(f: Any) -> Any:
+    held = dict(zip(f.__code__.co_freevars, f.__closure__, strict=True))
+    return singledispatchmethod.__get__, (f.register.__self__, held["obj"].cell_contents, held["cls"].cell_contents)
+
+
 _CACHING = type(lru_cache(len))
 _NAMED = (type, types.FunctionType, types.ModuleType, _CACHING)
 
@@ -807,6 +856,94 @@ def _set_exception(error: BaseException, state: tuple[Any, Any]) -> None:
     error.__cause__ = cause
     error.__context__ = context
     error.__suppress_context__ = suppress
+
+
+# ---------------------------------------------------------------- a namespace, name by name
+
+
+def dumps_apart(
+    variables: dict[str, Any], namespace: Any
+) -> tuple[list[tuple[list[str], list[Frame]]], dict[str, str]]:
+    """Variables as frames, each ``{name: value}`` on its own, or together where they share an object.
+
+    Functions whose globals are the namespace go without them, so that those of the namespace that
+    they come into are theirs.
+
+    Returns
+    -------
+    groups
+        Names and frames.
+    why
+        By name, why it cannot be pickled, with the path inside the object.
+    """
+    alone: dict[str, list[Frame]] = {}
+    why: dict[str, str] = {}
+    owners: dict[int, str] = {}
+    shared = {name: name for name in variables}
+    memos = []  # keep what they have seen, so that no id comes twice
+    for name, value in variables.items():
+        try:
+            alone[name], memo = _dump_variables({name: value}, namespace)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            why[name] = _explain(value, name, error)
+            continue
+        memos.append(memo)
+        for id, (_, obj) in memo.items():
+            if not isinstance(obj, _IMMUTABLE) and (owner := owners.setdefault(id, name)) is not name:
+                shared[_first(shared, name)] = _first(shared, owner)
+    groups: dict[str, list[str]] = {}
+    for name in alone:
+        groups.setdefault(_first(shared, name), []).append(name)
+    together = [
+        (names, alone[names[0]] if len(names) == 1 else _dump_variables({n: variables[n] for n in names}, namespace)[0])
+        for names in groups.values()
+    ]
+    return together, why
+
+
+_CELL = re.compile(r"^<ipython-input-\d+-")
+_IMMUTABLE = (str, bytes, tuple, frozenset, type, types.ModuleType, types.FunctionType, types.CodeType)
+
+
+def _first(shared: dict[str, str], name: str) -> str:
+    while shared[name] != name:
+        name = shared[name]
+    return name
+
+
+def _dump_variables(variables: dict[str, Any], namespace: Any) -> tuple[list[Frame], dict[int, tuple[int, Any]]]:
+    """The frames, and what was memorized while they were made."""
+    buffers: list[Frame] = []
+    stream = _Segments()
+    pickler = _VariablesPickler(stream, 5, _keeper(buffers))
+    pickler.namespace = namespace
+    pickler.dump(variables)
+    memo: dict[int, tuple[int, Any]] = pickler.memo.copy()
+    memo.pop(id(variables), None)
+    return [*stream.finish(), *buffers], memo
+
+
+class _VariablesPickler(_Pickler):
+    """For variables of a namespace.
+
+    Its own functions do not bring its other variables along, and cells are named without their number, so that
+    two namespaces in which the same cell was run are alike.
+    """
+
+    namespace: Any = None
+
+    def reducer_override(self, obj: Any) -> Any:
+        if type(obj) is types.CodeType:
+            return super().reducer_override(obj.replace(co_filename=_CELL.sub("<ipython-input-", obj.co_filename)))
+        return super().reducer_override(obj)
+
+    def _dynamic_function_reduce(self, func: Any) -> Any:
+        reduced = super()._dynamic_function_reduce(func)
+        if func.__globals__ is self.namespace:
+            reduced[2][1]["__globals__"] = {}
+        return reduced
 
 
 # ---------------------------------------------------------------- what cannot be pickled, and where it is

@@ -8,35 +8,34 @@ from __future__ import annotations
 
 import functools
 import keyword
-import socket
 import sys
-import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from types import ModuleType, TracebackType
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ipkernel_ext import imports, outcomes, payload, sequences, targets, versions
-from ipkernel_ext.advice import advise
+from ipkernel_ext import checkpoints, extras, imports, outcomes, payload, sequences, synced_modules, targets
 from ipkernel_ext.asynchronous import Connecting
-from ipkernel_ext.chunks import Columns, Pace, Rows
-from ipkernel_ext.conditions import Conditions, MapOptions, conditions, natural, task_id
-from ipkernel_ext.config import memory
+from ipkernel_ext.checkpoints import Checkpoint
+from ipkernel_ext.chunks import Columns, Rows
+from ipkernel_ext.conditions import Conditions, MapOptions, conditions, natural, seconds, task_id
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.client import Submission
 from ipkernel_ext.core.messages import EngineRecord, TaskId
 from ipkernel_ext.core.wire import Frame
 from ipkernel_ext.errors import NoEngines, NotConnected, ResultExpired
-from ipkernel_ext.executor import EngineExecutor, PickledCall
-from ipkernel_ext.history import Call, History
+from ipkernel_ext.executor import EngineExecutor
+from ipkernel_ext.history import Call
 from ipkernel_ext.interruption import guarded
-from ipkernel_ext.mapping import Flight, SendChunk, feed, send_all, stream
-from ipkernel_ext.net.client_channel import Channel, ClientChannel, Receiver, Roster
+from ipkernel_ext.link import NO_CONDITIONS, Link, trouble
+from ipkernel_ext.mapping import Flight, feed, send_all, stream
+from ipkernel_ext.net.client_channel import Channel, ClientChannel, Roster
 from ipkernel_ext.net.tunnel import Tunnel
+from ipkernel_ext.remote_values import RemoteValue
 from ipkernel_ext.results import (
     AsyncResult,
     ExecuteResult,
@@ -50,25 +49,18 @@ from ipkernel_ext.results import (
     SingleResult,
     decoded,
 )
-from ipkernel_ext.targets import Spec
+from ipkernel_ext.running import RunningCluster
+from ipkernel_ext.targets import Chosen, Spec
 from ipkernel_ext.units import count
-from ipkernel_ext.versions import Versions
 
 if TYPE_CHECKING:
     from ipkernel_ext.config.connection import Address
-    from ipkernel_ext.launcher import Cluster
 
 After = AsyncResult | str | Iterable[AsyncResult | str] | None
 """What a call is to come after: results, and ids of tasks."""
 
-NO_CONDITIONS = Conditions()
-
-R = TypeVar("R", bound=AsyncResult)
-
 PATIENCE = 3.0
 """Seconds that engines have to say what they run and use."""
-
-PACES = 256  # functions of which it is remembered how long their items take
 
 
 class Engines:
@@ -77,19 +69,33 @@ class Engines:
     Every call takes ``targets=`` and ``block=``, which override the attributes of the same names.
     With a single integer target a call gives the value, otherwise a list in engine order; with
     ``block=False`` an ``AsyncResult``.
-
-    Attributes
-    ----------
-    targets
-        Whom calls address, unless they say so themselves; see ``targets.Spec``.
-    block : bool
-        Whether calls wait for their value.
     """
 
-    def __init__(self, link: _Link, targets: Spec, block: bool) -> None:
+    def __init__(self, link: Link, targets: Spec, block: bool) -> None:
         self._link = link
-        self.targets: Spec = targets
-        self.block = block
+        self._targets: Spec = targets
+        self._block = block
+
+    @property
+    def targets(self) -> Spec:
+        """Whom calls address, unless they say so themselves; see ``targets.Spec``."""
+        return self._targets
+
+    @targets.setter
+    def targets(self, spec: Spec) -> None:
+        targets.checked(spec)
+        self._targets = spec
+
+    @property
+    def block(self) -> bool:
+        """Whether calls wait for their value."""
+        return self._block
+
+    @block.setter
+    def block(self, wait: bool) -> None:
+        if not isinstance(wait, bool):
+            raise TypeError(f"block is True or False, not {wait!r}")
+        self._block = wait
 
     # ------------------------------------------------------------ which engines
 
@@ -130,14 +136,14 @@ class Engines:
         """Whether integers count along ``ids``."""
         return True
 
-    def _choose(self, spec: Spec | None) -> targets.Chosen:
+    def _choose(self, spec: Spec | None) -> Chosen:
         """The engines that a call addresses. ``None``: this object's own targets."""
         roster = self._link.roster()
         if spec is None:
             return self._own(roster)
         return targets.choose(spec, roster.ids, roster.engines)
 
-    def _own(self, roster: Roster) -> targets.Chosen:
+    def _own(self, roster: Roster) -> Chosen:
         raise NotImplementedError
 
     # ------------------------------------------------------------ code
@@ -179,7 +185,7 @@ class Engines:
         return self._give(send, block)
 
     def _fetch(self, engine: int, execution: int) -> Any:
-        chosen = targets.Chosen([engine], True)
+        chosen = Chosen([engine], True)
         return guarded(lambda: self._link.send(SingleResult, chosen, m.Value(execution), ()), AsyncResult.get)
 
     def apply(
@@ -213,14 +219,20 @@ class Engines:
         """
         return self._apply(f, args, kwargs, self._narrowed(targets, on), block, conditions(retries, after))
 
+    def _quietly(self, f: Callable[..., Any], /, *args: Any, targets: Spec | None = None, block: bool = True) -> Any:
+        """Call a function of this package's on the targets; it is not the user's own call, so not in the history."""
+        return self._apply(f, args, {}, self._choose(targets), block, noted=False)
+
     def _apply(
         self,
         f: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        chosen: targets.Chosen,
+        chosen: Chosen,
         block: bool | None,
         subject: Conditions = NO_CONDITIONS,
+        *,
+        noted: bool = True,
     ) -> Any:
         digest, function = payload.dumps_function(f)
         kind = SingleResult if chosen.single else ListResult
@@ -229,7 +241,8 @@ class Engines:
         def send() -> AsyncResult:
             work = m.Apply(digest, name=payload.name_of(f))
             result = self._link.send(kind, chosen, work, frames, function, subject)
-            self._link.history.add("apply", payload.name_of(f), result)
+            if noted:
+                self._link.history.add("apply", payload.name_of(f), result)
             return result
 
         return self._give(send, block)
@@ -246,6 +259,8 @@ class Engines:
 
     def push(self, names: Mapping[str, Any], *, targets: Spec | None = None, block: bool | None = None) -> Any:
         """Bind names on the targets: all of them or, where one cannot be pickled, none."""
+        if not isinstance(names, Mapping):
+            raise TypeError(f"push takes a dict of names and their values, not {names!r}")
         for name in names:
             _check_name(name)
         return self._call(m.Push(list(names)), payload.dumps(dict(names), name="names"), targets, block)
@@ -258,6 +273,8 @@ class Engines:
         NameNotFound
             An engine does not have it; names close ones.
         """
+        if not isinstance(names, Iterable):
+            raise TypeError(f"pull takes a name or several names, not {names!r}")
         several = not isinstance(names, str)
         wanted = [names] if isinstance(names, str) else list(names)
         for name in wanted:
@@ -319,7 +336,103 @@ class Engines:
         make = functools.partial(JoinedResult, join)
         return self._give(lambda: self._link.send(make, chosen, m.Pull([name]), ()), block)
 
-    def sync_imports(self, *, targets: Spec | None = None) -> SyncImports:
+    def remote_value(self, name: str, *, targets: Spec | None = None) -> RemoteValue:
+        """A handle of the targets' variable, which stays where it is: shapes first, items on demand.
+
+        Raises
+        ------
+        NameNotFound
+            An engine does not have it.
+        """
+        _check_name(name)
+        chosen = self._choose(targets)
+        self._link.need(chosen.ids)
+        return RemoteValue(self, name, chosen)
+
+    def checkpoint(self, path: str | Path, *, targets: Spec | None = None) -> Checkpoint:
+        """Save the targets' variables into a file on this machine.
+
+        Each engine's are those of one moment, after what this client has sent before. What cannot be pickled is
+        left out; a warning, and ``skipped`` of what this gives, list it with the path inside the object. A file that
+        is there already is replaced when the new one is complete.
+
+        Raises
+        ------
+        FileNotFoundError
+            There is no such directory.
+        """
+        chosen = self._choose(targets)
+        self._link.need(chosen.ids)
+        return checkpoints.save(self, path, chosen)
+
+    def restore(
+        self, path: str | Path, *, redistribute: bool | Iterable[str] = False, targets: Spec | None = None
+    ) -> Checkpoint:
+        """Bind the variables of a checkpoint on the targets; other variables there stay.
+
+        An engine gets those of the engine that had its id, or, where the ids are others, its place in order.
+
+        Parameters
+        ----------
+        redistribute : bool or names
+            For another number of engines. These names are joined, and cut anew as ``scatter`` cuts; True: all
+            sequences that were not the same on all engines. What was the same on all, every target gets. What is
+            neither is left out; a warning, and ``skipped`` of what this gives, list it.
+
+        Raises
+        ------
+        CheckpointError
+            The file is no checkpoint, is truncated, or from another version. Nothing was restored.
+        ValueError
+            It has the variables of another number of engines.
+        CompositeError
+            Some could not be rebuilt on their engine. All others are restored.
+        """
+        chosen = self._choose(targets)
+        self._link.need(chosen.ids)
+        return checkpoints.restore(self, path, chosen, redistribute)
+
+    def _bind(self, names: list[str], frames: Sequence[Frame], id: int) -> AsyncResult:
+        """Bind names on an engine to values that are pickled already; nobody changes the frames."""
+        return self._link.send(SingleResult, Chosen([id], True), m.Push(names), frames)
+
+    def sync_modules(
+        self, what: str | Path | ModuleType | None = None, *, targets: Spec | None = None
+    ) -> synced_modules.Synced:
+        """Send a module or package of this machine to the targets, and later what was edited.
+
+        It goes as source text, and is imported there before anything on the engine's host. What an engine has
+        imported already is loaded anew in place, as IPython's autoreload does it.
+
+        Parameters
+        ----------
+        what
+            A module, the path of one, of a package or of a directory of them, or an importable name. Of a module in a
+            package, the whole package. None: only what was edited, or is new, of what was sent before.
+
+        Raises
+        ------
+        SyntaxError
+            A module does not compile; names file and line. Nothing was sent.
+        PayloadError
+            It has a C extension, or no source.
+        FileNotFoundError
+            There is no such thing.
+        """
+        if what is not None:
+            self._link.synced.add(what)
+        chosen = self._choose(targets)
+        self._link.need(chosen.ids)
+        return self._link.synced.send(self, chosen, self._link.boots(chosen.ids))
+
+    def _follow_synced(self) -> None:
+        """Send engines what they do not have of what was sent."""
+        chosen = self._choose("all")
+        boots = self._link.boots(chosen.ids)
+        if self._link.synced.behind(boots.values()):
+            self._link.synced.send(self, chosen, boots)
+
+    def sync_imports(self, *, targets: Spec | None = None) -> imports.SyncImports:
         """``with rc.sync_imports(): import numpy as np`` imports here and on the targets, under the same names.
 
         Raises
@@ -327,7 +440,11 @@ class Engines:
         ImportError
             Here, or as an engine's error, at the end of the block: the module cannot be imported there.
         """
-        return SyncImports(self, targets)
+
+        def repeat(statements: list[str]) -> None:
+            self._apply(imports.repeat, (statements,), {}, self._choose(targets), True)
+
+        return imports.SyncImports(repeat)
 
     # ------------------------------------------------------------ balanced work
 
@@ -520,8 +637,27 @@ class Engines:
             workers = max_workers
         return EngineExecutor(self._link.channel, functools.partial(self._link.call, among), workers)
 
+    def register_joblib_backend(self, name: str = "ipkernel_ext") -> None:
+        """Have joblib, and so scikit-learn, run on these engines.
+
+        ``with joblib.parallel_config(backend="ipkernel_ext"):`` around what parallelizes by joblib, such as
+        ``GridSearchCV(…).fit(X, y)``. Large arrays among the arguments go to each engine once, and are read-only
+        there; what calls on engines parallelize themselves runs there one after the other.
+
+        Raises
+        ------
+        ImportError
+            joblib is not installed.
+        """
+        extras.needed("joblib", "joblib")
+        from ipkernel_ext import joblib_backend
+
+        joblib_backend.register(self, name)
+
     def parallelize(self, f: Callable[..., Any]) -> Callable[..., Any]:
         """A function of sequences: ``parallelize(f)(seq)`` gives ``[f(x) for x in seq]``, balanced."""
+
+        _check_callable(f)
 
         @functools.wraps(f)
         def parallelized(*iterables: Iterable[Any]) -> Any:
@@ -531,6 +667,8 @@ class Engines:
 
     def remote(self, f: Callable[..., Any]) -> Callable[..., Any]:
         """A function whose calls run on the targets."""
+
+        _check_callable(f)
 
         @functools.wraps(f)
         def remote(*args: Any, **kwargs: Any) -> Any:
@@ -559,17 +697,19 @@ class Engines:
         """Whether this names all engines, also those still to come."""
         return False
 
-    def _narrowed(self, spec: Spec | None, on: Spec | None) -> targets.Chosen:
+    def _narrowed(self, spec: Spec | None, on: Spec | None) -> Chosen:
         """The engines that both specifications name."""
         chosen = self._choose(spec)
         if on is None:
             return chosen
         allowed = set(self._choose(on).ids)
         both = [id for id in chosen.ids if id in allowed]
+        if isinstance(on, Iterable) and not isinstance(on, str) and not allowed:
+            raise ValueError(f"on={on!r} names no engine at all; leave it out where any may run it")
         if chosen.ids and not both:
             where = targets.summary(chosen.ids)
             raise NoEngines(f"on={on!r} names none of the targets: it is {targets.summary(allowed)}, they are {where}")
-        return targets.Chosen(both, chosen.single)
+        return Chosen(both, chosen.single)
 
     # ------------------------------------------------------------ control
 
@@ -581,7 +721,7 @@ class Engines:
 
     def cancel(self, results: AsyncResult | Iterable[AsyncResult]) -> None:
         """Take queued tasks of these results away and interrupt running ones."""
-        for result in [results] if isinstance(results, AsyncResult) else results:
+        for result in _results(results, "cancel"):
             result.cancel()
 
     def clear_queue(self, *, targets: Spec | None = None) -> None:
@@ -603,9 +743,7 @@ class Engines:
             return all(id in roster.engines and roster.engines[id].boot != boot for id, boot in boots.items())
 
         if not self._link.channel.wait_roster(back, self._link.restart_timeout):
-            raise NoEngines(
-                f"engines did not come back within {self._link.restart_timeout:g} s: {_trouble(self._link)}"
-            )
+            raise NoEngines(f"engines did not come back within {self._link.restart_timeout:g} s: {trouble(self._link)}")
         self._link.forget_boots(boots)
 
     def _end(self, ids: list[int], restart: bool) -> None:
@@ -781,7 +919,7 @@ class View(Engines):
     By index or list it keeps its ids; by tag or host it is resolved at each call.
     """
 
-    def __init__(self, link: _Link, spec: Spec, block: bool, within: list[int] | None = None) -> None:
+    def __init__(self, link: Link, spec: Spec, block: bool, within: list[int] | None = None) -> None:
         super().__init__(link, spec, block)
         self._within = within
 
@@ -790,15 +928,15 @@ class View(Engines):
         """Ids of these engines, in order."""
         return self._own(self._link.roster()).ids
 
-    def _own(self, roster: Roster) -> targets.Chosen:
+    def _own(self, roster: Roster) -> Chosen:
         spec = self.targets
         if isinstance(spec, int):
-            return targets.Chosen([spec], True)
+            return Chosen([spec], True)
         if isinstance(spec, list):
-            return targets.Chosen(list(spec), False)
+            return Chosen(list(spec), False)
         chosen = targets.choose(spec, roster.ids, roster.engines)
         if self._within is not None:
-            return targets.Chosen([id for id in chosen.ids if id in self._within], False)
+            return Chosen([id for id in chosen.ids if id in self._within], False)
         return chosen
 
     def _fixed(self) -> list[int] | None:
@@ -813,33 +951,6 @@ class View(Engines):
 
     def __repr__(self) -> str:
         return f"<View of engines {targets.summary(self.ids)}>"
-
-
-class SyncImports:
-    """Has engines import what a ``with`` block imports here; made by ``sync_imports``."""
-
-    def __init__(self, engines: Engines, targets: Spec | None) -> None:
-        self._engines = engines
-        self._targets = targets
-        self._recorder: imports.Recorder | None = None
-
-    def __enter__(self) -> None:
-        self.begin(sys._getframe(1))
-
-    def begin(self, frame: FrameType) -> None:
-        """The block of this frame begins."""
-        self._recorder = imports.Recorder(frame)
-        self._recorder.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        recorder, self._recorder = self._recorder, None
-        assert recorder is not None
-        recorder.stop()
-        if error is None and recorder.statements:
-            engines = self._engines
-            engines._apply(imports.repeat, (recorder.statements,), {}, engines._choose(self._targets), True)
 
 
 class RemoteController(Engines):
@@ -885,7 +996,7 @@ class RemoteController(Engines):
             locate = _locator(url, profile, connection_file) if self._tunnel is None else self._tunnel.locate
             locate()
             channel = ClientChannel(locate)
-        super().__init__(_Link(channel, timeout), "all", True)
+        super().__init__(Link(channel, timeout), "all", True)
         self._link.client = self
         self.cluster = RunningCluster(self)
         self._late = LateOutput()
@@ -913,8 +1024,8 @@ class RemoteController(Engines):
         return self._link.timeout
 
     @timeout.setter
-    def timeout(self, seconds: float) -> None:
-        self._link.timeout = seconds
+    def timeout(self, wait: float) -> None:
+        self._link.timeout = seconds(wait)
 
     @property
     def max_result(self) -> int:
@@ -942,7 +1053,7 @@ class RemoteController(Engines):
     def _along(self) -> bool:
         return False
 
-    def _own(self, roster: Roster) -> targets.Chosen:
+    def _own(self, roster: Roster) -> Chosen:
         return targets.choose(self.targets, roster.ids, roster.engines)
 
     def _any(self, spec: Spec | None) -> bool:
@@ -964,6 +1075,7 @@ class RemoteController(Engines):
         TimeoutError
             They did not come; the message says why, as far as known.
         """
+        n = natural("a number of engines", n)
         given_up: list[str] = []
 
         def enough(roster: Roster) -> bool:
@@ -990,7 +1102,7 @@ class RemoteController(Engines):
         if there < n and (given_up or not came):
             waited = "" if timeout is None or given_up else f" after {timeout:g} s"
             are = f"{there} of {count(n, 'engine')} {'is' if n == 1 else 'are'} there"
-            raise TimeoutError(f"{are}{waited}: {_trouble(self._link)}")
+            raise TimeoutError(f"{are}{waited}: {trouble(self._link)}")
 
     @property
     def clients(self) -> list[dict[str, Any]]:
@@ -1014,7 +1126,7 @@ class RemoteController(Engines):
             },
         }
 
-    def barrier(self, results: Iterable[AsyncResult], timeout: float | None = None) -> None:  # seconds
+    def barrier(self, results: AsyncResult | Iterable[AsyncResult], timeout: float | None = None) -> None:  # seconds
         """Wait until all of these are done, however they ended.
 
         Raises
@@ -1023,7 +1135,7 @@ class RemoteController(Engines):
             Some are not; they go on.
         """
         until = None if timeout is None else time.monotonic() + timeout
-        for result in [results] if isinstance(results, AsyncResult) else list(results):
+        for result in _results(results, "barrier"):
             left = None if until is None else max(0.0, until - time.monotonic())
             if not guarded(lambda: result, lambda result: result.wait(left)):  # noqa: B023
                 raise TimeoutError(f"not done after {timeout:g} s: {result}")
@@ -1067,312 +1179,10 @@ class RemoteController(Engines):
         self.close()
 
     def __repr__(self) -> str:
+        if self.ended is not None:
+            return f"<RemoteController: {self.ended}>"
         ids = self._link.channel.roster.ids
         return f"<RemoteController: {count(len(ids), 'engine')} ({targets.summary(ids) or 'none'})>"
-
-
-class RunningCluster:
-    """The cluster of a client, as a whole: ``rc.cluster``.
-
-    Attributes
-    ----------
-    launched : Cluster or None
-        The private cluster that ``launch`` made for this client.
-    """
-
-    dashboard_url = None
-
-    def __init__(self, rc: RemoteController) -> None:
-        self._rc = rc
-        self.launched: Cluster | None = None
-
-    def scale(self, n: int, timeout: float = 60.0) -> None:  # seconds
-        """Have ``n`` engines: more are started, or those with the highest ids are ended.
-
-        Raises
-        ------
-        NoEngines
-            Nobody is there who could start engines; they were started by hand.
-        TimeoutError
-            They did not come, or did not end; the message says why, as far as known.
-        """
-        if isinstance(n, bool) or not isinstance(n, int):
-            raise TypeError(f"a number of engines is an integer, not {n!r}")
-        if n < 0:
-            raise ValueError(f"a cluster has 0 or more engines, not {n}")
-        link, before = self._rc._link, self._rc.ids
-        answer = link.ask(lambda request: m.Scale(request, n))
-        if not answer["agents"]:
-            raise NoEngines(answer["fixed"] or "these engines were started by hand; `ipengine` starts one more")
-        self._rc.wait_for_engines(n, timeout)
-        if not link.channel.wait_roster(lambda roster: len(roster.ids) <= n, timeout):
-            still = f"{count(len(self._rc), 'engine')} {'is' if len(self._rc) == 1 else 'are'} still there"
-            raise TimeoutError(f"{still} after {timeout:g} s")
-        link.forget_boots(set(before) - set(self._rc.ids))
-
-    @property
-    def waits(self) -> str:
-        """Why engines that are expected are not here yet, such as what a queue says of their job; "" if unknown."""
-        return self._rc._link.channel.roster.waits
-
-    def stop(self) -> None:
-        """End the whole cluster."""
-        self._rc.shutdown()
-
-    def logs(self, engine: int) -> str:
-        """The log of an engine that runs on this host.
-
-        Raises
-        ------
-        NoSuchEngine
-            It does not exist.
-        FileNotFoundError
-            The log is on another host, or the engine was started by hand and writes to its terminal.
-        """
-        (record,) = self._rc[engine].known
-        if not record.log:
-            raise FileNotFoundError(f"engine {engine} was started by hand; it writes to its terminal")
-        if record.host != socket.gethostname():
-            raise FileNotFoundError(f"the log of engine {engine} is {record.log} on {record.host}")
-        return Path(record.log).read_text(errors="replace")
-
-    def __repr__(self) -> str:
-        return f"<RunningCluster: {count(len(self._rc), 'engine')}>"
-
-
-class _Link:
-    """What a ``RemoteController`` shares with its views: the channel, and which lives of the engines it has used."""
-
-    client: RemoteController
-
-    def __init__(self, channel: Channel, timeout: float) -> None:
-        self.channel = channel
-        self.timeout = timeout
-        self.restart_timeout = 30.0  # seconds
-        self.max_result = memory.available() // 2
-        self.history = History()
-        self._boots: dict[int, str] = {}
-        self._compared: Roster | None = None  # the latest whose engines' versions were looked at
-        self._alike: set[tuple[str, Versions]] = set()  # by host
-        self._different: set[str] = set()  # hosts that the user knows of
-        self._paces: dict[str, Pace] = {}
-        self._seed: int | None = None
-        self._seeded = 0  # balanced calls since then
-        self._started: dict[int, float] = {}  # when the controller did, by its epoch; seconds since the epoch
-        self._lock = threading.Lock()
-
-    def roster(self) -> Roster:
-        """Who is there. Waits for a controller that is away."""
-        roster = self.channel.roster
-        if roster.connected:
-            self._compare(roster)
-            return roster
-        self.channel.wait_roster(lambda r: r.connected or r.ended is not None or r.hopeless, self.timeout)
-        roster = self.channel.roster
-        if roster.ended is not None:
-            raise NotConnected(roster.ended)
-        if roster.hopeless and roster.why is not None:
-            raise roster.why
-        if not roster.connected:
-            why = roster.why or f"{roster.address} does not answer; `ipcluster list` shows what runs"
-            kind = type(roster.why) if isinstance(roster.why, NotConnected) else NotConnected
-            raise kind(f"no controller after {self.timeout:g} s: {why}")
-        self._compare(roster)
-        return roster
-
-    def _compare(self, roster: Roster) -> None:
-        """Warn, once for each host, of engines whose versions are too different from this client's."""
-        if roster is self._compared:
-            return
-        self._compared = roster
-        for engine in roster.engines.values():
-            theirs = Versions(engine.python, engine.cloudpickle, engine.numpy)
-            if engine.host in self._different or (engine.host, theirs) in self._alike:
-                continue
-            mine = versions.here(search=engine.host != socket.gethostname())
-            found = list(versions.differences(mine, theirs))
-            if found:
-                self._different.add(engine.host)
-                advise("\n".join([f"engine {engine.id} of host {engine.host} is not like this client:", *found]))
-            else:
-                self._alike.add((engine.host, theirs))
-
-    def need(self, ids: Sequence[int]) -> None:
-        """Raise NoEngines where there are none to address."""
-        there = self.channel.roster.ids
-        if not ids and there:
-            raise NoEngines(f"these targets are no engine at all; there are {targets.summary(there)}")
-        if not ids:
-            raise NoEngines(f"there are no engines: {_trouble(self)}")
-
-    def forget_boots(self, ids: Iterable[int]) -> None:
-        """The user knows that these engines began anew."""
-        with self._lock:
-            for id in ids:
-                self._boots.pop(id, None)
-
-    def _lives(self, ids: Sequence[int]) -> list[str]:
-        """The boots that a call addresses. The first call after an engine was restarted says so."""
-        engines = self.channel.roster.engines
-        boots = []
-        with self._lock:
-            for id in ids:
-                used = self._boots.get(id)
-                engine = engines.get(id)
-                restarting = engine is not None and engine.state == "restarting"
-                there = "" if engine is None or restarting else engine.boot
-                boots.append(used or there)
-                self._boots[id] = "" if restarting else there or used or ""
-        return boots
-
-    def send(
-        self,
-        make: Callable[..., AsyncResult],
-        chosen: targets.Chosen,
-        work: m.Work,
-        frames: Sequence[Frame],
-        function: Sequence[Frame] | None = None,
-        subject: Conditions = NO_CONDITIONS,
-        **options: Any,
-    ) -> AsyncResult:
-        """Send the same work to each of the engines."""
-        self.need(chosen.ids)
-        numbers = self.channel.next_numbers(len(chosen.ids))
-        result = self.limited(make(self.channel, numbers, chosen.ids, self._hosts(), **options))
-        boots = self._lives(chosen.ids)
-        retries, after, unmet, timeout = subject
-        submission = Submission(
-            numbers, work, frames, chosen.ids, boots, retries, function, None, after, unmet, timeout
-        )
-        self.submit(submission, result)
-        return result
-
-    def send_each(
-        self, make: Callable[..., AsyncResult], chosen: targets.Chosen, work: m.Work, each: Sequence[Sequence[Frame]]
-    ) -> AsyncResult:
-        """Send each engine work with frames of its own."""
-        numbers = self.channel.next_numbers(len(chosen.ids))
-        result = self.limited(make(self.channel, numbers, chosen.ids, self._hosts()))
-        boots = self._lives(chosen.ids)
-        for number, engine, boot, frames in zip(numbers, chosen.ids, boots, each, strict=True):
-            self.submit(Submission([number], work, frames, [engine], [boot]), result)
-        return result
-
-    def balance(
-        self,
-        make: Callable[..., AsyncResult],
-        work: m.Work,
-        frames: Sequence[Frame],
-        among: Sequence[int] | None,
-        function: Sequence[Frame] | None,
-        subject: Conditions,
-    ) -> AsyncResult:
-        """Send work to whichever engine is free; ``among`` keeps it to some."""
-        retries, after, unmet, timeout = subject
-        self.workers(among)
-        numbers = self.channel.next_numbers(1)
-        result = self.limited(make(self.channel, numbers, None, self._hosts()))
-        submission = Submission(numbers, work, frames, None, None, retries, function, among, after, unmet, timeout)
-        self.submit(submission, result)
-        return result
-
-    def map(self, options: MapOptions, items: int, ordered: bool) -> MapResult:
-        """The result of a map, of which nothing has been sent yet."""
-        first = self.channel.next_numbers(max(1, items))[0]
-        pace = self.pace(options.digest)
-        return self.limited(
-            MapResult(self.channel, self._hosts(), items, first, ordered, options.return_exceptions, pace)
-        )
-
-    def sender(self, options: MapOptions, among: Sequence[int] | None) -> SendChunk:
-        """What sends the chunks of a map."""
-        retries, after, unmet, timeout = options.subject
-        seed = self.next_seed() if options.seed is None else f"{options.seed}/0"
-
-        def send(receiver: Receiver, number: int, start: int, frames: Sequence[Frame]) -> None:
-            work = m.Map(options.digest, start, options.return_exceptions, seed, options.name)
-            function = options.function
-            submission = Submission(
-                (number,), work, frames, None, None, retries, function, among, after, unmet, timeout
-            )
-            self.submit(submission, receiver)
-
-        return send
-
-    def call(self, among: Sequence[int] | None, receiver: Receiver, call: PickledCall) -> None:
-        """Send a call to whichever engine is free."""
-        numbers = self.channel.next_numbers(1)
-        work = m.Apply(call.digest, self.next_seed(), call.name)
-        self.submit(Submission(numbers, work, call.frames, function=call.function, among=among), receiver)
-
-    def submit(self, submission: Submission, receiver: Receiver) -> None:
-        """Send tasks, with what this client takes of each."""
-        submission.max_result = self.max_result
-        self.channel.submit(submission, receiver)
-
-    def limited(self, result: R) -> R:
-        """The result, with what this client takes of all of it."""
-        result.max_result = self.max_result
-        return result
-
-    def workers(self, among: Sequence[int] | None) -> int:
-        """How many engines there are for balanced work. NoEngines where it is kept to none."""
-        if among is None:
-            return len(self.roster().ids)
-        self.need(among)
-        return len(among)
-
-    def pace(self, digest: str) -> Pace:
-        """What is known of a function's items."""
-        with self._lock:
-            pace = self._paces.pop(digest, None) or Pace()
-            self._paces[digest] = pace
-            if len(self._paces) > PACES:
-                del self._paces[next(iter(self._paces))]
-            return pace
-
-    def next_seed(self) -> str | None:
-        """For the next balanced call, after ``seed``."""
-        with self._lock:
-            if self._seed is None:
-                return None
-            self._seeded += 1
-            return f"{self._seed}/1/{self._seeded}"
-
-    def seed(self, n: int) -> None:
-        """Balanced calls are seeded from now on."""
-        with self._lock:
-            self._seed, self._seeded = n, 0
-
-    def ask(self, make: Callable[[int], m.Question], patience: float = 0.0) -> dict[str, Any]:
-        """The controller's answer to a question.
-
-        Parameters
-        ----------
-        patience : float
-            Seconds that the controller waits for engines before it answers.
-        """
-        self.roster()
-        limit = self.timeout + patience
-        try:
-            return self.channel.ask(make).result(limit)
-        except TimeoutError:
-            raise NotConnected(f"the controller does not answer; waited {limit:g} s") from None
-
-    def status(self) -> dict[str, Any]:
-        """What the controller says of itself, the clients and the queue; times in seconds since the epoch."""
-        body = self.ask(lambda request: m.Ask(request, "status"))
-        controller = body["controller"]
-        now = time.time() - controller.pop("uptime")
-        with self._lock:  # the first estimate stands, so that one moment is told alike each time
-            started = controller["started"] = self._started.setdefault(controller["epoch"], now)
-        for client in body["clients"]:
-            client["since"] += started
-            client["me"] = client["id"] == self.channel.client
-        return body
-
-    def _hosts(self) -> dict[int, str]:
-        return self.channel.roster.hosts
 
 
 class CodeResults(ListResult):
@@ -1398,16 +1208,25 @@ def _itself(result: AsyncResult) -> AsyncResult:
     return result
 
 
+def _results(given: Any, call: str) -> list[AsyncResult]:
+    """One result, or several, as a list."""
+    results = [given] if isinstance(given, AsyncResult) or not isinstance(given, Iterable) else list(given)
+    for one in results:
+        if not isinstance(one, AsyncResult):
+            raise TypeError(f"{call} takes a result or a list of results, not {one!r}")
+    return results
+
+
+def _check_callable(f: Any) -> None:
+    if not callable(f):
+        raise TypeError(f"{f!r} is not callable")
+
+
 def _check_name(name: Any) -> None:
     if not isinstance(name, str):
         raise TypeError(f"a name is a string, not {name!r}")
     if not name.isidentifier() or keyword.iskeyword(name):
         raise ValueError(f"{name!r} is not a name of a variable")
-
-
-def _trouble(link: _Link) -> str:
-    roster = link.channel.roster
-    return roster.trouble or roster.waits or "start some with `ipengine` or `ipcluster start`"
 
 
 def _locator(url: str | None, profile: str | None, connection_file: str | Path | None) -> Callable[[], Address]:

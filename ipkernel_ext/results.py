@@ -8,24 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import re
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError
 from textwrap import indent
 from typing import Any
 
 import msgspec
 
-from ipkernel_ext import errors, interruption, payload, targets, tracebacks
+from ipkernel_ext import errors, futures, interruption, payload, targets, tracebacks
 from ipkernel_ext.advice import advise
 from ipkernel_ext.chunks import Pace
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.messages import TaskId
 from ipkernel_ext.core.wire import Frame
+from ipkernel_ext.futures import ClientFuture
 from ipkernel_ext.net.client_channel import Channel
 from ipkernel_ext.units import bytes_text, count
 
@@ -105,7 +105,14 @@ class Piece:
     def __init__(self) -> None:
         self.result: m.Result | None = None
         self.frames: Sequence[Frame] = ()
-        self.log: list[Output] = []
+        self.log: Sequence[Output] = ()
+
+    def write(self, output: Output) -> None:
+        """It wrote something."""
+        if isinstance(self.log, list):
+            self.log.append(output)
+        else:
+            self.log = [output]
 
     def text(self, name: str) -> str:
         """What it wrote to stdout or stderr so far."""
@@ -195,27 +202,6 @@ UNSEEDED = (
 )
 
 
-class ClientFuture(Future):  # type: ignore[type-arg]
-    """A future whose callbacks may make calls of its client and wait for them; they run one after the other.
-
-    Parameters
-    ----------
-    channel
-        The client's.
-    """
-
-    def __init__(self, channel: Channel) -> None:
-        super().__init__()
-        self._channel = channel
-
-    def add_done_callback(self, fn: Callable[[Any], object]) -> None:
-        """Call ``fn`` with this future when it is done; at once, and here, if it is."""
-        if getattr(fn, "__module__", "") == "asyncio.futures":  # wakes a loop, and is to wait for nobody
-            super().add_done_callback(fn)
-        else:
-            super().add_done_callback(functools.partial(self._channel.call_back, fn))
-
-
 class AsyncResult(ClientFuture):
     """The result of a call that may still run. It is a ``concurrent.futures.Future``.
 
@@ -242,6 +228,12 @@ class AsyncResult(ClientFuture):
     """
 
     _more = 0  # 1: tasks may be added
+    _ended: float | None = None
+    _answer: tuple[bool, Any] | None = None
+    _seen: Sequence[int] = ()  # how much of each piece's output was followed
+    when_collected: Callable[[], Any] = staticmethod(lambda: None)
+    max_result = 0
+    _size = 0  # bytes
 
     def __init__(
         self,
@@ -261,14 +253,7 @@ class AsyncResult(ClientFuture):
         self._pieces = [Piece() for _ in numbers]
         self._open = len(numbers) + self._more
         self._begun = time.perf_counter()
-        self._ended: float | None = None
-        self._seen = [0] * len(numbers)  # how much of each piece's output was followed
-        self._order: list[int] = []  # pieces in order of arrival
-        self._news = self._condition  # of Future: one condition fewer for each of many small tasks
-        self._answer: tuple[bool, Any] | None = None
-        self.when_collected: Callable[[], Any] = lambda: None
-        self.max_result = 0
-        self._size = 0  # bytes
+        self._order: Any = [] if self._open > 1 else ()  # pieces in order of arrival
         interruption.note(self)
         if not self._open:
             self._finish()
@@ -284,13 +269,13 @@ class AsyncResult(ClientFuture):
             if self._size > self.max_result:
                 result, frames = _dropped(result, self.max_result), ()
         piece.frames = frames
-        with self._news:
+        with futures.lock:
             piece.result = result
-            self._order.append(index)
+            self._order += (index,)
             self._open -= 1
             last = self._open == 0
             self._on_piece(index)
-            self._news.notify_all()
+            self.tell()
         if last:
             self._finish()
 
@@ -300,17 +285,14 @@ class AsyncResult(ClientFuture):
     def on_output(self, output: Output) -> None:
         """One of the tasks wrote something."""
         assert output.task is not None
-        with self._news:
-            self._pieces[output.task.number - self._first].log.append(output)
-            self._news.notify_all()
+        with futures.lock:
+            self._pieces[output.task.number - self._first].write(output)
+            self.tell()
 
     def _finish(self) -> None:
         self._ended = time.perf_counter()
         if not super().done():
-            if self._has_failed():
-                super().set_exception(NotOpened())
-            else:
-                super().set_result(None)
+            self.settle(NotOpened() if self._has_failed() else None)
 
     def _has_failed(self) -> bool:
         """Whether ``get`` will raise; a standard ``wait`` for the first exception wants to know."""
@@ -320,8 +302,10 @@ class AsyncResult(ClientFuture):
 
     def wait(self, timeout: float | None = None) -> bool:  # seconds
         """Wait until all is done. False when the time ran out."""
-        with self._news:
-            return self._news.wait_for(super().done, timeout)
+        if super().done():
+            return True
+        with self._condition:
+            return self._condition.wait_for(super().done, timeout)
 
     def get(self, timeout: float | None = None) -> Any:  # seconds
         """What the blocking call gives.
@@ -503,15 +487,16 @@ class AsyncResult(ClientFuture):
         Calling it again goes on where the last one stopped.
         """
         while True:
-            with self._news:
-                fresh = [o for piece, seen in zip(self._pieces, self._seen, strict=True) for o in piece.log[seen:]]
+            with self._condition:
+                seen = [*self._seen, *[0] * (len(self._pieces) - len(self._seen))]
+                fresh = [o for piece, n in zip(self._pieces, seen, strict=True) for o in piece.log[n:]]
                 self._seen = [len(piece.log) for piece in self._pieces]
                 done = self._open == 0
                 if not fresh and not done:
                     left = None if until is None else until - time.monotonic()
                     if left is not None and left <= 0:
                         return
-                    self._news.wait(left)
+                    self._condition.wait(left)
             yield from fresh
             if (done and not fresh) or (until is not None and not done and time.monotonic() >= until):
                 return
@@ -526,16 +511,16 @@ class AsyncResult(ClientFuture):
     def show_progress(self, bar: Any) -> None:
         """Keep a bar of tqdm up to date until all is done."""
         while not self.done():
-            with self._news:
-                self._news.wait(0.5)
+            with self._condition:
+                self._condition.wait(0.5)
             bar.update(self.progress - bar.n)
 
     def _arrivals(self) -> Iterator[int]:
         """Indices of the pieces as they arrive."""
         seen = 0
         while seen < len(self._pieces):
-            with self._news:
-                self._news.wait_for(lambda: len(self._order) > seen)  # noqa: B023 - called at once
+            with self._condition:
+                self._condition.wait_for(lambda: len(self._order) > seen)  # noqa: B023 - called at once
                 fresh = self._order[seen:]
             yield from fresh
             seen += len(fresh)
@@ -549,8 +534,8 @@ class AsyncResult(ClientFuture):
     def __iter__(self) -> Iterator[Any]:
         """Values as they arrive, in order of the engines or items."""
         for index in range(len(self._pieces)):
-            with self._news:
-                self._news.wait_for(lambda: self._pieces[index].result is not None)  # noqa: B023 - called at once
+            with self._condition:
+                self._condition.wait_for(lambda: self._pieces[index].result is not None)  # noqa: B023 - called at once
             yield from self._values(index)
 
     def __getitem__(self, which: int | slice) -> Any:
@@ -560,8 +545,8 @@ class AsyncResult(ClientFuture):
         return self._item(range(len(self))[which])
 
     def _item(self, position: int) -> Any:
-        with self._news:
-            self._news.wait_for(lambda: self._pieces[position].result is not None)
+        with self._condition:
+            self._condition.wait_for(lambda: self._pieces[position].result is not None)
         return self._value(position)
 
     def _values(self, index: int) -> Sequence[Any]:
@@ -710,10 +695,9 @@ class MapResult(AsyncResult):
 
     def grow(self, items: int, size: int) -> int:
         """One more chunk, of so many bytes; its number."""
-        with self._news:
+        with self._condition:
             number = self._first + len(self._chunks)
             self._pieces.append(Piece())
-            self._seen.append(0)
             self._sizes.append(items)
             self._bytes.append(size)
             self._chunks.append(number)  # last: Ctrl-C may come after each line, and what it cancels is looked up here
@@ -722,18 +706,18 @@ class MapResult(AsyncResult):
 
     def complete(self) -> None:
         """There are no more chunks to come."""
-        with self._news:
+        with self._condition:
             self._open -= self._more
             self._more = 0
             last = self._open == 0
-            self._news.notify_all()
+            self._condition.notify_all()
         if last:
             self._finish()
 
     def wait_for_room(self, chunks: int) -> None:
         """Wait until fewer chunks than these are under way, or an item has failed."""
-        with self._news:
-            self._news.wait_for(lambda: self.failing or self._open - self._more < chunks)
+        with self._condition:
+            self._condition.wait_for(lambda: self.failing or self._open - self._more < chunks)
 
     def _on_piece(self, index: int) -> None:
         """What comes after a failed item is not wanted any more; what comes before may fail too, and would count."""

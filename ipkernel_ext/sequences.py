@@ -1,4 +1,4 @@
-"""Cutting a sequence for several engines, and joining the pieces again.
+"""Cutting a sequence for several engines, joining the pieces again, and taking a part.
 
 Pure; NumPy, pandas, Arrow and SciPy are used where they are loaded already.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+from array import array
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -52,6 +53,28 @@ def _sparse(obj: Any) -> Any:
     return sparse if sparse is not None and sparse.issparse(obj) else None
 
 
+def length(value: Any) -> int | None:
+    """How many items there are along the first axis; None for what ``join`` does not join."""
+    if not any(find(value) is not None for find in _FINDERS):
+        return None
+    return int(value.shape[0]) if _sparse(value) is not None else len(value)
+
+
+def take(sequence: Any, first: int | slice, rest: tuple[Any, ...] = ()) -> Any:
+    """An item or a slice along the first axis, of tables by position; ``rest`` goes along the other axes."""
+    arrow = sys.modules.get("pyarrow")
+    if _sparse(sequence) is not None:
+        sequence = sequence.tocsr()
+    elif arrow is not None and isinstance(sequence, arrow.Table | arrow.RecordBatch | arrow.ChunkedArray):
+        positions = range(len(sequence))[first]
+        if isinstance(positions, range):
+            return sequence.take(list(positions))
+        return sequence[positions] if isinstance(sequence, arrow.ChunkedArray) else sequence.slice(positions, 1)
+    else:
+        sequence = getattr(sequence, "iloc", sequence)
+    return sequence[(first, *rest)] if rest else sequence[first]
+
+
 def join(pieces: Sequence[Any]) -> Any:
     """The pieces joined along their first axis.
 
@@ -63,7 +86,7 @@ def join(pieces: Sequence[Any]) -> Any:
     if not pieces:
         return []
     first = pieces[0]
-    for find in (_arrays, _pandas, _arrow, _matrices, _builtins):
+    for find in _FINDERS:
         found = find(first)
         if found is None:
             continue
@@ -151,4 +174,9 @@ def _builtins(first: Any) -> Joining:
         return tuple, lambda pieces: tuple(itertools.chain.from_iterable(pieces))
     if isinstance(first, list | range):
         return list | range, lambda pieces: list(itertools.chain.from_iterable(pieces))
+    if isinstance(first, array):
+        return array, lambda pieces: array(first.typecode, itertools.chain.from_iterable(pieces))
     return None
+
+
+_FINDERS = (_arrays, _pandas, _arrow, _matrices, _builtins)

@@ -88,22 +88,37 @@ def choose(spec: Spec, ids: Sequence[int], engines: Mapping[int, EngineRecord], 
     TypeError, ValueError
         Not a specification.
     """
-    if isinstance(spec, str):
-        spec = parse(spec)
+    spec = checked(spec)
     if isinstance(spec, str):
         return Chosen(_named(spec, ids, engines), False)
     if isinstance(spec, slice):
         return Chosen(list(ids[spec]), False)
-    if isinstance(spec, bool) or not (hasattr(spec, "__index__") or isinstance(spec, Iterable)):
-        raise TypeError(f"targets must be 'all', an integer, a slice, a list of integers or a string, not {spec!r}")
-    if hasattr(spec, "__index__"):
-        return Chosen([_one(spec.__index__(), ids, along)], True)
-    chosen = []
-    for part in spec:
-        if isinstance(part, bool) or not hasattr(part, "__index__"):
-            raise TypeError(f"a list of targets holds integers, not {part!r}")
-        chosen.append(_one(part.__index__(), ids, along))
-    return Chosen(list(dict.fromkeys(chosen)), False)
+    if isinstance(spec, int):
+        return Chosen([_one(spec, ids, along)], True)
+    return Chosen(list(dict.fromkeys(_one(index, ids, along) for index in spec)), False)
+
+
+def checked(spec: Any) -> Spec:
+    """A specification as integers, a slice, or the text of a host, a tag or all.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It is none.
+    """
+    if isinstance(spec, str):
+        return parse(spec)
+    if isinstance(spec, slice):
+        return spec
+    if isinstance(spec, Iterable):
+        return [_integer(part, "a list of targets holds integers") for part in spec]
+    return _integer(spec, "targets must be 'all', an integer, a slice, a list of integers or a string")
+
+
+def _integer(value: Any, what: str) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{what}, not {value!r}")
+    return int(value.__index__())
 
 
 def _one(index: int, ids: Sequence[int], along: bool) -> int:

@@ -107,6 +107,10 @@ FAULTS: dict[str, list[Fault]] = {
             "the engine has as long as before to come back",
         ),
         Fault("the controller does not stay up", "pending results fail and say that the cluster has ended", "30 s"),
+        Fault(
+            "a message brings a mistake in the controller to light",
+            "what it asked for fails, and says so; all else goes on, in a controller that begins anew if need be",
+        ),
         Fault("two controllers for one profile", "the second says who is the first, and ends"),
         Fault("the port was taken while the controller was away", "it takes another; the connection files say so"),
         Fault(
@@ -127,6 +131,10 @@ FAULTS: dict[str, list[Fault]] = {
             "a client stands still while its results come",
             "others' calls take no longer than ever; afterwards all its results come",
             "2 s for each call of others",
+        ),
+        Fault(
+            "a client stands still while more results come than the controller may hold",
+            "it counts as away: engines and the store keep its results, and it gets all of them when it goes on",
         ),
         Fault("a script ends while its calls have not", "it ends without an error; what was sent is run", "6 s"),
         Fault("Ctrl-C at any moment of a call", "what the call started is cancelled; the client can be used at once"),
@@ -186,6 +194,12 @@ FAULTS: dict[str, list[Fault]] = {
             "an exception's class misbehaves or is not there",
             "a `RemoteError` with the engine's traceback, or its own type",
         ),
+        Fault(
+            "a task of joblib's ends its engine", "`EngineLost` from the call, with the exit code; the next call works"
+        ),
+        Fault("a module that is sent has a C extension", "`PayloadError` that says so; nothing is sent"),
+        Fault("a module that is sent does not compile", "`SyntaxError` that names file and line; nothing is sent"),
+        Fault("a checkpoint is truncated, damaged or from another version", "`CheckpointError` that says which"),
         Fault("an engine cannot import a module", "`PayloadError` that names it and says why it was not sent along"),
         Fault(
             "an object does harm as it is pickled, rebuilt, used or let go of",

@@ -1,4 +1,4 @@
-"""`make bench` in its quick form, and its arithmetic."""
+"""`make bench` with a little of its work, and its arithmetic."""
 
 import subprocess
 import sys
@@ -6,40 +6,85 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.__main__ import ROWS
-from benchmarks.table import MICROSECONDS, PER_SECOND, Row, in_turns, lines, spread
+from benchmarks.__main__ import BEGIN, END, ROWS, write
+from benchmarks.contestant import Contestant, Missing
+from benchmarks.environment import _install
+from benchmarks.table import MICROSECONDS, OURS, PER_SECOND, SECONDS, Figures, Row, lines, markdown
 
 ROOT = Path(__file__).parent.parent
+TIME = Row("time", "case", 4, MICROSECONDS, {"peer": 2})
+RATE = Row("rate", "case", 4, PER_SECOND, {"peer": 2}, limit=9)
 
 
-def test_a_quick_run_fills_every_row():
-    command = [sys.executable, "-m", "benchmarks", "--quick"]
+def figures(ours: list[float], theirs: list[float]) -> Figures:
+    """Of one case."""
+    made = Figures()
+    for name, values in ((OURS, ours), ("peer", theirs)):
+        for value in values:
+            made.add("case", 4, name, value)
+    return made
+
+
+@pytest.mark.slow
+def test_a_little_of_all_work_fills_the_rows_of_four_workers():
+    command = [sys.executable, "-m", "benchmarks", "--only", f"{OURS},broker,Pool,futures", "--sizes", "4"]
+    command += ["--rounds", "1", "--effort", "0.005"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=55)
     assert done.returncode == 0, done.stderr
-    _, *shown = done.stdout.splitlines()
-    assert len(shown) == len(ROWS)
-    for row, line in zip(ROWS, shown, strict=True):
-        assert line.startswith(row.what)
-        assert line.endswith(row.floor_is)
+    for row in ROWS:
+        if row.n <= 4:
+            assert row.what in done.stdout
+    assert done.stdout.count("broker") >= 7
 
 
-def test_contestants_take_turns():
-    order = []
-    figures = in_turns({"a": lambda: order.append("a") or 1.0, "b": lambda: order.append("b") or 2.0}, 2)
-    assert order == ["a", "b", "a", "b"]
-    assert figures == {"a": [1.0, 1.0], "b": [2.0, 2.0]}
+def test_a_contestant_says_what_it_does_not_offer_and_what_failed():
+    contestant = Contestant("Pool", sys.executable)
+    try:
+        assert contestant.ask("start", 2, limit=30) > 0
+        with pytest.raises(Missing, match="not offered"):
+            contestant.ask("addressed", 0.01, limit=30)
+        with pytest.raises(Missing, match="KeyError"):
+            contestant.ask("no such case", 0.01, limit=30)
+        assert contestant.ask("balanced", 0.01, limit=30) > 0
+        with pytest.raises(Missing, match="no answer within 0 s"):
+            contestant.ask("idle", 0.01, limit=0.01)
+        with pytest.raises(Missing, match="no answer"):
+            contestant.ask("balanced", 0.01, limit=30)
+    finally:
+        contestant.close()
 
 
-def test_a_row_has_medians_and_their_ratio_in_its_unit():
-    figures = {"ours": [2e-4, 3e-4, 9e-4], "floor": [1e-4]}
-    _, time, rate = lines(
-        [Row("time", MICROSECONDS, "ours", "floor", "x"), Row("rate", PER_SECOND, "ours", "floor", "x")], figures
-    )
-    assert time.split() == ["time", "300.0", "±58%", "100.0", "us", "3.00", "x"]
-    assert rate.split()[1] == "3,333.3"
-    assert rate.split()[-2] == "0.33"
+def test_a_peer_that_cannot_be_installed_has_a_reason(tmp_path):
+    assert _install(Path(sys.executable), [str(tmp_path / "no-such-package")])
 
 
-def test_spread():
-    assert spread([1.0]) == 0.0
-    assert spread([1.0, 2.0, 3.0, 4.0, 5.0]) == pytest.approx(1 / 3)
+@pytest.mark.parametrize(("theirs", "shown"), [(6e-4, "2.00 ×  wanted"), (3e-4, "1.00 ×  MISSED, wanted")])
+def test_a_time_is_better_the_smaller_it_is(theirs: float, shown: str):
+    ours, peer = lines([TIME], figures([2e-4, 3e-4, 9e-4], [theirs]))
+    assert ours.split()[:4] == ["time", "300", "µs", "±58%"]
+    assert shown in peer
+
+
+@pytest.mark.parametrize(("ours", "shown"), [(20.0, "2.00 ×  wanted"), (5.0, "0.50 ×  MISSED, wanted")])
+def test_a_rate_is_better_the_larger_it_is(ours: float, shown: str):
+    first, peer = lines([RATE], figures([ours], [10.0]))
+    assert shown in peer
+    assert ("MISSED, wanted 9 /s" in first) is (ours < 9)
+
+
+def test_what_was_not_measured_says_why():
+    made = figures([1.0], [])
+    made.miss("case", 4, "slow", "no answer within 300 s")
+    _, line = lines([TIME], made)
+    assert line.split(maxsplit=1) == ["slow", "no answer within 300 s"]
+
+
+def test_a_page_gets_its_table_between_the_marks(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    row = TIME._replace(unit=SECONDS)
+    write(page, [row], figures([2.0], [4.0]), [OURS, "peer", "absent"])
+    text = page.read_text()
+    assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
+    assert "| time, s | **2** | 4 (2.00 ×) |" in text
+    assert list(markdown([row], figures([2.0], [4.0]), ["peer", "absent"]))[0] == f"| | {OURS} | peer |"

@@ -113,6 +113,7 @@ def test_push_pull_scatter_gather(session):
     session("%gather piece")
     session("piece")
     assert session.value == "[0, 2, 4, 6, 8, 10, 12]"
+    session("%scatter x")
     session("%pull --gather piece as again")
     session("again == piece")
     assert session.value == "True"
@@ -278,6 +279,19 @@ def test_wrong_input_says_what_is_right(session, cell, error, says):
     assert says in session.out + session.err
 
 
+def test_what_this_package_refuses_is_told_without_its_own_frames(session):
+    session("x = 3")
+    session("%scatter x")
+    assert (
+        session.out + session.err
+    ).strip() == "TypeError: cannot scatter a int: it has no length; make a list of it first"
+    session("from ipkernel_ext import RemoteController\nRemoteController('http://x')")
+    told = (session.out + session.err).strip().split("\n")
+    assert (session.error, len(told)) == ("ValueError", 4)
+    assert told[2].endswith("RemoteController('http://x')")
+    assert "write tcp://HOST:PORT" in told[3]
+
+
 def test_engines_and_cluster_status(session):
     for cell in ("%engines", "%cluster status"):
         out = session(cell)
@@ -379,6 +393,43 @@ def test_pxseed_gives_the_same_numbers_again(session):
     assert session.value == "(True, 9)"
     session("%pxseed soon")
     assert "an integer from 0 on" in session.err
+
+
+def test_engines_env_compares_packages(session):
+    session("%engines --env")
+    assert session.out.startswith("engines 0-2 of host ")
+    assert ": as here are Python 3." in session.out
+
+
+def test_pxautoreload_follows_edits_before_each_cell(session, tmp_path):
+    module = tmp_path / "followed.py"
+    module.write_text("def answer():\n    return 1\n")
+    session("%pxautoreload")
+    session(
+        f"import os; rc = get_ipython().magics_manager.registry['ParallelMagics'].rc; rc.sync_modules({str(module)!r})"
+    )
+    session("%px from followed import answer; answer()")
+    assert session.error is None
+    session(f"""with open({str(module)!r}, "w") as file: file.write("def answer():\\n    return 22\\n")""")
+    session("a = %px answer()")
+    session("a")
+    assert session.value == "[22, 22, 22]"
+    module.write_text("def answer(:\n    return 333\n")
+    session("a = %px answer()")
+    assert "followed.py" in session.err and "line 1" in session.err
+    session("a")
+    assert session.value == "[22, 22, 22]"
+    session("%pxautoreload off")
+    module.write_text("def answer():\n    return 4444\n")
+    session("a = %px answer()")
+    session("a")
+    assert session.value == "[22, 22, 22]"
+    session("%pxautoreload now")
+    session("a = %px answer()")
+    session("a")
+    assert session.value == "[4444, 4444, 4444]"
+    session("%pxautoreload maybe")
+    assert "on, now or off, not 'maybe'" in session.err
 
 
 def test_pxconfig_is_for_all_that_follows(session):

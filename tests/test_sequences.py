@@ -1,5 +1,7 @@
 """Cutting and joining."""
 
+from array import array
+
 import numpy as np
 import pytest
 
@@ -18,6 +20,12 @@ def test_cuts_as_array_split_does(length, count):
 @pytest.mark.parametrize("whole", [[1, 2, 3], (1, 2, 3), "abc", b"abc"])
 def test_join_undoes_cut(whole):
     assert sequences.join(sequences.cut(whole, 2)) == whole
+
+
+def test_arrays_of_the_standard_library_keep_their_type():
+    numbers = array("d", [1.5, 2.5, 3.5])
+    assert sequences.join(sequences.cut(numbers, 2)) == numbers
+    assert sequences.join(sequences.cut(numbers, 2)).typecode == "d"
 
 
 def test_ranges_become_lists_and_arrays_stay_arrays():

@@ -167,8 +167,7 @@ kills engines, controllers and clients at random for as long as you like and the
 What cannot be promised: user code that has effects outside its engine may have had them although its result was lost;
 `EngineLost.started` says whether it had begun, where that can be known, and nothing runs again unless `retries`
 allows it. An engine's variables are in its memory only, and so is a result of more than 2 kB that had not left it when
-it died. Results that come faster than their client takes them wait in the controller's memory, which has no limit of
-its own for them: a client that is stopped while gigabytes are on their way to it costs the controller that much.
+it died.
 """
 
 

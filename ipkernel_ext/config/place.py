@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import stat
@@ -16,11 +17,15 @@ import tempfile
 import uuid
 from pathlib import Path
 
+from ipkernel_ext.config import private
 from ipkernel_ext.config.profiles import option, profile_dir
 from ipkernel_ext.errors import AlreadyRunning, NotConnected
 
 LOGS = "agent.log", "controller.log", "zygote.log", "launcher.log"
 """Of a cluster's processes other than its engines."""
+
+LOCK, AGENT = "lock", "agent.pid"
+"""Held by the controller and by the agent of a place."""
 
 SOCKET_PATH = 107 - len(".ipkernel_ext-4294967295/0123456789abcdef/controller.sock")
 """What an address of a unix socket leaves for the temporary directory, in bytes."""
@@ -46,10 +51,14 @@ class Place:
 
     @classmethod
     def of_profile(cls, name: str | None) -> Place:
-        """The place of a profile's cluster."""
+        """The place of a profile's cluster; one that runs is where it was started, whatever TMPDIR says here."""
         name = name or "default"
         key = hashlib.sha256(os.fsencode(profile_dir(name).absolute())).hexdigest()[:16]
-        return cls(runtime_root() / key, name)
+        place = cls(runtime_root() / key, name)
+        started = _directory_of(place.connection("client"))
+        if started.name == key and any(_holder(started / file) for file in (LOCK, AGENT)):
+            return cls(started, name)
+        return place
 
     @classmethod
     def private(cls) -> Place:
@@ -79,7 +88,7 @@ class Place:
     @property
     def agent(self) -> Path:
         """Holds the process id of the agent."""
-        return self.directory / "agent.pid"
+        return self.directory / AGENT
 
     @property
     def register(self) -> Path:
@@ -97,7 +106,7 @@ class Place:
 
     def controller_pid(self) -> int | None:
         """Process id of the controller, if it runs."""
-        return _holder(self.directory / "lock")
+        return _holder(self.directory / LOCK)
 
     def clear_logs(self) -> None:
         """Remove the logs of an earlier cluster."""
@@ -130,7 +139,7 @@ class Place:
         AlreadyRunning
             Another controller holds it.
         """
-        path = self.directory / "lock"
+        path = self.directory / LOCK
         while True:
             file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             try:
@@ -208,6 +217,14 @@ def runtime_root() -> Path:
     if len(os.fsencode(temporary)) > SOCKET_PATH:
         temporary = "/tmp"
     return Path(temporary) / f"ipkernel_ext-{os.getuid()}"
+
+
+def _directory_of(connection: Path) -> Path:
+    """The runtime directory that a connection file names; an empty path where there is none that can be read."""
+    try:
+        return Path(json.loads(private.read(connection, "connection file"))["directory"])
+    except (OSError, NotConnected, ValueError, LookupError, TypeError):
+        return Path()
 
 
 def _is_at(file: int, path: Path) -> bool:

@@ -22,6 +22,7 @@ from ipkernel_ext.core.wire import Frame
 
 ACKNOWLEDGE_AFTER = 0.05  # seconds an acknowledgement may wait for company
 ACKNOWLEDGE_AT = 64
+TOGETHER = 256  # calls in one message, at most
 FUNCTIONS = 4096  # functions believed to be at the controller
 FAILED = 4096  # failed tasks remembered, for those that are to come after them
 
@@ -78,6 +79,22 @@ class Submission:
         self.timeout = timeout  # seconds for each item; 0: none
         self.max_result = max_result  # bytes of each task's value; 0: any
 
+    @property
+    def is_one_call(self) -> bool:
+        """Whether it is one balanced task, with arguments, that waits for none."""
+        return len(self.numbers) == 1 and self.engines is None and bool(self.frames) and not (self.after or self.unmet)
+
+    def is_like(self, other: Submission) -> bool:
+        """Whether two single calls differ in their arguments alone."""
+        return (
+            self.work == other.work
+            and len(self.frames) == len(other.frames)
+            and self.retries == other.retries
+            and self.among == other.among
+            and self.timeout == other.timeout
+            and self.max_result == other.max_result
+        )
+
 
 class _Pending:
     """One task that has no result yet."""
@@ -88,7 +105,7 @@ class _Pending:
         self.submission = submission
         self.index = index
         self.attempt = 0  # whose output is being collected
-        self.outputs: dict[int, Any] = {}  # that came too early, by sequence; -1: how far it came
+        self.outputs: dict[int, Any] | None = None  # that came too early, by sequence; -1: how far it came
         self.hint: Hint | None = None
         self.result: tuple[m.Result, Sequence[Frame]] | None = None  # waits for its output
         self.cancelled = False
@@ -156,11 +173,12 @@ class ClientCore:
 
     # ------------------------------------------------------------ what the user wants
 
-    def submit(self, submission: Submission) -> list[Effect]:
-        """New tasks."""
-        for index, number in enumerate(submission.numbers):
-            self._pending[number] = _Pending(submission, index)
-        return self._send_submission(submission, submission.numbers) if self.connected else []
+    def submit(self, *submissions: Submission) -> list[Effect]:
+        """New tasks. Those that differ in their arguments alone leave as one message."""
+        for submission in submissions:
+            for index, number in enumerate(submission.numbers):
+                self._pending[number] = _Pending(submission, index)
+        return self._send_together(submissions) if self.connected else []
 
     def cancel(self, numbers: Sequence[int]) -> list[Effect]:
         """These tasks are to end: queued ones are taken away, running ones interrupted."""
@@ -245,6 +263,31 @@ class ClientCore:
             effects.append(Send(CONTROLLER, m.Cancel(cancelled)))
         return effects
 
+    def _send_together(self, submissions: Sequence[Submission]) -> list[Effect]:
+        """Each as a message, or as a part of the one before."""
+        effects: list[Effect] = []
+        first: Submission | None = None  # of a message that others may join
+        for submission in submissions:
+            if first is not None and submission.is_one_call and first.is_like(submission):
+                message, frames = self._joined(effects, len(submission.frames))
+                message.numbers.extend(submission.numbers)
+                frames.extend(submission.frames)
+                first = first if len(message.numbers) < TOGETHER else None
+                continue
+            effects.extend(self._send_submission(submission, submission.numbers))
+            first = submission if submission.is_one_call else None
+        return effects
+
+    @staticmethod
+    def _joined(effects: list[Effect], each: int) -> tuple[m.Submit, list[Frame]]:
+        """The last message and its frames, with room for more calls."""
+        last = effects[-1]
+        assert isinstance(last, Send)
+        if not last.message.each:
+            last = effects[-1] = Send(CONTROLLER, replace(last.message, each=each), list(last.frames))
+        assert isinstance(last.frames, list)
+        return last.message, last.frames
+
     def _send_submission(self, submission: Submission, numbers: Sequence[int]) -> list[Effect]:
         effects: list[Effect] = []
         digest = m.function_of(submission.work)
@@ -301,9 +344,9 @@ class ClientCore:
         pending = self._pending.get(output.task.number)
         if pending is None or output.task.client != self.client:
             return []
-        if output.attempt != pending.attempt:
+        if pending.outputs is None or output.attempt != pending.attempt:
             pending.attempt = output.attempt
-            pending.outputs.clear()
+            pending.outputs = {}
         seen = pending.outputs.get(-1, 0)
         if output.sequence < seen:
             return []
@@ -325,7 +368,7 @@ class ClientCore:
             return self._note_acknowledge(number, now)
         if pending.result is not None and result.failure is not None and result.failure.kind == "EngineLost":
             return self._resolve(*pending.result, now)  # its engine died, but had ended the task
-        seen = pending.outputs.get(-1, 0) if pending.attempt == result.attempt else 0
+        seen = pending.outputs.get(-1, 0) if pending.outputs and pending.attempt == result.attempt else 0
         if result.outputs > seen:
             pending.result = (result, frames)
             return []

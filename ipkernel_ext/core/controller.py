@@ -4,9 +4,10 @@
 done in order. Sockets, clock, files and processes are the caller's (``net.controller_server``).
 This file says who may ask for what; the parts decide: ``roster`` and ``ledger`` (tables of peers
 and of tasks), ``dispatch`` (tasks on their way), ``recovery`` (what an earlier life left),
-``jobs`` (ids of MPI ranks), ``keeping`` (results whose clients are not here), ``answering`` (which
-engines do), ``lives`` (engines come and go). Each knows those before it, none after. ``status`` and
-``reasons`` tell those who ask, and change nothing.
+``jobs`` (ids of MPI ranks), ``credit`` (clients that do not take their results), ``keeping``
+(results whose clients are not here), ``answering`` (which engines do), ``lives`` (engines come and
+go). Each knows those before it, none after. ``status`` and ``reasons`` tell those who ask, and
+change nothing.
 
 Rules, and why:
 
@@ -31,6 +32,7 @@ from typing import Any
 from ipkernel_ext.core import failures, status
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.answering import UNANSWERED, Answering
+from ipkernel_ext.core.credit import Credit, size_of
 from ipkernel_ext.core.dispatch import Dispatch
 from ipkernel_ext.core.effects import Drop, Effect, Expire, Mailbox, Peer, Stop
 from ipkernel_ext.core.functions import FunctionStore
@@ -291,6 +293,7 @@ class ControllerCore:
         elif client.peer is not None and client.peer != peer:
             roster.peers.pop(client.peer, None)
         client.peer = peer
+        client.credit = Credit()
         client.generation = hello.generation
         client.here_since = now
         client.away_since = None
@@ -318,6 +321,7 @@ class ControllerCore:
             case m.Submit():
                 self._on_submit(client, message, frames, now)
             case m.Acknowledge():
+                client.credit.settle(message.numbers, now)
                 self._ledger.acknowledge(client, message.numbers, now, dict(message.failed))
                 if self._ledger.kept:
                     self._keeping.acknowledge(client, message.numbers)
@@ -354,9 +358,11 @@ class ControllerCore:
 
     def _on_submit(self, client: Client, submit: m.Submit, frames: Sequence[Frame], now: float) -> None:
         numbers, engines, boots, hints = submit.numbers, submit.engines, submit.boots, submit.hints
-        count = len(numbers)
-        if any(part and len(part) != count for part in (boots, hints)) or (
-            engines is not None and len(engines) != count
+        count, each = len(numbers), submit.each
+        if (
+            any(part and len(part) != count for part in (boots, hints))
+            or (engines is not None and len(engines) != count)
+            or (each and each * count != len(frames))
         ):
             self._refuse_submit(client, submit, now)
             return
@@ -382,7 +388,7 @@ class ControllerCore:
             task = Task(
                 TaskId(client.id, number),
                 submit.work,
-                frames,
+                frames[i * each : i * each + each] if each else frames,
                 engines[i] if engines is not None else None,
                 (boots[i] or None) if boots else None,
                 submit.retries,
@@ -552,8 +558,22 @@ class ControllerCore:
             self._recovery.stray_result(engine, result, now)
         elif task.holder is engine and task.attempt == result.attempt:
             self._dispatch.result(engine, task, result, frames, now)
+            self._owe(task, frames, now)
         else:
             self._ledger.forget(engine, task.id, result.attempt, now)
+
+    def _owe(self, task: Task, frames: Sequence[Frame], now: float) -> None:
+        """Its client was sent the result; one that does not take what it is sent counts as away."""
+        client = self._roster.clients.get(task.id.client)
+        if client is None or client.peer is None:
+            return
+        client.credit.owe(task.id.number, task.shown + sum(map(len, frames)), now)
+        task.shown = 0
+        if client.credit.exhausted(now):
+            self._out.log(f"client {client.id} does not take its results; it counts as away until it does")
+            self._out.send(client.peer, m.HelloWanted())  # it meets this when it has read what is on its way
+            self._roster.peers.pop(client.peer, None)
+            self._client_away(client, now)
 
     def _on_output(self, engine: Engine, output: m.Stream | m.Display) -> None:
         """Of a task that this engine has, or of none."""
@@ -565,6 +585,7 @@ class ControllerCore:
             self._tell_store(output)
         elif task.holder is engine and task.attempt == output.attempt:
             self._roster.tell_of(output.task, output)
+            task.shown += size_of(output)
 
     def _tell_store(self, message: m.Result | m.Stream | m.Display, frames: Sequence[Frame] = ()) -> None:
         """Of a task whose client has acknowledged it, or has not come back; somebody else may want it."""
@@ -615,7 +636,7 @@ class ControllerCore:
             self._out.log(text, logging.WARNING)
 
     def _refuse_submit(self, client: Client, submit: m.Submit, now: float) -> None:
-        text = f"Submit of {len(submit.numbers)} tasks with another number of engines, boots or hints"
+        text = f"Submit of {len(submit.numbers)} tasks with another number of engines, boots, hints or frames"
         self._grumble(text, now)
         if client.peer is not None:
             self._out.send(client.peer, m.Refused(failures.protocol(text), submit.numbers))

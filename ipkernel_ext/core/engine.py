@@ -235,6 +235,11 @@ class EngineCore:
 
     # ------------------------------------------------------------ the main thread
 
+    @property
+    def busy(self) -> bool:
+        """Whether tasks wait here."""
+        return bool(self._ahead or self._balanced)
+
     def claim(self) -> tuple[Claim | None, list[Effect]]:
         """The next task to run, which from now on cannot be taken back."""
         assert self.running is None, "one thing at a time"

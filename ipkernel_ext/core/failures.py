@@ -144,6 +144,12 @@ def protocol(text: str) -> Failure:
     return Failure("ProtocolError", "ProtocolError", text)
 
 
+def bug(message: str, error: Exception) -> Failure:
+    """A mistake in the controller."""
+    text = f"the controller cannot deal with this {message}, by a mistake in it ({error!r}); its log says where"
+    return Failure("ProtocolError", "ProtocolError", text)
+
+
 def wrong_role(wanted: str, role: str) -> Failure:
     """A key is used for what it is not for."""
     file = "client.json" if "client" in wanted else "engine.json"

@@ -57,8 +57,11 @@ class TaskId(NamedTuple):
         return f"{self.client}:{self.number}"
 
 
-class Record(Struct, frozen=True, array_like=True, tag=True):
-    """Base of all messages: immutable, encoded as an array that begins with its name."""
+class Record(Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """Base of all messages: immutable, encoded as an array that begins with its name.
+
+    None of them can be part of a cycle, and there are many: so the garbage collector need not look at them.
+    """
 
 
 # ---------------------------------------------------------------- work: what an engine is to do
@@ -138,13 +141,14 @@ Work = Execute | Apply | Map | Push | Pull | Delete | Keys | Value | Seed | Rese
 
 def function_of(work: Work | Fetch) -> str | None:
     """Digest of the function that the work calls, or None."""
-    return work.function if isinstance(work, Apply | Map) else None
+    kind = type(work)
+    return work.function if kind is Apply or kind is Map else None  # type: ignore[union-attr]
 
 
 # ---------------------------------------------------------------- parts of messages
 
 
-class EngineRecord(Struct, frozen=True, array_like=True):
+class EngineRecord(Struct, frozen=True, array_like=True, gc=False):
     """What is known of an engine; sent at its hello and shown to clients."""
 
     boot: Name
@@ -170,7 +174,7 @@ class EngineRecord(Struct, frozen=True, array_like=True):
     seconds: float = 0.0  # for how long
 
 
-class Hint(Struct, frozen=True, array_like=True):
+class Hint(Struct, frozen=True, array_like=True, gc=False):
     """Where a task was handed out: enough for a restarted controller not to start it twice."""
 
     engine: int
@@ -179,7 +183,7 @@ class Hint(Struct, frozen=True, array_like=True):
     losses: Count = 0  # engines that died with it begun
 
 
-class Failure(Struct, frozen=True, array_like=True):
+class Failure(Struct, frozen=True, array_like=True, gc=False):
     """Why a task has no value. ``kind`` names a class of ``errors``, or is "user" for an exception of user code.
 
     The exception itself, where it could be pickled, is in the frames beside.
@@ -199,7 +203,7 @@ class Failure(Struct, frozen=True, array_like=True):
     engine: int = -1
 
 
-class Inventory(Struct, frozen=True, array_like=True):
+class Inventory(Struct, frozen=True, array_like=True, gc=False):
     """What an engine holds, told at each hello."""
 
     queued: list[tuple[TaskId, Count]] = []  # with their attempts
@@ -207,7 +211,7 @@ class Inventory(Struct, frozen=True, array_like=True):
     finished: list[tuple[TaskId, Count]] = []  # result kept until its client has acknowledged it
 
 
-class Exit(Struct, frozen=True, array_like=True):
+class Exit(Struct, frozen=True, array_like=True, gc=False):
     """How an engine's process ended, as far as known."""
 
     exit_code: int | None = None
@@ -257,6 +261,7 @@ class Submit(Record, frozen=True):
     unmet: Failure | None = None  # one of them has not: these end so, unless they were handed out before
     timeout: Seconds = 0.0  # from the start of each item on its engine; 0: none
     max_result: Bytes = 0  # what the client takes of each; 0: all
+    each: Count = 0  # frames of each task, in their order; 0: all tasks share all frames
 
 
 class Cancel(Record, frozen=True):

@@ -56,6 +56,7 @@ class Task:
         "queue",
         "recalled",
         "retries",
+        "shown",
         "state",
         "timeout",
         "work",
@@ -94,6 +95,7 @@ class Task:
         self.recalled = 0  # the attempt that its engine was asked to give back
         self.outputs = 0  # how many belong to its result, when DONE
         self.lacking = False  # its client may have missed some of its output, or the result
+        self.shown = 0  # bytes of output that its client was sent
         self.written = False  # the journal has an entry of it
         self.function = function_of(work)
         self.hint: Hint | None = None  # where an earlier life of the controller handed it out

@@ -307,7 +307,7 @@ class Recovery:
             return True
         client = self._roster.clients.get(id.client)
         if client is None:
-            return id.client not in self._roster.departed
+            return id.number > self._roster.departed.get(id.client, -1)
         return not client.left and (client.peer is None or id.number in client.expected)
 
     def _disown(self, engine: Engine, id: TaskId, now: float) -> None:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
+from ipkernel_ext.core.credit import Credit
 from ipkernel_ext.core.effects import Expire, Mailbox, Peer
 from ipkernel_ext.core.messages import EngineMeasured, EngineRecord, Exit, Measured, Scales, TaskId
 from ipkernel_ext.core.outbox import Outbox
@@ -130,6 +131,7 @@ class Client:
         self.away_since: float | None = None
         self.left = False  # said goodbye, or away too long: it will not come for its results
         self.kept = False  # the store hears of its tasks in its place
+        self.credit = Credit()
 
 
 class Agent:

@@ -137,16 +137,22 @@ class _Pipe:
         for descriptor in (end, writer):
             os.close(descriptor)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._has_read = False  # since the last finish
 
     def read(self) -> str:
         """What it holds."""
         try:
-            return self._decoder.decode(os.read(self.reader, self._capacity))
+            data = os.read(self.reader, self._capacity)
         except BlockingIOError:
             return ""
+        self._has_read = True
+        return self._decoder.decode(data)
 
     def finish(self) -> str:
         """What is left of a character whose rest did not come."""
+        if not self._has_read:
+            return ""
+        self._has_read = False
         return self._decoder.decode(b"", final=True)
 
 

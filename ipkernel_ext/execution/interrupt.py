@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from _signal import getsignal  # type: ignore[import-not-found]  # ``signal``'s own is slow: it makes an enumeration's member
 from collections.abc import Callable, Hashable
 from types import FrameType
 
@@ -39,7 +40,7 @@ class Interrupter:
 
     def arm(self, task: Hashable) -> None:
         """User code of this task begins; from now on it can be interrupted."""
-        if threading.get_ident() == self._main and signal.getsignal(signal.SIGINT) != self._handle:
+        if threading.get_ident() == self._main and getsignal(signal.SIGINT) != self._handle:
             self.install()  # user code had replaced it
         self._armed = task
         if self._wanted is not None and self._wanted == task:
@@ -69,7 +70,7 @@ class Interrupter:
 
         A handler that user code has put in the place of ours has got the first one, and gets no other.
         """
-        if self._wanted is None or self._wanted is _SPENT or signal.getsignal(signal.SIGINT) != self._handle:
+        if self._wanted is None or self._wanted is _SPENT or getsignal(signal.SIGINT) != self._handle:
             return False
         self._signal()
         return True

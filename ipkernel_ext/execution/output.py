@@ -93,9 +93,11 @@ class OutputBuffer:
         self._client = ""  # of the latest task
         self._runs_in = 0  # thread of the latest task
         self._outlived: WeakKeyDictionary[threading.Thread, str] = WeakKeyDictionary()  # whose tasks have ended
+        self._threads: list[threading.Thread] = []  # that were there when the latest task ended
         self._late: dict[str, _Tail] = {}  # of such threads, by client
         self._earlier: list[Stream | Display] = []  # written between tasks
         self._pending: list[tuple[StreamName, str] | _Rich] = []
+        self._tail = _Tail(0)
         self._restart()
         forked = WeakMethod(self._after_fork)
         if hasattr(os, "register_at_fork"):
@@ -183,17 +185,23 @@ class OutputBuffer:
     def end(self) -> tuple[list[Stream | Display], int]:
         """The task ended: its pieces that wait to be sent, and how many it had in all."""
         with self._lock:
-            self._pending += self._tail.pieces()
+            if self._pending or not self._tail.is_new(self._half):
+                self._pending += self._tail.pieces()
             pieces = self._take_task()
             count = self._sequence
             self._task, self._attempt = None, 0
             self._restart()
-            for thread in threading.enumerate():
-                if thread.ident != self._runs_in:
-                    self._outlived.setdefault(thread, self._client)
+            threads = threading.enumerate()
+            if threads != self._threads:
+                self._threads = threads
+                for thread in threads:
+                    if thread.ident != self._runs_in:
+                        self._outlived.setdefault(thread, self._client)
             return pieces, count
 
     def _take(self) -> list[Stream | Display]:
+        if not (self._pending or self._late or self._earlier or self._task is not None or self._size):
+            return []
         earlier, self._earlier = self._earlier, []
         late, self._late = self._late, {}
         engine = self.engine_id()
@@ -210,6 +218,8 @@ class OutputBuffer:
         return [*earlier, *pieces]
 
     def _take_task(self) -> list[Stream | Display]:
+        if not self._pending:
+            return []
         waiting, self._pending = self._pending, []
         return self._numbered(waiting)
 
@@ -217,7 +227,8 @@ class OutputBuffer:
         self._sequence = 0
         self._size = 0
         self._half = (self._max_output if self._task else min(self._max_output, MAX_LATE)) // 2
-        self._tail = _Tail(self._half)
+        if not self._tail.is_new(self._half):
+            self._tail = _Tail(self._half)
 
     def _after_fork(self) -> None:
         self._lock = threading.RLock()  # the thread that may have held it does not exist here
@@ -255,6 +266,10 @@ class _Tail:
         self._name: StreamName = "stdout"
         self._small_size = 0
         self._size = 0
+
+    def is_new(self, limit: int) -> bool:
+        """Whether nothing has been added to it, and this is its limit."""
+        return not self._size and not self.dropped and self._limit == limit
 
     def add(self, name: StreamName, text: str) -> None:
         if name != self._name:

@@ -227,12 +227,15 @@ class Runner:
         args = [self._resolve(arg) for arg in args]
         if kwargs:
             kwargs = {name: self._resolve(arg) for name, arg in kwargs.items()}
-        look = self._draws.look(work.function) if work.seed is None else None
-        with nullcontext() if work.seed is None else Streams(work.seed) as streams:
-            if streams is not None:
+        call = self._in_namespace(f)
+        if work.seed is None:
+            look = self._draws.look(work.function)
+            value = call(*args, **kwargs)
+            outcome.unseeded = look is not None and look(f)
+        else:
+            with Streams(work.seed) as streams:
                 streams.begin(0)
-            value = self._in_namespace(f)(*args, **kwargs)
-        outcome.unseeded = look is not None and look(f)
+                value = call(*args, **kwargs)
         del args, kwargs
         result = _dump(value, "result")
         if self._too_large(result):
@@ -242,7 +245,7 @@ class Runner:
 
     def _in_namespace(self, f: Callable[..., Any]) -> Callable[..., Any]:
         """The function; one that runs code in the namespace of its caller does so in the user's, and not in ours."""
-        if not any(f is other for other in _RUN_CODE):
+        if f is not _RUN_CODE[0] and f is not _RUN_CODE[1]:
             return f
 
         def run(source: Any, globals: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -251,7 +254,7 @@ class Runner:
         return run
 
     def _map(self, work: m.Map, frames: Sequence[Frame], function: Sequence[Frame], outcome: Outcome) -> list[Frame]:
-        columns = self._load(frames)
+        columns = [self._resolved(column) for column in self._load(frames)]
         f = self._in_namespace(self._function(work.function, function))
         values: list[Any] = []
         call = f if self._timer is None else partial(self._timed, f, self._timer, work.return_exceptions)
@@ -354,6 +357,12 @@ class Runner:
             self._need([argument.name])
             return self._shell.user_ns[argument.name]
         return argument
+
+    def _resolved(self, column: Sequence[Any]) -> Sequence[Any]:
+        """Arguments of a map's items, where they are names their values."""
+        if not isinstance(column, list | tuple) or payload.Ref not in map(type, column):
+            return column
+        return [self._resolve(argument) for argument in column]
 
     def _need(self, wanted: Sequence[str]) -> None:
         names = self._shell.user_ns

@@ -1,7 +1,8 @@
 """Tracebacks as plain text that begins where the user's own code begins.
 
 What runs user code stands above it on the stack: this package, IPython, the event loop. None of it
-says anything to the user. Frames further down are left as they are, whoever they belong to.
+says anything to the user, and neither does what stands below it, where user code met a limit of an
+engine's. Frames between are left as they are, whoever they belong to.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _ABOVE = (
     codeop.__file__,
     "<frozen ",
 )
-
+_BELOW = os.path.dirname(__file__) + os.sep
 
 LONGEST = 50_000  # characters of a traceback
 MESSAGE = 10_000  # characters of a message
@@ -67,6 +68,8 @@ def format_traceback(error: BaseException) -> str:
         while above < len(part.stack) and part.stack[above].filename.startswith(_ABOVE):
             above += 1
         del part.stack[:above]
+        while part.stack and part.stack[-1].filename.startswith(_BELOW):
+            part.stack.pop()
         todo += [part.__cause__, part.__context__, *(part.exceptions or ())]
     text = "".join(described.format())
     text = text if described.stack else text.removeprefix("Traceback (most recent call last):\n")

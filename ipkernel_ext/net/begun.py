@@ -57,17 +57,18 @@ class BegunFile:
         _SLOT.pack_into(self._map, self._next * _SLOT.size, task.client.encode(), task.number, attempt, 1)
         self._next = (self._next + 1) % SLOTS
 
-    def keep(self, parts: Sequence[Frame]) -> None:
-        """A result, which is about to be sent; one that is large is not kept."""
+    def keep(self, parts: Sequence[Frame]) -> bool:
+        """A result, which is about to be sent; False if it is too large to be kept."""
         if sum(map(len, parts)) > LARGEST:
-            return
+            return False
         data = msgspec.msgpack.encode(parts)
         if len(data) > LARGEST:
-            return
+            return False
         begin = _BEGUN_SIZE + self._next_result * (_RESULT.size + LARGEST)
         self._next_result = (self._next_result + 1) % RESULTS
         self._map[begin + _RESULT.size : begin + _RESULT.size + len(data)] = data
         _RESULT.pack_into(self._map, begin, len(data), zlib.crc32(data))
+        return True
 
     def leave(self) -> None:
         """This engine ends because it was told to."""

@@ -18,7 +18,7 @@ import time
 import uuid
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol
 
@@ -32,9 +32,11 @@ from ipkernel_ext.core.wire import Frame
 from ipkernel_ext.errors import ForkedClientError, NotConnected, ProtocolError
 from ipkernel_ext.net.callbacks import CallbackThread
 from ipkernel_ext.net.edge import Edge, Locate
-from ipkernel_ext.net.sockets import Wake, until
+from ipkernel_ext.net.sockets import Poller, Wake, until
 
 log = logging.getLogger("ipkernel_ext")
+
+COMMANDS = 1024  # what user threads enqueued, done in one turn of the loop: then it leaves, whatever came meanwhile
 
 
 _forks = 0  # how often this process is a fork of one that had this module; asking for the pid is a system call
@@ -56,6 +58,9 @@ def _leave_all() -> None:
     """At the end of a script, what was sent leaves before the process does."""
     for channel in list(_channels):
         channel.close()
+
+
+_Command = Callable[[], list[Effect]]
 
 
 class Receiver(Protocol):
@@ -170,14 +175,14 @@ class ClientChannel:
         self._numbers = itertools.count()
         self._requests = itertools.count(1)
         self._numbers_lock = threading.Lock()
-        self._commands: deque[Callable[[], list[Effect]]] = deque()
+        self._commands: deque[_Command | tuple[Submission, Receiver]] = deque()
         self._receivers: dict[int, Receiver] = {}
         self._answers: dict[int, Future[dict[str, Any]]] = {}
         self._roster = Roster()
         self._changed = threading.Condition()
         self._wake = Wake()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._poller = zmq.Poller()
+        self._poller = Poller()
         self._edge = Edge(self._context, locate, wire.Decoder(m.ToClient), self._poller)
         self._out: list[wire.Entry] = []
         self._closing = False
@@ -206,14 +211,10 @@ class ClientChannel:
 
     def submit(self, submission: Submission, receiver: Receiver) -> None:
         """Send tasks; results go to the receiver."""
-        self._check()
-
-        def command() -> list[Effect]:
-            for number in submission.numbers:
-                self._receivers[number] = receiver
-            return self._core.submit(submission)
-
-        self._enqueue(command)
+        if self._forks != _forks or self._closing or self._ended is not None:
+            self._check()
+        self._commands.append((submission, receiver))
+        self._wake.set()
 
     def cancel(self, numbers: Sequence[int]) -> None:
         """Take queued tasks away, interrupt running ones."""
@@ -287,7 +288,7 @@ class ClientChannel:
         if self.ended is not None:
             raise NotConnected(self.ended)
 
-    def _enqueue(self, command: Callable[[], list[Effect]]) -> None:
+    def _enqueue(self, command: _Command) -> None:
         self._commands.append(command)
         self._wake.set()
 
@@ -298,8 +299,8 @@ class ClientChannel:
         try:
             self._reconnect()
             while not self._closing:
-                self._poller.poll(until(self._deadline(), time.monotonic()))
-                self._turn()
+                timeout = 0 if self._commands else until(self._deadline(), time.monotonic())
+                self._turn(self._poller.poll(timeout))
         except Exception:
             log.exception("the client's I/O thread failed; this RemoteController is closed")
         finally:
@@ -308,23 +309,41 @@ class ClientChannel:
             self._wake.close()
             self._callbacks.end()
 
-    def _turn(self) -> None:
+    def _turn(self, ready: Container[Any]) -> None:
         """One turn of the loop, after the poll."""
-        self._wake.clear()
+        self._wake.clear_if(ready)
         now = time.monotonic()
-        lost = self._edge.lost(now)
+        lost = self._edge.lost(now, ready)
         self._take()  # also what came before the connection was lost
         if lost:
             self._do(self._core.disconnected())
             self._reconnect()
         elif self._edge.retry_at is not None and now >= self._edge.retry_at:
             self._reconnect()
-        while self._commands:
-            self._do(self._commands.popleft()())
+        self._do_commands(COMMANDS)
         deadline = self._core.next_deadline()
         if deadline is not None and time.monotonic() >= deadline:
             self._do(self._core.tick(time.monotonic()))
         self._flush()
+
+    def _do_commands(self, most: int) -> None:
+        """What user threads have enqueued so far; what is submitted in a row goes to the core together."""
+        commands = self._commands
+        submissions: list[Submission] = []
+        for _ in range(min(most, len(commands))):
+            command = commands.popleft()
+            if isinstance(command, tuple):
+                submission, receiver = command
+                for number in submission.numbers:
+                    self._receivers[number] = receiver
+                submissions.append(submission)
+                continue
+            if submissions:
+                self._do(self._core.submit(*submissions))
+                submissions = []
+            self._do(command())
+        if submissions:
+            self._do(self._core.submit(*submissions))
 
     def _deadline(self) -> float | None:
         return min((d for d in (self._core.next_deadline(), self._edge.retry_at) if d is not None), default=None)
@@ -431,8 +450,7 @@ class ClientChannel:
 
     def _leave(self) -> None:
         """Order: what user threads enqueued, then goodbye, then whoever still waits hears why."""
-        while self._commands:
-            self._do(self._commands.popleft()())
+        self._do_commands(len(self._commands))
         linger = 1000 if self._core.connected else 0
         self._do(self._core.leave())
         self._flush()

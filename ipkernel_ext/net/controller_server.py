@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import signal
 import socket as std_socket
 import time
@@ -20,8 +21,8 @@ import zmq
 
 from ipkernel_ext.config import addresses
 from ipkernel_ext.config.keys import ClusterKeys
+from ipkernel_ext.core import failures, wire
 from ipkernel_ext.core import messages as m
-from ipkernel_ext.core import wire
 from ipkernel_ext.core.controller import ControllerCore
 from ipkernel_ext.core.effects import (
     Deliver,
@@ -43,7 +44,7 @@ from ipkernel_ext.net import tcp
 from ipkernel_ext.net.begun import prune, read_begun, read_results
 from ipkernel_ext.net.doors import LocalDoor, RemoteDoor, RemotePeer
 from ipkernel_ext.net.journal import JournalFile
-from ipkernel_ext.net.sockets import Wake, new_socket, send, until
+from ipkernel_ext.net.sockets import Poller, Wake, new_socket, send, until
 from ipkernel_ext.net.store import ResultStore
 from ipkernel_ext.net.zap import Gatekeeper, probe
 
@@ -127,7 +128,8 @@ class ControllerServer:
         self._look_at = time.monotonic() + LOOK
         self._stood_still = 0.0  # seconds, in all
         self._wake = Wake()
-        self._poller = zmq.Poller()
+        self._poller = Poller()
+        self._ends = select.epoll() if hasattr(select, "epoll") else None  # of local engines' processes
         self._add(self._local)
         self._processes: dict[int, str] = {}  # pidfd: boot
         self._pids: dict[str, int] = {}  # boot: pid, as the kernel says
@@ -182,8 +184,8 @@ class ControllerServer:
 
     def _add(self, door: LocalDoor | RemoteDoor) -> None:
         self._doors.append(door)
-        self._poller.register(door.socket, zmq.POLLIN)
-        self._poller.register(door.monitor.pair, zmq.POLLIN)
+        self._poller.register(door.socket)
+        self._poller.register(door.monitor.pair)
 
     def leave_tcp(self) -> None:
         """Be there for nobody over TCP, until ``listen_tcp`` is called again; who was connected so is gone."""
@@ -218,25 +220,27 @@ class ControllerServer:
             Nobody watches over the keys any more.
         """
         self._wake.set_by_signals()
-        self._poller.register(self._wake.fileno(), zmq.POLLIN)
+        self._poller.register(self._wake.fileno())
         if self._owner is not None:
-            self._poller.register(self._owner, zmq.POLLIN)
+            self._poller.register(self._owner)
+        if self._ends is not None:
+            self._poller.register(self._ends.fileno())
         while self._stop is None:
             ready = self._wait()
-            for source, _ in ready:
-                if source == self._owner:
-                    self._asked_to_stop = "the agent that watched over it has ended"
-            self._wake.clear()
+            if self._owner in ready:
+                self._asked_to_stop = "the agent that watched over it has ended"
+            self._wake.clear_if(ready)
             self._check_gatekeeper()
             if self._rotate:
                 self._rotate = False
                 self.on_rotate()
             for door in self._doors:
-                door.see_events()
+                if door.monitor.pair in ready:
+                    door.see_events()
                 self._take(door)
-            for source, _ in ready:  # after what they had still sent was read
-                if isinstance(source, int) and source in self._processes:
-                    self._process_ended(source)
+            if self._ends is not None and self._ends.fileno() in ready:
+                for descriptor, _ in self._ends.poll(0):  # after what they had still sent was read
+                    self._process_ended(descriptor)
             now = self._now()
             deadline = self._core.next_deadline()
             if deadline is not None and now >= deadline:
@@ -252,7 +256,7 @@ class ControllerServer:
         """The core's clock, which stands still while this process does: nobody is to be missed for that time."""
         return time.monotonic() - self._stood_still
 
-    def _wait(self) -> list[tuple[Any, int]]:
+    def _wait(self) -> dict[Any, int]:
         """Wait until something happens or is due."""
         begun = self._now()
         deadline = self._core.next_deadline()
@@ -287,6 +291,8 @@ class ControllerServer:
         self._context.term()
         for descriptor in self._processes:
             os.close(descriptor)
+        if self._ends is not None:
+            self._ends.close()
         self._wake.close()
         self._path.unlink(missing_ok=True)
         self._journal.close()
@@ -312,7 +318,31 @@ class ControllerServer:
             for message, frames in entries:
                 if isinstance(message, m.HelloEngine):
                     self._pids[message.engine.boot] = self._local.pids.get(peer, 0)
-                self._do(self._core.receive(peer, message, frames, now, role))
+                try:
+                    self._do(self._core.receive(peer, message, frames, now, role))
+                except Exception as error:
+                    self._on_bug(peer, message, error)
+
+    def _on_bug(self, peer: Peer, message: Any, error: Exception) -> None:
+        """A message brought a mistake of ours to light: its sender is told, and sends it no more.
+
+        Where the tables are not whole any more this controller ends. The next one learns everything from
+        the edges.
+
+        Raises
+        ------
+        ParallelError
+            They are not.
+        """
+        kind = type(message).__name__
+        self._log.error("a mistake in the controller, met by %s of %s", kind, peer, exc_info=error)
+        numbers = message.numbers if isinstance(message, m.Submit) else []
+        self._out.setdefault(peer, []).append((m.Refused(failures.bug(kind, error), numbers), ()))
+        try:
+            self._core.check()
+        except Exception as broken:
+            self._flush()
+            raise ParallelError(f"this controller has lost track ({broken!r}); it has to begin anew") from error
 
     def _on_garbage(self, peer: Peer, error: ProtocolError) -> None:
         self._core.refused += 1
@@ -358,8 +388,9 @@ class ControllerServer:
             self._remote.forget(peer.id)
 
     def _process_ended(self, descriptor: int) -> None:
+        assert self._ends is not None
         boot = self._processes.pop(descriptor)
-        self._poller.unregister(descriptor)
+        self._ends.unregister(descriptor)
         os.close(descriptor)
         now = self._now()
         self._do(self._core.process_ended(boot, now))
@@ -419,7 +450,7 @@ class ControllerServer:
 
     def _watch(self, boot: str, pid: int) -> None:
         """Have the kernel tell when a local engine's process ends."""
-        if self._pids.pop(boot, 0) != pid or boot in self._processes.values():
+        if self._ends is None or self._pids.pop(boot, 0) != pid or boot in self._processes.values():
             return
         try:
             descriptor = os.pidfd_open(pid)
@@ -429,7 +460,7 @@ class ControllerServer:
         except (AttributeError, OSError):
             return  # no such thing here: the connection's end has to do
         self._processes[descriptor] = boot
-        self._poller.register(descriptor, zmq.POLLIN)
+        self._ends.register(descriptor, select.EPOLLIN)
 
     def _flush(self) -> None:
         while self._out:

@@ -11,8 +11,9 @@ attempts ended with is kept for the user (``trouble``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from contextlib import suppress
+from typing import Any
 
 import zmq
 
@@ -20,7 +21,7 @@ from ipkernel_ext.config.connection import Address
 from ipkernel_ext.core.wire import Decoder, Entry, Frame, encode
 from ipkernel_ext.errors import NotConnected
 from ipkernel_ext.net.handshake import EVENTS, Handshake, Trouble
-from ipkernel_ext.net.sockets import Monitor, receive, send
+from ipkernel_ext.net.sockets import Monitor, Poller, receive, send
 from ipkernel_ext.net.tcp import answering, connecting_socket
 
 Locate = Callable[[], Address]
@@ -59,7 +60,7 @@ class Edge:
     """
 
     def __init__(
-        self, context: zmq.Context[zmq.Socket[bytes]], locate: Locate, decoder: Decoder, poller: zmq.Poller
+        self, context: zmq.Context[zmq.Socket[bytes]], locate: Locate, decoder: Decoder, poller: zmq.Poller | Poller
     ) -> None:
         self._context = context
         self._poller = poller
@@ -138,9 +139,15 @@ class Edge:
         self.socket.close(linger)
         self.socket = self._monitor = None
 
-    def lost(self, now: float) -> bool:
-        """Whether the connection broke, or did not come to be, since it was opened."""
-        if self._monitor is None:
+    def lost(self, now: float, ready: Container[Any] | None = None) -> bool:
+        """Whether the connection broke, or did not come to be, since it was opened.
+
+        Parameters
+        ----------
+        ready
+            What the poller has told of; None where it was not asked.
+        """
+        if self._monitor is None or (ready is not None and self._monitor.pair not in ready):
             return False
         lost = False
         for event, value in self._monitor.events():

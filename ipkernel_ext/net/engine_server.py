@@ -42,7 +42,7 @@ from ipkernel_ext.execution.runner import Runner
 from ipkernel_ext.execution.usage import Usage
 from ipkernel_ext.net.begun import BegunFile
 from ipkernel_ext.net.edge import Edge, Locate
-from ipkernel_ext.net.sockets import Wake, receive, send, until
+from ipkernel_ext.net.sockets import Poller, Wake, receive, send, until
 from ipkernel_ext.net.tcp import connecting_socket
 
 FLUSH_AFTER = 0.02  # seconds for which output of running code is collected before it is sent
@@ -51,6 +51,10 @@ LINGER = 200  # milliseconds for which the last result may still be on its way o
 OWNER_ENDED = "its owner has ended"
 INSIST_AFTER = 0.02, 1.0  # seconds after which an interrupt without effect is sent again, at first and at most
 GRACE = 3.0  # seconds that user code has to end after it was told to
+SMALL = 0.0005  # seconds; results of tasks that take less may wait for those of the tasks behind them
+TOGETHER = 32  # results that leave together, at most; fewer than a begun file keeps
+WAIT = 0.002  # seconds after which they leave, whatever runs by then
+LOOK = 0.0005  # seconds between two looks at what has come, while there are tasks to run
 
 _decoder = wire.Decoder(m.ToEngine)
 
@@ -92,7 +96,7 @@ class EngineServer:
         self._begun = None if begun is None else _begun_file(begun / record.boot, log)
         self._lock = threading.Lock()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._control_poller = zmq.Poller()
+        self._control_poller = Poller()
         self._edge = Edge(self._context, locate, _decoder, self._control_poller)
         self._control_wake = Wake()
         self._main_wake = Wake()
@@ -109,6 +113,10 @@ class EngineServer:
         self._insist_at: float | None = None
         self._insist_after = 0.0
         self._pending = False  # output waits to be sent
+        self._results: list[wire.Entry] = []  # that wait for others; shared, as the core
+        self._results_at: float | None = None  # when they leave at the latest
+        self._results_watched = False  # the control thread knows of that time
+        self._look_at = 0.0
         self._usage = Usage()
         self._claimed_at = 0.0  # monotonic; of the running task
         self._stopping: str | None = None
@@ -121,17 +129,21 @@ class EngineServer:
         """Serve until told to stop; the reason. To be called from the process's main thread."""
         control = threading.Thread(target=self._control_loop, name="ipkernel_ext control", daemon=True)
         control.start()
-        poller = zmq.Poller()
-        poller.register(self._main_wake.fileno(), zmq.POLLIN)
+        poller = Poller()
+        poller.register(self._main_wake.fileno())
         while self._stopping is None:
             self._follow_generation(poller)
-            self._take_tasks()
+            if not self._core.busy or time.monotonic() >= self._look_at:
+                self._take_tasks()
+                self._look_at = time.monotonic() + LOOK
             claim = self._claim()
             if claim is not None:
                 self._run_one(claim)
-            elif self._stopping is None and not self._behind():
-                poller.poll()
-                self._main_wake.clear()
+                continue
+            self._send_results()
+            if self._stopping is None and not self._behind():
+                self._main_wake.clear_if(poller.poll())
+        self._send_results()
         self._control_wake.set()
         control.join(GRACE)
         return self._stopping
@@ -159,11 +171,12 @@ class EngineServer:
     def _behind(self) -> bool:
         return self._tasks_generation != self._welcomed
 
-    def _follow_generation(self, poller: zmq.Poller) -> None:
+    def _follow_generation(self, poller: Poller) -> None:
         """Give up the task connection of an earlier generation, open this one's."""
         generation = self._welcomed
         if self._tasks_generation == generation:
             return
+        self._take_results()  # the hello has told of them
         if self._tasks is not None:
             poller.unregister(self._tasks)
             self._tasks.close(0)
@@ -172,7 +185,7 @@ class EngineServer:
         assert address is not None, "the controller welcomed us somewhere"
         self._tasks = connecting_socket(self._context, address.urls[0], address.keys)
         self._tasks.connect(address.urls[0])
-        poller.register(self._tasks, zmq.POLLIN)
+        poller.register(self._tasks)
         with self._lock:
             effects = self._core.connect_tasks()
         self._do_main(effects)
@@ -216,7 +229,42 @@ class EngineServer:
                 outcome.seconds,
                 outcome.unseeded,
             )
-        self._do_main(effects)
+            waits = outcome.seconds < SMALL and self._core.busy and self._let_wait(effects)
+        if not waits or len(self._results) >= TOGETHER:
+            self._send_results()
+        if not waits and self._stopping is None:  # else this engine says goodbye, and what it ran is lost with it
+            self._do_main(effects)
+
+    def _let_wait(self, effects: Sequence[Effect]) -> bool:
+        """Whether the result of a small task waits for those of the tasks behind it. To be called under the lock.
+
+        It is on its way then, as if the connection were slow. Should what runs next take longer than expected,
+        the control thread sends it; should that end this process, the begun file has it.
+        """
+        entries = [(e.message, e.frames) for e in effects if isinstance(e, Send)]
+        if not entries or self._begun is None or self._stopping is not None:
+            return False
+        if not self._begun.keep(wire.encode(self._core.epoch, entries)):
+            return False
+        self._results += entries
+        if self._results_at is None:
+            self._results_at = time.monotonic() + WAIT
+            if not self._results_watched:
+                self._results_watched = True
+                self._control_wake.set()
+        return True
+
+    def _send_results(self) -> None:
+        """What has waited leaves now."""
+        entries = self._take_results() if self._results else ()
+        if entries and self._tasks is not None:
+            send(self._tasks, wire.encode(self._core.epoch, entries))
+
+    def _take_results(self) -> Sequence[wire.Entry]:
+        with self._lock:
+            entries, self._results = self._results, []
+            self._results_at = None
+        return entries
 
     def _start_timer(self) -> _Timer:
         timer = _Timer(self._core, self._lock)
@@ -245,7 +293,7 @@ class EngineServer:
                     raise AssertionError(f"not an effect on the main thread: {effect}")
         if entries and self._tasks is not None:
             parts = wire.encode(self._core.epoch, entries)
-            if self._begun is not None and self._stopping is None and isinstance(entries[-1][0], m.Result):
+            if self._begun is not None and isinstance(entries[-1][0], m.Result):
                 self._begun.keep(parts)
             send(self._tasks, parts)
 
@@ -253,20 +301,20 @@ class EngineServer:
 
     def _control_loop(self) -> None:
         poller = self._control_poller
-        poller.register(self._control_wake.fileno(), zmq.POLLIN)
+        poller.register(self._control_wake.fileno())
         if self._owner is not None:
-            poller.register(self._owner, zmq.POLLIN)
+            poller.register(self._owner)
         self._listen(poller)
         self._reconnect()
         while self._stopping is None:
-            ready = dict(poller.poll(until(self._deadline(), time.monotonic())))
+            ready = poller.poll(until(self._deadline(), time.monotonic()))
             if self._owner in ready:
                 self.stop(OWNER_ENDED)
-            self._control_wake.clear()
+            self._control_wake.clear_if(ready)
             now = time.monotonic()
             if any(reader in ready for reader in self._descriptors.readers):
                 self._take_written(poller, now)
-            lost = self._edge.lost(now)
+            lost = self._edge.lost(now, ready)
             self._take_control()  # also what came before the connection was lost
             retry = self._edge.retry_at is not None and now >= self._edge.retry_at
             if (lost or retry) and self._stopping is None:
@@ -282,13 +330,23 @@ class EngineServer:
                 self._tick()
             if self._insist_at is not None and now >= self._insist_at:
                 self._insist(now)
+            self._watch_results(now)
         self._end()
 
-    def _listen(self, poller: zmq.Poller) -> None:
-        for reader in self._descriptors.readers:
-            poller.register(reader, zmq.POLLIN)
+    def _watch_results(self, now: float) -> None:
+        """Results that wait leave on this connection, if the main thread does not come to it."""
+        with self._lock:
+            self._results_watched = self._results_at is not None
+        if self._results_at is not None and now >= self._results_at:
+            entries = self._take_results()
+            if entries:
+                self._edge.send(self._core.epoch, entries)
 
-    def _take_written(self, poller: zmq.Poller, now: float) -> None:
+    def _listen(self, poller: Poller) -> None:
+        for reader in self._descriptors.readers:
+            poller.register(reader)
+
+    def _take_written(self, poller: Poller, now: float) -> None:
         """Take what was written to the descriptors; what a process left behind writes, a pipe full at a time."""
         self._descriptors.take()
         if self._core.running is None:
@@ -298,7 +356,13 @@ class EngineServer:
                 self._flush_at = now + FLUSH_IDLE
 
     def _deadline(self) -> float | None:
-        deadlines = (self._edge.retry_at, self._flush_at, self._insist_at, self._core.next_deadline())
+        deadlines = (
+            self._edge.retry_at,
+            self._flush_at,
+            self._insist_at,
+            self._results_at,
+            self._core.next_deadline(),
+        )
         return min((d for d in deadlines if d is not None), default=None)
 
     def _reconnect(self) -> None:
@@ -316,6 +380,8 @@ class EngineServer:
         if not opened:
             return
         with self._lock:
+            self._results.clear()  # the hello tells of them
+            self._results_at = None
             effects = self._core.connect()
         self._do_control(effects)
 

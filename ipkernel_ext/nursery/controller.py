@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import logging
 import os
 import signal
@@ -30,6 +31,9 @@ from ipkernel_ext.nursery.orders import ControllerOrders, first_line
 from ipkernel_ext.nursery.owner import take_owner
 
 PR_SET_DUMPABLE = 4  # of prctl(2)
+
+COLLECT = 50_000, 20, 100
+"""When to look for cyclic garbage: seldom, since the core makes none, and has an object or ten for each task."""
 
 ROTATE = signal.SIGUSR1
 """Asks a controller for new keys."""
@@ -151,6 +155,8 @@ def _listen_tcp(place: Place, settings: ControllerSettings, server: ControllerSe
 
 def main() -> None:
     """Entry of a controller that an agent started. Writes one byte to descriptor ``LINK`` when it listens."""
+    gc.freeze()  # what was imported stays
+    gc.set_threshold(*COLLECT)
     orders: ControllerOrders = first_line()
     owner = take_owner() if orders["owned"] else None
     logging.basicConfig(format=logs.FORMAT, level=logging.INFO)

@@ -54,6 +54,14 @@ def test_apply_with_values_names_and_keywords(rc):
     assert rc[1].apply(abs, -3) == 3
 
 
+def test_a_name_among_a_maps_items_is_resolved_where_the_item_runs(rc):
+    rc.push({"table": {"a": 1, "b": 2}})
+    assert rc.map(dict.get, [Ref("table")] * 3, ["a", "b", "c"], [0, 0, 3]) == [1, 2, 3]
+    assert rc.map(len, (Ref("table"), "four")) == [2, 4]
+    with pytest.raises(NameNotFound, match="there is no variable 'tabel' on engine .; did you mean 'table'"):
+        rc.map(len, [Ref("tabel")])
+
+
 def test_a_name_the_function_does_not_bring_is_the_engines(rc):
     rc.push({"only_there": 7})
     function = eval("lambda x: x + only_there", {})
@@ -109,8 +117,9 @@ def test_exit_and_input_leave_the_engine_alive(rc):
     rc.push({"kept": 1})
     with pytest.raises(RemoteExit, match=r"SystemExit\(3\)"):
         rc[0].execute("import sys; sys.exit(3)")
-    with pytest.raises(EOFError, match="engine 0 has no keyboard: line 2"):
+    with pytest.raises(EOFError, match="engine 0 has no keyboard: line 2") as raised:
         rc[0].execute("\ninput('name? ')")
+    assert "_no_input" not in str(raised.value.__cause__)
     assert rc["kept"] == [1] * 4
 
 

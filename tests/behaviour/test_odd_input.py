@@ -1,8 +1,11 @@
 """Input that nobody expects is answered, and nothing else suffers from it."""
 
+from concurrent.futures import Future
+
 import pytest
 
 from ipkernel_ext.errors import PayloadError
+from ipkernel_ext.testing import InProcessCluster
 
 
 @pytest.mark.parametrize("code", [3, None, b"1"])
@@ -40,3 +43,49 @@ def test_a_script_has_its_own_name_in_argv(rc, tmp_path):
     script.write_text("import sys\nprint(sys.argv)")
     assert rc.run(script).stdout == [f"[{str(script)!r}]\n"] * 4
     assert rc.apply(lambda: __import__("sys").argv) != [[str(script)]] * 4
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "says"),
+    [
+        (lambda rc: rc.cancel(3), TypeError, "cancel takes a result or a list of results, not 3"),
+        (lambda rc: rc.barrier([1, 2]), TypeError, "barrier takes a result or a list of results, not 1"),
+        (lambda rc: rc.pull(3), TypeError, "pull takes a name or several names, not 3"),
+        (lambda rc: rc.push(["a"]), TypeError, "push takes a dict of names and their values, not ['a']"),
+        (lambda rc: rc.wait_for_engines("a"), TypeError, "a number of engines must be an integer, not 'a'"),
+        (lambda rc: rc.wait_for_engines(-1), ValueError, "a number of engines must not be negative, it is -1"),
+        (lambda rc: rc.submit(abs, -1, on=[]), ValueError, "on=[] names no engine at all"),
+        (lambda rc: rc.parallelize(3), TypeError, "3 is not callable"),
+        (lambda rc: rc.remote("f"), TypeError, "'f' is not callable"),
+        (lambda rc: rc.submit(abs, -1, after=Future()), TypeError, "after takes results of submit, apply and map"),
+        (lambda rc: setattr(rc, "targets", "x"), ValueError, "targets 'x' are not understood"),
+        (lambda rc: setattr(rc, "targets", 1.5), TypeError, "targets must be 'all', an integer"),
+        (lambda rc: setattr(rc, "block", "no"), TypeError, "block is True or False, not 'no'"),
+        (lambda rc: setattr(rc, "timeout", "long"), TypeError, "timeout must be a number of seconds, not 'long'"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_words(rc, call, error, says):
+    with pytest.raises(error) as raised:
+        call(rc)
+    assert says in str(raised.value)
+
+
+def test_arrays_and_their_items_are_targets(rc):
+    numpy = pytest.importorskip("numpy")
+    assert rc.apply(int, 3, targets=numpy.array([0, 1])) == [3, 3]
+    assert rc.apply(int, 3, targets=numpy.int64(1)) == 3
+
+
+def test_an_item_that_cannot_be_pickled_is_named_by_its_place_in_the_map(rc):
+    with pytest.raises(PayloadError, match=r"cannot pickle items\[50\]: .*generator"):
+        rc.map(id, [*range(50), (x for x in ())], chunksize=20)
+    with pytest.raises(PayloadError, match=r"cannot pickle items\[1\]\[1\]\['a'\]: .*generator"):
+        rc.map(max, [1, 2], [3, {"a": (x for x in ())}])
+    with pytest.raises(PayloadError, match=r"cannot pickle items\[2\]: .*generator"):
+        list(rc.imap(id, [1, 2, (x for x in ())], chunksize=1))
+
+
+def test_a_closed_client_says_that_it_is():
+    rc = InProcessCluster(1).client()
+    rc.close()
+    assert repr(rc) == "<RemoteController: this RemoteController is closed; make a new one>"

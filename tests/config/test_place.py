@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import stat
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from ipkernel_ext.config import private
 from ipkernel_ext.config.place import Place
 from ipkernel_ext.errors import AlreadyRunning, NotConnected
 
@@ -34,6 +36,31 @@ def test_a_profile_has_one_place_and_private_ones_differ() -> None:
     assert Place.of_profile(None).directory == Place.of_profile("default").directory
     assert Place.of_profile("a").directory != Place.of_profile("b").directory
     assert Place.private().directory != Place.private().directory
+
+
+def test_a_cluster_that_runs_is_found_where_another_temporary_directory_is_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = Place.of_profile("both")
+    started.make()
+    held = started.lock()
+    private.write(started.connection("client"), json.dumps({"directory": str(started.directory)}).encode())
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert Place.of_profile("both").directory == started.directory
+    with pytest.raises(AlreadyRunning):
+        Place.of_profile("both").lock()
+    os.close(held)
+    assert Place.of_profile("both").directory != started.directory
+    started.sweep()
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"directory": 3}', b'{"directory": "\\u0000"}'])
+def test_a_damaged_connection_file_leads_nowhere_else(content: bytes) -> None:
+    place = Place.of_profile("damaged")
+    place.make()
+    private.write(place.connection("client"), content)
+    assert Place.of_profile("damaged").directory == place.directory
+    place.sweep()
 
 
 def test_profiles_of_two_ipython_directories_do_not_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

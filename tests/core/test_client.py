@@ -259,3 +259,43 @@ def test_an_engine_that_a_restarted_controller_waits_for_is_away_not_forgotten()
     client.receive(m.WelcomeClient([], 1, "here", [(0, "b0"), (3, "b3")]))
     states = {id: (engine.boot, engine.pid, engine.state) for id, engine in client.core.engines.items()}
     assert states == {0: ("b0", 1, "away"), 3: ("b3", 0, "away")}
+
+
+def call(number: int, **fields: Any) -> Submission:
+    """A balanced call."""
+    return Submission([number], fields.pop("work", CODE), fields.pop("frames", (b"%d" % number,)), **fields)
+
+
+def test_calls_that_differ_in_their_arguments_alone_leave_as_one_message(client: Client) -> None:
+    effects = client.core.submit(call(0), call(1), call(2))
+    client.core.check()
+    [send] = [effect for effect in effects if isinstance(effect, Send)]
+    assert (send.message.numbers, send.message.each) == ([0, 1, 2], 1)
+    assert send.frames == [b"0", b"1", b"2"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        call(1, retries=1),
+        call(1, among=[0]),
+        call(1, timeout=2.0),
+        call(1, max_result=9),
+        call(1, work=m.Keys()),
+        call(1, frames=(b"1", b"more")),
+        call(1, frames=()),
+        call(1, after=[ann(0)]),
+        Submission([1], CODE, (b"1",), [0], ["b0"]),
+        Submission([1, 2], CODE, (b"1",)),
+    ],
+    ids=lambda other: "",
+)
+def test_other_calls_leave_as_messages_of_their_own(client: Client, other: Submission) -> None:
+    first, second = sent(client.core.submit(call(0), other))
+    assert first.numbers == [0]
+    assert second.numbers == list(other.numbers)
+
+
+def test_a_message_has_so_many_calls_at_most(client: Client) -> None:
+    submits = sent(client.core.submit(*map(call, range(module.TOGETHER + 1))))
+    assert [len(submit.numbers) for submit in submits] == [module.TOGETHER, 1]

@@ -807,3 +807,20 @@ def test_an_idle_engine_that_is_to_drain_ends_at_once() -> None:
     controller.engine("b0", agent="agent")
     controller.receive("agent", m.AgentDrains("its time is nearly up"))
     assert controller.to("b0") == [m.StopEngine()]
+
+
+def test_tasks_of_one_message_may_have_frames_of_their_own(one: Controller) -> None:
+    def handed_out() -> dict[int, list[Any]]:
+        sends = [effect for effect in one.effects if isinstance(effect, Send) and isinstance(effect.message, m.Task)]
+        return {send.message.id.number: list(send.frames) for send in sends}
+
+    one.receive("ann", m.Submit([0, 1], CODE, each=2), (b"a", b"b", b"c", b"d"))
+    assert handed_out() == {0: [b"a", b"b"]}
+    one.result(0)
+    assert handed_out() == {1: [b"c", b"d"]}
+
+
+def test_tasks_of_one_message_with_another_number_of_frames_are_refused(one: Controller) -> None:
+    one.receive("ann", m.Submit([0, 1], CODE, each=2), (b"a", b"b", b"c"))
+    [refused] = one.to("ann", m.Refused)
+    assert refused.numbers == [0, 1]

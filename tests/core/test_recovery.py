@@ -327,3 +327,15 @@ def test_what_was_dropped_while_its_client_was_away_is_not_run_again_by_a_later_
     second.submit(0)
     assert second.tasks("b0") == []
     assert second.failure(0).kind == "ResultExpired"
+
+
+@pytest.mark.parametrize(("dropped", "runs_again"), [(-1, False), (0, True)])
+def test_a_result_is_kept_for_a_client_of_which_only_earlier_tasks_were_dropped(
+    before: Controller, dropped: int, runs_again: bool
+) -> None:
+    before.expired = {"ann": dropped}
+    controller = Controller(before)
+    controller.engine("b0", m.Inventory(finished=[(ann(0), 1)]))
+    controller.client(unresolved=[0])
+    controller.submit(0)
+    assert bool(controller.to("b0", m.SendAgain)) is not runs_again

@@ -44,6 +44,20 @@ def test_calls_are_coroutines(cluster):
     assert run(cluster, main) == "<async RemoteController: 2 engines (0-1)>"
 
 
+def test_a_handle_of_a_remote_value(cluster):
+    async def main(rc):
+        await rc.scatter("A", list(range(10)))
+        A = await rc.remote_value("A")
+        assert (A.name, A.ids) == ("A", [0, 1])
+        assert (await A[7], await A[4:6]) == (7, [4, 5])
+        assert (await A.gather(), await A.reduce(sum)) == (list(range(10)), 45)
+        assert [piece.length for piece in await A.describe()] == [5, 5]
+        assert await rc.apply(len, A) == [5, 5]
+        return repr(A)
+
+    assert run(cluster, main).startswith("<async RemoteValue A: list of 10 items")
+
+
 def test_the_loop_goes_on_and_calls_run_side_by_side(cluster, tmp_path):
     go = tmp_path / "go"
     begun = [tmp_path / "0", tmp_path / "1"]

@@ -74,3 +74,17 @@ def test_a_task_that_ends_its_engine_does_not_take_the_result_before_along():
             rc.wait_for_engines(1, 20)
             with pytest.raises(EngineLost, match="restarted"):
                 rc[0].apply(int)
+
+
+def test_a_checkpoint_whose_engine_dies_leaves_the_one_before(cluster, tmp_path):
+    path = tmp_path / "run.ckpt"
+    cluster.push({"x": 1})
+    cluster.checkpoint(path)
+    cluster.execute("import os\nclass Fatal:\n    def __reduce__(self): os._exit(9)")
+    cluster[1].execute("fatal = Fatal(); x = 2")
+    with pytest.raises(ExceptionGroup) as raised:
+        cluster.checkpoint(path)
+    assert [type(error) for error in raised.value.exceptions] == [EngineLost]
+    assert [file.name for file in tmp_path.iterdir() if "ckpt" in file.name] == ["run.ckpt"]
+    cluster[0].restore(path, redistribute=True)
+    assert cluster[0]["x"] == 1

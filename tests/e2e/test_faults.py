@@ -19,7 +19,7 @@ import pytest
 from ipkernel_ext import RemoteController, launch
 from ipkernel_ext.config import connection
 from ipkernel_ext.config.place import Place
-from ipkernel_ext.errors import EngineLost, NoEngines, NoSuchEngine, NotConnected
+from ipkernel_ext.errors import EngineLost, NoEngines, NoSuchEngine, NotConnected, ParallelError
 from ipkernel_ext.net.doors import SPARE
 from tests.e2e.test_commands import first_lines
 from tests.e2e.test_life_and_death import FOREVER, begun
@@ -298,6 +298,79 @@ def test_a_stopped_client_slows_nobody_down_and_gets_all_in_the_end(cluster):
                 with soon():
                     assert cluster.execute("6 * 7").values == [42, 42]
         assert client.stdout.readline() == "30000000\n"
+
+
+@pytest.mark.fault("a client stands still while more results come than the controller may hold")
+@pytest.mark.slow
+def test_what_a_stopped_client_does_not_take_is_not_in_the_controllers_memory(cluster):
+    script = """
+        import sys
+        from ipkernel_ext import RemoteController
+        rc = RemoteController(connection_file=sys.argv[1])
+        result = rc.map(lambda x: b"x" * 50_000, range(16_000), chunksize=1, block=False)
+        next(iter(result))
+        print("begun", flush=True)
+        print(sum(map(len, result.get(60))), flush=True)
+    """
+    controller = psutil.Process(cluster.status()["controller"]["pid"])
+    before = controller.memory_info().rss
+    file = str(cluster.cluster.launched.place.connection("client"))
+    command = [sys.executable, "-c", textwrap.dedent(script), file]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
+        assert client.stdout.readline() == "begun\n"
+        with stopped(client.pid):
+            most = 0
+            while any(row["running"] or row["queued"] for row in rows_of(cluster)):
+                most = max(most, controller.memory_info().rss - before)
+                assert cluster.execute("6 * 7").values == [42, 42]
+        assert client.stdout.readline() == "800000000\n"
+    assert most < 400e6, f"{most / 1e6:.0f} MB"
+
+
+def rows_of(cluster):
+    """What is said of each engine's queue."""
+    return [row for engine, row in cluster.queue_status().items() if engine != "unassigned"]
+
+
+@pytest.fixture
+def mistaken(tmp_path, monkeypatch):
+    """Has a method of controllers meet tasks of a given code with a mistake."""
+
+    def plant(module, kind, method, code):
+        text = f"""
+            import sys
+            if "ipkernel_ext.nursery.controller" in sys.orig_argv:
+                from ipkernel_ext.core.{module} import {kind}
+                right = {kind}.{method}
+                def mistaken(self, *args):
+                    if {code!r} in str([getattr(arg, "work", arg) for arg in args]):
+                        1 / 0
+                    return right(self, *args)
+                {kind}.{method} = mistaken
+        """
+        (tmp_path / "sitecustomize.py").write_text(textwrap.dedent(text))
+        monkeypatch.syspath_prepend(tmp_path)
+
+    return plant
+
+
+@pytest.mark.fault("a message brings a mistake in the controller to light")
+@pytest.mark.parametrize(
+    ("where", "anew"),
+    [(("controller", "ControllerCore", "_on_submit"), False), (("dispatch", "Dispatch", "place"), True)],
+)
+def test_a_mistake_in_the_controller_fails_what_met_it_and_nothing_else(mistaken, where, anew):
+    mistaken(*where, "poison")
+    with launch(n=2) as rc:
+        rc.push({"kept": 1})
+        pid = rc.status()["controller"]["pid"]
+        running = rc.map(lambda x: (time.sleep(0.01), x)[1], range(100), chunksize=1, block=False)
+        with pytest.raises(ParallelError, match="by a mistake in it .*ZeroDivisionError"):
+            rc[0].execute("poison")
+        assert rc["kept"] == [1, 1]
+        assert running.get(20) == list(range(100))
+        assert (rc.status()["controller"]["pid"] != pid) is anew
+        assert "division by zero" in (rc.cluster.launched.place.logs / "controller.log").read_text()
 
 
 @pytest.mark.fault("a script ends while its calls have not")

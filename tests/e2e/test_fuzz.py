@@ -143,6 +143,8 @@ def test_any_batch_of_somebody_who_was_let_in(watched, way):
         while not any(isinstance(message, welcome) for message in heard):
             heard = peer.hear(decoder)
             assert heard
+        if way == "engine":
+            watched.rc.wait_for_engines(1, PATIENCE)
         peer.say(m.Goodbye())
     while watched.rc.ids:
         pass

@@ -173,7 +173,9 @@ def test_the_end_of_the_terminal_ends_all(way):
         processes = processes_of(rc)
     if way == "Ctrl-C":
         os.write(terminal, b"\x03")
-        os.waitpid(pid, 0)
+        while b"has ended" not in shown:
+            shown += os.read(terminal, 1000)
+        assert os.waitpid(pid, 0)[1] == 0
     os.close(terminal)
     assert not gone(processes)
     if way != "Ctrl-C":

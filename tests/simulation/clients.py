@@ -67,11 +67,14 @@ class SimClient(Actor):
         elif kind < 0.5 and engines:
             chosen = random.sample(engines, random.randint(1, len(engines)))
         else:
+            together: list[Submission] | None = [] if Random(f"{self.name} {self._next}").random() < 0.5 else None
             for _ in range(random.choice((1, 1, 3, 8))):
                 kept = bool(engines) and random.random() < self.world.share["among"]
                 among = random.sample(engines, random.randint(1, len(engines))) if kept else None
                 work = self._random_work(balanced=True)
-                self._submit(1, work, None, random.choice((0, 0, 1, 2, 3)), among=among)
+                self._submit(1, work, None, random.choice((0, 0, 1, 2, 3)), among=among, together=together)
+            if together is not None:
+                self._do(self.core.submit(*together))
             return
         with_boots = random.random() < 0.8
         boots = [self.core.engines[id].boot for id in chosen] if with_boots else None
@@ -171,7 +174,9 @@ class SimClient(Actor):
         retries: int,
         boots: list[str] | None = None,
         among: list[int] | None = None,
+        together: list[Submission] | None = None,
     ) -> None:
+        """Tasks, sent at once; or put to those that are sent together."""
         numbers = range(self._next, self._next + count)
         self._next += count
         digest = m.function_of(work)
@@ -187,7 +192,10 @@ class SimClient(Actor):
             self.asked[number] = Asked(TaskId(self.name, number), submission, index)
         where = f"to {engines} among {among} after {[str(id) for id in after]}"
         self.world.trace(self.name, f"submits {list(numbers)} {where} retries {retries} {work}")
-        self._do(self.core.submit(submission))
+        if together is None:
+            self._do(self.core.submit(submission))
+        else:
+            together.append(submission)
 
     def _new_request(self) -> int:
         self._request += 1

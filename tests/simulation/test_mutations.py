@@ -10,6 +10,7 @@ import pytest
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.answering import Answering
 from ipkernel_ext.core.client import ClientCore
+from ipkernel_ext.core.controller import ControllerCore
 from ipkernel_ext.core.dependencies import Dependencies
 from ipkernel_ext.core.dispatch import Dispatch
 from ipkernel_ext.core.engine import EngineCore
@@ -230,6 +231,19 @@ def an_engine_stays_unresponsive(patch: pytest.MonkeyPatch) -> None:
         self._wait_no_more(engine)
 
     patch.setattr(Answering, "answered", answered)
+
+
+@bug
+def whoever_counts_as_away_is_not_told(patch: pytest.MonkeyPatch) -> None:
+    def owe(self: Any, task: Any, frames: Any, now: float) -> None:
+        client = self._roster.clients.get(task.id.client)
+        if client is not None and client.peer is not None:
+            client.credit.owe(task.id.number, task.shown, now)
+            if client.credit.exhausted(now):
+                self._roster.peers.pop(client.peer, None)
+                self._client_away(client, now)
+
+    patch.setattr(ControllerCore, "_owe", owe)
 
 
 @pytest.mark.timeout(300)  # some are rare

@@ -87,7 +87,10 @@ class World:
 
     def run(self) -> None:
         """Live through both phases and judge."""
-        with _small_constants(self.random if self.small else None):
+        with (
+            _small_constants(_SMALL, self.random if self.small else None),
+            _small_constants(_SMALL_CREDIT, Random(f"credit {self.seed}")),
+        ):
             self._populate()
             while self.clock.step(self._until):
                 self._bounded()
@@ -525,7 +528,7 @@ class World:
         assert seats <= blocks, f"seats {seats}, blocks {blocks}"
 
 
-_SMALL: dict[str, tuple[int, ...]] = {
+_SMALL: dict[str, tuple[float, ...]] = {
     "WINDOW": (1, 2, 3, 64),
     "OVERRUN_AFTER": (0.01, 0.5),
     "UNANSWERED": (0.01, 0.3, 3.0),
@@ -536,14 +539,15 @@ _SMALL: dict[str, tuple[int, ...]] = {
     "FORGET_AT": (1, 2, 64),
     "ACKNOWLEDGE_AT": (1, 2, 64),
 }
+_SMALL_CREDIT: dict[str, tuple[float, ...]] = {"CREDIT": (0, 20, 2**26), "STALL": (0.0, 0.01, 2.0)}
 
 
 @contextmanager
-def _small_constants(random: Random | None) -> Iterator[None]:
+def _small_constants(constants: dict[str, tuple[float, ...]], random: Random | None) -> Iterator[None]:
     """Limits of the cores so low that they are met."""
-    saved: list[tuple[Any, str, int]] = []
+    saved: list[tuple[Any, str, float]] = []
     if random is not None:
-        for name, values in _SMALL.items():
+        for name, values in constants.items():
             value = random.choice(values)
             for module in [sys.modules[key] for key in sorted(sys.modules) if key.startswith("ipkernel_ext.core.")]:
                 if name in vars(module):

@@ -1,0 +1,97 @@
+"""A ``concurrent.futures.Future`` of which there may be very many.
+
+Nobody waits for each of 50,000 small tasks, but the garbage collector looks at all that each of them consists of,
+again and again while they pile up: with a condition, its lock and lists for everyone, it took half of the time in
+which they were sent. So what it takes to wait for a future is made when somebody does, and all futures have one lock.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures._base import FINISHED, PENDING, RUNNING
+from typing import Any
+
+from ipkernel_ext.net.client_channel import Channel
+
+lock = threading.RLock()
+"""Of all futures. Held for moments; nobody waits for anything else meanwhile."""
+
+
+class ClientFuture(Future):  # type: ignore[type-arg]
+    """A future whose callbacks may make calls of its client and wait for them; they run one after the other.
+
+    Parameters
+    ----------
+    channel
+        The client's.
+    """
+
+    _state = PENDING
+    _result = None
+    _exception = None
+    _waited: threading.Condition | None = None
+    _waiting: list[Any] | None = None
+    _callbacks: list[Callable[[Any], object]] | None = None
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel  # and nothing of Future's own: see below
+
+    @property
+    def _condition(self) -> threading.Condition:  # type: ignore[override]
+        waited = self._waited
+        if waited is None:
+            with lock:
+                waited = self._waited = self._waited or threading.Condition(lock)
+        return waited
+
+    @property
+    def _waiters(self) -> list[Any]:  # type: ignore[override]
+        """Of ``wait`` and ``as_completed``, as those put them here. Under the lock, as the next."""
+        if self._waiting is None:
+            self._waiting = []
+        return self._waiting
+
+    @property
+    def _done_callbacks(self) -> list[Callable[[Any], object]]:
+        if self._callbacks is None:
+            self._callbacks = []
+        return self._callbacks
+
+    def done(self) -> bool:
+        """Whether it has ended."""
+        return self._state != PENDING and self._state != RUNNING
+
+    def set_running_or_notify_cancel(self) -> bool:
+        """It runs now, unless it was cancelled before."""
+        with lock:
+            if self._state == PENDING:
+                self._state = RUNNING
+                return True
+        return super().set_running_or_notify_cancel()
+
+    def settle(self, error: Exception | None) -> None:
+        """It is done, with this error or with no value."""
+        with lock:
+            self._exception = error
+            self._state = FINISHED
+            for waiter in self._waiting or ():
+                waiter.add_result(self) if error is None else waiter.add_exception(self)
+            self.tell()
+            self._waited = None  # whoever still holds it holds the same lock
+        if self._callbacks:
+            self._invoke_callbacks()  # type: ignore[attr-defined]
+
+    def tell(self) -> None:
+        """Whoever waits for it is to look again. Under the lock."""
+        if self._waited is not None:
+            self._waited.notify_all()
+
+    def add_done_callback(self, fn: Callable[[Any], object]) -> None:
+        """Call ``fn`` with this future when it is done; at once, and here, if it is."""
+        if getattr(fn, "__module__", "") == "asyncio.futures":  # wakes a loop, and is to wait for nobody
+            super().add_done_callback(fn)
+        else:
+            super().add_done_callback(functools.partial(self._channel.call_back, fn))
