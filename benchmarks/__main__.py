@@ -14,6 +14,8 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import psutil
+
 from benchmarks.contestant import ROOT, Contestant, Missing
 from benchmarks.environment import Environment, prepare
 from benchmarks.systems import NEEDS, PLACES
@@ -37,6 +39,9 @@ SMALL = 4  # workers for all that does not depend on their number
 SIZES = (4, 64, 256, 1024)
 THOUSANDS = (OURS, "Pool", "futures")
 """Who is started with a thousand workers: of the others each worker takes 10 MB and more."""
+
+MEMORY = 0.6
+"""Share of the memory that is free, which a cluster may be expected to take."""
 
 ROUND_TRIP = {"broker": 1 / 1.25, "Pool": 1.0, "ipyparallel": 8, "ipyparallel, 200 ms": 8, "dask": 20, "ray": 2.5}
 BROKER_EVERYWHERE = {"broker": 1 / 1.3}
@@ -107,6 +112,10 @@ class Judge:
 
     def start(self, name: str, n: int, cases: Iterable[str]) -> None:
         """A cluster of this size, and what is asked of it."""
+        wanted = n * self._memory_of_one(name)
+        if wanted > MEMORY * psutil.virtual_memory().available:
+            self.figures.miss("start", n, name, f"would take {wanted / 2**30:.0f} GB of memory")
+            return
         contestant = self._contestant(name)
         if contestant is None:
             return
@@ -119,6 +128,11 @@ class Judge:
                     self._ask(contestant, case, n, [self._effort])
         finally:
             contestant.close()
+
+    def _memory_of_one(self, name: str) -> float:
+        """Bytes that a worker of this system takes, as far as it was seen in smaller clusters."""
+        seen = [self.figures.median(Row("", "memory", n, MEGABYTES), name) for n in SIZES]
+        return max((figure for figure in seen if figure is not None), default=0.0)
 
     def imports(self, name: str, rounds: int) -> None:
         """What importing costs beyond IPython, with the extension loaded where there is one."""

@@ -93,15 +93,18 @@ class Figures:
         return [name for name in names if name != OURS]
 
 
-def ratio(row: Row, ours: float, theirs: float) -> float:
-    """How many times as good ours is."""
-    ours, theirs = max(ours, 1e-9), max(theirs, 1e-9)
+def ratio(row: Row, ours: float, theirs: float) -> float | None:
+    """How many times as good ours is; None where one of them is nothing that could be measured."""
+    if not (ours and theirs):
+        return None
     return ours / theirs if row.unit.more_is_better else theirs / ours
 
 
-def times(value: float) -> str:
+def times(value: float | None) -> str:
     """A ratio in figures."""
-    return f"{value:,.0f}" if value >= 10 else f"{value:.2f}"
+    if value is None:
+        return "–"
+    return f"{value:,.0f} ×" if value >= 10 else f"{value:.2f} ×"
 
 
 def lines(rows: Iterable[Row], figures: Figures) -> Iterator[str]:
@@ -120,9 +123,9 @@ def lines(rows: Iterable[Row], figures: Figures) -> Iterator[str]:
                 continue
             better = ratio(row, ours, theirs)
             wanted = row.wanted.get(name)
-            verdict = "" if wanted is None else _verdict(better >= wanted, times(wanted))
+            verdict = "" if wanted is None or better is None else _verdict(better >= wanted, times(wanted))
             figure = f"{row.unit.show(theirs):>12} {row.unit.name:<12}"
-            yield f"    {name:<30} {figure} {times(better):>7} ×  {verdict}".rstrip()
+            yield f"    {name:<30} {figure} {times(better):>9}  {verdict}".rstrip()
 
 
 def _verdict_on_limit(row: Row, ours: float) -> str:
@@ -149,7 +152,7 @@ def markdown(rows: Sequence[Row], figures: Figures, names: Sequence[str]) -> Ite
         for name in names:
             theirs = figures.median(row, name)
             if theirs is not None:
-                cells.append(f"{row.unit.show(theirs)} ({times(ratio(row, ours, theirs))} ×)")
+                cells.append(f"{row.unit.show(theirs)} ({times(ratio(row, ours, theirs))})")
             else:
                 why = figures.why_not(row, name)
                 cells.append("" if why is None else "–" if why == "not offered" else why)

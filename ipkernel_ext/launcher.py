@@ -36,6 +36,7 @@ from ipkernel_ext.nursery.launching import order_of
 from ipkernel_ext.nursery.orders import EngineSetup, LaunchOrders, Orders
 from ipkernel_ext.nursery.orders import write as write_orders
 from ipkernel_ext.remote import RemoteController
+from ipkernel_ext.units import count
 
 
 def private_settings(profile: str | None, options: Mapping[str, Any], engines: str = "local") -> Settings:
@@ -248,16 +249,19 @@ class Cluster:
             rc.wait_for_engines(self.n, timeout, say)
         except TimeoutError as error:
             if say is None or not rc.cluster.waits:
-                raise EngineStartError(f"{error}{self._logged(rc)}") from None
+                raise EngineStartError(self._late(rc, error, timeout)) from None
         return len(rc)
 
-    def _logged(self, rc: RemoteController) -> str:
-        """What the logs end with of an engine of this machine that is missing."""
+    def _late(self, rc: RemoteController, error: TimeoutError, timeout: float) -> str:
+        """What is known of engines that did not come in time; of those of this machine, what the logs end with."""
         if self.where != "local":
-            return ""
+            return str(error)
         missing = next((number for number in range(self.n) if number not in rc.ids), 0)
         said = [tail(str(self.place.logs / name), 5) for name in ("zygote.log", f"engine-{missing}.log")]
-        return "".join(f"\n{text}" for text in said if text)
+        lines = "".join(f"\n{text}" for text in said if text)
+        known = rc._link.channel.roster.trouble
+        late = f"{len(rc)} of {count(self.n, 'engine')} are there after {timeout:g} s, the others still start:"
+        return f"{error if known else late}{lines or ' they have not said anything yet'}"
 
     def tell_end(self, rc: RemoteController) -> None:
         """Let a client know when the agent ends, however it does: nobody starts a private controller again."""

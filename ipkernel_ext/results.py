@@ -6,7 +6,6 @@ known here; a result knows its channel only to cancel.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import re
 import threading
@@ -304,7 +303,7 @@ class AsyncResult(ClientFuture):
         """Wait until all is done. False when the time ran out."""
         if super().done():
             return True
-        with self._condition:
+        with futures.lock:
             return self._condition.wait_for(super().done, timeout)
 
     def get(self, timeout: float | None = None) -> Any:  # seconds
@@ -358,6 +357,8 @@ class AsyncResult(ClientFuture):
         return None if good else answer
 
     def __await__(self) -> Generator[Any, None, Any]:
+        import asyncio  # which takes as long to import as half of this package
+
         return asyncio.wrap_future(self).__await__()
 
     def _assemble(self) -> Any:
@@ -487,7 +488,7 @@ class AsyncResult(ClientFuture):
         Calling it again goes on where the last one stopped.
         """
         while True:
-            with self._condition:
+            with futures.lock:
                 seen = [*self._seen, *[0] * (len(self._pieces) - len(self._seen))]
                 fresh = [o for piece, n in zip(self._pieces, seen, strict=True) for o in piece.log[n:]]
                 self._seen = [len(piece.log) for piece in self._pieces]
@@ -511,7 +512,7 @@ class AsyncResult(ClientFuture):
     def show_progress(self, bar: Any) -> None:
         """Keep a bar of tqdm up to date until all is done."""
         while not self.done():
-            with self._condition:
+            with futures.lock:
                 self._condition.wait(0.5)
             bar.update(self.progress - bar.n)
 
@@ -519,7 +520,7 @@ class AsyncResult(ClientFuture):
         """Indices of the pieces as they arrive."""
         seen = 0
         while seen < len(self._pieces):
-            with self._condition:
+            with futures.lock:
                 self._condition.wait_for(lambda: len(self._order) > seen)  # noqa: B023 - called at once
                 fresh = self._order[seen:]
             yield from fresh
@@ -534,7 +535,7 @@ class AsyncResult(ClientFuture):
     def __iter__(self) -> Iterator[Any]:
         """Values as they arrive, in order of the engines or items."""
         for index in range(len(self._pieces)):
-            with self._condition:
+            with futures.lock:
                 self._condition.wait_for(lambda: self._pieces[index].result is not None)  # noqa: B023 - called at once
             yield from self._values(index)
 
@@ -545,7 +546,7 @@ class AsyncResult(ClientFuture):
         return self._item(range(len(self))[which])
 
     def _item(self, position: int) -> Any:
-        with self._condition:
+        with futures.lock:
             self._condition.wait_for(lambda: self._pieces[position].result is not None)
         return self._value(position)
 
@@ -695,7 +696,7 @@ class MapResult(AsyncResult):
 
     def grow(self, items: int, size: int) -> int:
         """One more chunk, of so many bytes; its number."""
-        with self._condition:
+        with futures.lock:
             number = self._first + len(self._chunks)
             self._pieces.append(Piece())
             self._sizes.append(items)
@@ -706,7 +707,7 @@ class MapResult(AsyncResult):
 
     def complete(self) -> None:
         """There are no more chunks to come."""
-        with self._condition:
+        with futures.lock:
             self._open -= self._more
             self._more = 0
             last = self._open == 0
@@ -716,7 +717,7 @@ class MapResult(AsyncResult):
 
     def wait_for_room(self, chunks: int) -> None:
         """Wait until fewer chunks than these are under way, or an item has failed."""
-        with self._condition:
+        with futures.lock:
             self._condition.wait_for(lambda: self.failing or self._open - self._more < chunks)
 
     def _on_piece(self, index: int) -> None:

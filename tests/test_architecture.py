@@ -116,7 +116,7 @@ MAY_IMPORT = {
     "doctor": {"clean", "remote", "config", "core", "units", "errors"},
     "openssh": set(),
     "launchers": {"openssh", "config", "errors"},
-    "launcher": {"launchers", "nursery", "remote", "config", "errors"},
+    "launcher": {"launchers", "nursery", "remote", "config", "units", "errors"},
     "upkeep": {"clean", "doctor", "launcher", "nursery", "config", "errors"},
 }
 """What each part may import of the package, itself apart. Parts at the top are not named."""

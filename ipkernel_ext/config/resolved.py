@@ -36,6 +36,8 @@ class EngineSettings:
     """See ``ParallelEngine``."""
 
     max_output: int = 64 * 2**20  # characters
+    exec_files: tuple[str, ...] = ()
+    exec_lines: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,11 @@ class ParallelEngine(Configurable):
     """Engines."""
 
     max_output = Integer(64 * 2**20, min=0, help="Characters of output kept of one task.").tag(config=True)
+    exec_files = List(
+        Unicode(),
+        help="Files that each engine runs as it starts, also as a successor; what they print goes to its log.",
+    ).tag(config=True)
+    exec_lines = List(Unicode(), help="Code, magics too, that each engine runs then, after the files.").tag(config=True)
 
 
 class ParallelCluster(Configurable):
@@ -191,7 +196,8 @@ def controller_settings(config: Config) -> ControllerSettings:
 
 def engine_settings(config: Config) -> EngineSettings:
     """From what the user configured."""
-    return EngineSettings(_make(ParallelEngine, config).max_output)
+    given = _make(ParallelEngine, config)
+    return EngineSettings(given.max_output, tuple(given.exec_files), tuple(given.exec_lines))
 
 
 def cluster_settings(config: Config) -> ClusterSettings:

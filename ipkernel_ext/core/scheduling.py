@@ -10,6 +10,8 @@ could neither run there nor be taken back, though its own time has not begun.
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 from ipkernel_ext.core.roster import Engine
 
 AHEAD = 0.005  # seconds of work an engine holds
@@ -40,8 +42,9 @@ class Pool:
     """The engines that can take a balanced task."""
 
     def __init__(self) -> None:
-        self._idle: dict[str, Engine] = {}
-        self._partial: dict[str, Engine] = {}
+        # a plain dict finds its first item the later, the more before it have been taken out
+        self._idle: OrderedDict[str, Engine] = OrderedDict()
+        self._partial: OrderedDict[str, Engine] = OrderedDict()
         self._loaded: dict[str, Engine] = {}  # hold balanced work that they may not have begun
 
     def file(self, engine: Engine) -> None:
@@ -98,7 +101,6 @@ class Pool:
             return None
         for boot, engine in self._partial.items():
             if among is None or engine.id in among:
-                del self._partial[boot]
-                self._partial[boot] = engine
+                self._partial.move_to_end(boot)
                 return engine
         return None

@@ -228,8 +228,15 @@ class EngineShell(InteractiveShell):
     def warm_up(self) -> None:
         """Run a cell and forget it, so that a user's first one is as fast as those that follow."""
         self.run("None")
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Forget the cells that were run, but not what they did: the next one is the first."""
+        for number in range(1, self.execution_count):
+            self.forget(f"_i{number}")
+            self.forget(f"_{number}")
+        self.kept().clear()
         self.execution_count = 1
-        self.forget("_i1")
         self.history_manager.begin()
 
     def transform_cell(self, raw_cell: str) -> str:

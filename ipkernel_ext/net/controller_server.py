@@ -127,6 +127,7 @@ class ControllerServer:
         self._prune_at = 0.0
         self._look_at = time.monotonic() + LOOK
         self._stood_still = 0.0  # seconds, in all
+        self._woke = 0.0  # when this turn of the loop began
         self._wake = Wake()
         self._poller = Poller()
         self._ends = select.epoll() if hasattr(select, "epoll") else None  # of local engines' processes
@@ -225,6 +226,7 @@ class ControllerServer:
             self._poller.register(self._owner)
         if self._ends is not None:
             self._poller.register(self._ends.fileno())
+        self._woke = self._now()
         while self._stop is None:
             ready = self._wait()
             if self._owner in ready:
@@ -258,15 +260,21 @@ class ControllerServer:
 
     def _wait(self) -> dict[Any, int]:
         """Wait until something happens or is due."""
+        self._note_stand(self._woke, self._woke)
         begun = self._now()
         deadline = self._core.next_deadline()
         due = self._look_at if deadline is None else min(deadline, self._look_at)
         ready = self._poller.poll(until(due, begun))
-        now = self._now()
-        if now - max(due, begun) > PAUSE:
-            self._stood_still += now - begun
-            self._log.warning("this process stood still for up to %.0f s", now - begun)
+        self._note_stand(begun, max(due, begun))
+        self._woke = self._now()
         return ready
+
+    def _note_stand(self, since: float, due: float) -> None:
+        """If it is much later than it was to be, this process stood still since then, or was as if it had."""
+        now = self._now()
+        if now - due > PAUSE:
+            self._stood_still += now - since
+            self._log.warning("this process stood still for up to %.0f s", now - since)
 
     def _look(self) -> None:
         """Whether peers that come can still find us, whatever cleans up here."""

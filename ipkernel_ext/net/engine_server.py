@@ -195,10 +195,11 @@ class EngineServer:
             return
         while (parts := receive(self._tasks)) is not None:
             epoch, entries = _decoder.decode(parts)
-            for message, frames in entries:
-                with self._lock:
-                    effects = self._core.receive(Channel.TASKS, self._tasks_generation, epoch, message, frames)
-                self._do_main(effects)
+            effects: list[Effect] = []
+            with self._lock:
+                for message, frames in entries:
+                    effects += self._core.receive(Channel.TASKS, self._tasks_generation, epoch, message, frames)
+            self._do_main(effects)
 
     def _claim(self) -> Claim | None:
         with self._lock:
