@@ -85,6 +85,9 @@ def ipcluster(arguments: Sequence[str] | None = None) -> None:
     clean.add_argument("--kill", action="store_true", help="also end processes whose cluster is gone")
     doctor = actions.add_parser("doctor", help="find the usual causes of trouble", parents=[_common()])
     doctor.add_argument("--json", action="store_true", help="as JSON")
+    doctor.add_argument(
+        "--from", dest="host", metavar="HOST", help="ask HOST, by ssh, what it reaches of the controller"
+    )
     rotate = actions.add_parser("rotate-keys", help="make new keys; the old ones let nobody in", parents=[_common()])
     start.set_defaults(files=templates.OURS, makes_profile=True)
     scale.set_defaults(files=["ipcluster_config.py"])
@@ -110,10 +113,13 @@ def _add_address(parser: argparse.ArgumentParser) -> None:
         "--ip", help="also listen, with keys, at this address of this host; '*' is all of them (default: none)"
     )
     parser.add_argument("--port", type=int, help="at this TCP port (default: any free one); alone: of 127.0.0.1")
+    parser.add_argument(
+        "--location", metavar="HOST", help="by this name or address others reach it (default: the one it listens at)"
+    )
 
 
 def _take_address(options: argparse.Namespace, config: Config) -> None:
-    for name in ("ip", "port"):
+    for name in ("ip", "port", "location"):
         if getattr(options, name) is not None:
             config.ParallelController[name] = getattr(options, name)
 
@@ -289,7 +295,7 @@ def _engine(options: argparse.Namespace, config: Config) -> int:
     if not options.file and not options.url:
         place.make()
     rank = None if options.owned else mpi.rank_of(os.environ)  # an owned engine has inherited that
-    record = engine.record_of(rank=rank)
+    record = engine.record_of(rank=rank, tags=given.tags)
     parts = engine.build(given)
     engine.serve(parts, record, locate, place.engines, owner, level=logging.WARNING, tells=rank is None)
     return 0

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from ipkernel_ext import launchers
-from ipkernel_ext.config import connection, files, profiles, settings, templates
+from ipkernel_ext.config import connection, files, gpus, profiles, settings, templates
 from ipkernel_ext.config.cores import thread_limits
 from ipkernel_ext.config.place import Place, is_running
 from ipkernel_ext.config.resolved import PLACES, ControllerSettings, Settings
@@ -45,7 +45,7 @@ def private_settings(profile: str | None, options: Mapping[str, Any], engines: s
     Where the profile's own cluster listens for other hosts is not where a private one does.
     """
     config = files.load(profile, *templates.OURS)
-    for name in ("ip", "port"):
+    for name in ("ip", "port", "location"):
         config.ParallelController.pop(name, None)
     config.merge(settings.classes_of(options, engines))
     return settings.settings_of(config)
@@ -163,6 +163,7 @@ class Cluster:
             "open_files": open_files.allowed(),
             "preload": [name for name in preload if name != "numpy" or importlib.util.find_spec(name)],
             "threads": thread_limits(self.n, self._env),
+            "gpus": gpus.visible(self._env) if self.settings.cluster.share_gpus else None,
             "settings": asdict(self.settings.engine),
             "connection": str(self.place.connection("engine")),
             "away": False,

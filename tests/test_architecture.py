@@ -117,7 +117,8 @@ MAY_IMPORT = {
     "openssh": set(),
     "launchers": {"openssh", "config", "errors"},
     "launcher": {"launchers", "nursery", "remote", "config", "units", "errors"},
-    "upkeep": {"clean", "doctor", "launcher", "nursery", "config", "errors"},
+    "reach": {"openssh", "doctor"},
+    "upkeep": {"reach", "clean", "doctor", "launcher", "nursery", "config", "errors"},
 }
 """What each part may import of the package, itself apart. Parts at the top are not named."""
 

@@ -24,6 +24,7 @@ class ControllerSettings:
     engine_grace: float = 60.0  # seconds
     result_ttl: float = 86400.0  # seconds
     result_store: int = 2**30  # bytes
+    location: str = ""
 
     @property
     def tcp(self) -> bool:
@@ -38,6 +39,7 @@ class EngineSettings:
     max_output: int = 64 * 2**20  # characters
     exec_files: tuple[str, ...] = ()
     exec_lines: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class ClusterSettings:
     preload: tuple[str, ...] = ("numpy",)
     start_timeout: float = 60.0  # seconds
     engines: str = "local"  # one of ``PLACES``
+    share_gpus: bool = True
 
     @property
     def number(self) -> int:

@@ -42,6 +42,11 @@ class ParallelController(Configurable):
     port = Integer(
         0, min=0, max=65535, help="TCP port for other hosts; 0 is any free one. Without an address: of 127.0.0.1."
     ).tag(config=True)
+    location = Unicode(
+        "",
+        help="Name or address by which other hosts reach this one, for the connection files, where that is none of its "
+        "own: behind NAT, or the right one of several networks.",
+    ).tag(config=True)
     recovery_window = Float(
         10.0, min=0, help="Seconds in which a restarted controller waits for the engines of its earlier life."
     ).tag(config=True)
@@ -67,6 +72,10 @@ class ParallelEngine(Configurable):
         Unicode(),
         help="Files that each engine runs as it starts, also as a successor; what they print goes to its log.",
     ).tag(config=True)
+    tags = List(
+        Unicode(),
+        help="Tags of the engines, for targets such as `tag:big`; one that sees a GPU has the tag `gpu` too.",
+    ).tag(config=True)
     exec_lines = List(Unicode(), help="Code, magics too, that each engine runs then, after the files.").tag(config=True)
 
 
@@ -86,6 +95,11 @@ class ParallelCluster(Configurable):
     ).tag(config=True)
     preload = List(
         Unicode(), ["numpy"], help="Modules imported once, before engines are forked; NumPy only where it is installed."
+    ).tag(config=True)
+    share_gpus = Bool(
+        True,
+        help="Whether the GPUs of a host are divided among its engines, by CUDA_VISIBLE_DEVICES: each gets its own, or "
+        "several share one.",
     ).tag(config=True)
     start_timeout = Float(60.0, min=0, help="Seconds in which the engines must be ready.").tag(config=True)
 
@@ -190,14 +204,14 @@ def controller_settings(config: Config) -> ControllerSettings:
     """From what the user configured."""
     made = _make(ParallelController, config)
     return ControllerSettings(
-        made.ip, made.port, made.recovery_window, made.engine_grace, made.result_ttl, made.result_store
+        made.ip, made.port, made.recovery_window, made.engine_grace, made.result_ttl, made.result_store, made.location
     )
 
 
 def engine_settings(config: Config) -> EngineSettings:
     """From what the user configured."""
     given = _make(ParallelEngine, config)
-    return EngineSettings(given.max_output, tuple(given.exec_files), tuple(given.exec_lines))
+    return EngineSettings(given.max_output, tuple(given.exec_files), tuple(given.exec_lines), tuple(given.tags))
 
 
 def cluster_settings(config: Config) -> ClusterSettings:
@@ -211,6 +225,7 @@ def cluster_settings(config: Config) -> ClusterSettings:
         tuple(made.preload),
         made.start_timeout,
         made.engines,
+        made.share_gpus,
     )
 
 

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import msgspec
 import zmq
 
-from ipkernel_ext.config import connection, logs
+from ipkernel_ext.config import connection, gpus, logs
 from ipkernel_ext.config.place import Place
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core import wire
@@ -338,6 +338,8 @@ class Agent:
             self._end_children([forker.zygote])
 
     def _start_engine(self, number: int, replaces: str | None = None) -> None:
+        numbers = self._orders["numbers"]
+        place = numbers.index(number) if number in numbers else number
         self._waiting.append(
             {
                 "boot": uuid.uuid4().hex[:12],
@@ -345,6 +347,7 @@ class Agent:
                 "agent": self._id,
                 "replaces": replaces,
                 "log": str(self.place.logs / f"engine-{number}.log"),
+                "gpus": gpus.share(self._orders["setup"]["gpus"] or (), len(numbers), place),
             }
         )
 

@@ -24,6 +24,7 @@ class EngineSetup(TypedDict):
     open_files: int  # that an engine may have
     preload: list[str]  # modules that the zygote imports before it forks
     threads: dict[str, str]  # environment variables that limit threads
+    gpus: list[str] | None  # that are divided among the engines; None: they are not
     settings: dict[str, Any]  # of EngineSettings
     connection: str  # the engines' connection file
     away: bool  # it may lead to another host
@@ -39,6 +40,7 @@ class EngineOrders(TypedDict):
     agent: str
     replaces: str | None  # boot of the engine whose id it takes over
     log: str  # file of its log
+    gpus: list[str]  # that it sees; none: all that there are
 
 
 class ControllerOrders(TypedDict):

@@ -15,6 +15,7 @@ import os
 import signal
 from pathlib import Path
 
+from ipkernel_ext.config import gpus
 from ipkernel_ext.config.cores import thread_limits
 from ipkernel_ext.config.place import Place
 from ipkernel_ext.nursery import open_files
@@ -50,6 +51,7 @@ def settle(orders: Orders, numbers: list[int], place: Place) -> Orders:
             "open_files": open_files.allowed(),
             "preload": found,
             "threads": {**thread_limits(len(numbers)), **setup["threads"]},
+            "gpus": None if setup["gpus"] is None else gpus.visible(os.environ),
             "begun": str(place.engines),
         },
     }

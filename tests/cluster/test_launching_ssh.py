@@ -290,3 +290,31 @@ def test_a_client_reaches_a_controller_by_ssh(away, tmp_path):
     assert "NotConnected unreachable cannot be reached by ssh: ssh: connect to host 10.77.0.99" in done
     head.send_signal(signal.SIGTERM)
     head.wait(20)
+
+
+@pytest.mark.slow
+def test_the_doctor_asks_another_host_what_it_reaches(away, tmp_path):
+    environment = on_path(away, tmp_path / "bin")
+
+    def doctor(host):
+        command = [sys.executable, "-m", "ipkernel_ext.commands", "ipcluster", "doctor", "--from", host]
+        done = subprocess.run(away.first.inside(command), capture_output=True, text=True, timeout=60, env=environment)
+        return done.returncode, done.stdout
+
+    for options, code, says in (
+        (["--ip=10.77.0.1"], 0, "h2 reaches tcp://10.77.0.1:"),
+        (["--ip=10.77.0.1", "--location=10.77.0.50"], 1, "problem  port: h2 does not reach tcp://10.77.0.50:"),
+        ([], 0, "the controller has no port, and engines over ssh need none"),
+    ):
+        controller = away.first.start("ipcontroller", *options)
+        while "Ctrl-C" not in controller.stdout.readline():
+            pass
+        found = doctor("h2")
+        assert found[0] == code
+        assert says in found[1]
+        assert "ok       Python there: python3 on h2 is" in found[1]
+        if not options:
+            assert doctor("unreachable")[0] == 1
+        with RemoteController() as rc:
+            rc.shutdown()
+        controller.wait(20)

@@ -69,7 +69,7 @@ def test_a_misspelt_option_names_the_right_one() -> None:
 def test_an_unknown_option_lists_all() -> None:
     config = Config()
     config.ParallelCluster.zzz = 3
-    with pytest.raises(ValueError, match="it has engines, n, preload, restart, restart_limit, start_"):
+    with pytest.raises(ValueError, match="it has engines, n, preload, restart, restart_limit, share_gpus"):
         settings.check(config)
 
 
