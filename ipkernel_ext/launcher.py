@@ -479,7 +479,7 @@ def launch(
     n : int, optional
         Engines; one per core by default.
     engines : str
-        Where they run: "local" is this machine; "mpi", "ssh", "slurm", "pbs", "lsf", "sge", "htcondor", "dask", "ray".
+        Where they run: "local" is this machine; "mpi", "ssh", "slurm", "pbs", "lsf", "sge", "htcondor", "dask".
     profile : str, optional
         Whose configuration to use.
     start_method : str, optional

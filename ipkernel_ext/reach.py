@@ -80,7 +80,5 @@ def judge(host: str, python: str, version: str, enough: bool, answers: Mapping[s
         if others:
             yield Finding("port", True, f"{host} does not reach {url}: {why}", f"it uses {others[0]}")
         else:
-            advice = (
-                "open the port, name the right address by --location, or start engines there by ssh"
-            )
+            advice = "open the port, name the right address by --location, or start engines there by ssh"
             yield Finding("port", False, f"{host} does not reach {url}: {why}", advice)

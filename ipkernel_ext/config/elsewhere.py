@@ -1,4 +1,4 @@
-"""Options of engines that run elsewhere: over ssh, under a batch system, as MPI ranks, in a Dask or Ray cluster."""
+"""Options of engines that run elsewhere: over ssh, under a batch system, as MPI ranks, in a Dask cluster."""
 
 from __future__ import annotations
 
@@ -64,18 +64,16 @@ class ParallelBatch(Configurable):
 
 
 class ParallelGuest(Configurable):
-    """Engines inside the workers of a cluster of somebody else: ``--engines=dask`` or ray."""
+    """Engines inside the workers of a cluster of somebody else: ``--engines=dask``."""
 
-    address = Unicode("", help="Where that cluster is; of Ray also `auto`.").tag(config=True)
+    address = Unicode("", help="Where that cluster is: `tcp://HOST:PORT` of its scheduler.").tag(config=True)
 
 
 def classes_for(where: str) -> tuple[type[Configurable], ...]:
     """Those that have options for engines at this place; no two of them share a name."""
     if where == "local":
         return ()
-    return (
-        {"ssh": ParallelSSH, "mpi": ParallelMPI, "dask": ParallelGuest, "ray": ParallelGuest}.get(where, ParallelBatch),
-    )
+    return ({"ssh": ParallelSSH, "mpi": ParallelMPI, "dask": ParallelGuest}.get(where, ParallelBatch),)
 
 
 CLASSES: tuple[type[Configurable], ...] = (ParallelSSH, ParallelMPI, ParallelBatch, ParallelGuest)

@@ -10,7 +10,7 @@ from typing import Any
 
 from ipkernel_ext.config.cores import cores
 
-PLACES = ("local", "mpi", "ssh", "slurm", "pbs", "lsf", "sge", "htcondor")
+PLACES = ("local", "mpi", "ssh", "slurm", "pbs", "lsf", "sge", "htcondor", "dask")
 """Where engines may run."""
 
 
@@ -128,4 +128,4 @@ class Settings:
             return asdict(self.ssh)
         if where == "mpi":
             return asdict(self.mpi)
-        return asdict(self.guest if where in ("dask", "ray") else self.batch)
+        return asdict(self.guest if where == "dask" else self.batch)
