@@ -28,6 +28,7 @@ check: venv ## format, lint, types and the fast tests
 
 bench: venv ## our figures beside the peers' and a bare ZeroMQ broker's, in one run (an hour)
 	@$(PYTHON_IN_VENV) -m benchmarks
+	@$(PYTHON_IN_VENV) -m benchmarks.data
 	@$(PYTHON_IN_VENV) -m benchmarks.scale
 
 bench-quick: venv ## the same in three minutes, with less of everything

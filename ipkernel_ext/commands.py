@@ -89,6 +89,11 @@ def ipcluster(arguments: Sequence[str] | None = None) -> None:
         "--from", dest="host", metavar="HOST", help="ask HOST, by ssh, what it reaches of the controller"
     )
     rotate = actions.add_parser("rotate-keys", help="make new keys; the old ones let nobody in", parents=[_common()])
+    invite = actions.add_parser(
+        "invite", help="make a connection file for others, who may do less than the owner", parents=[_common()]
+    )
+    invite.add_argument("--access", default="run", choices=["run", "read"], help="what they may do (default: run)")
+    invite.add_argument("-o", "--output", metavar="FILE", help="where it is written (default: ACCESS.json here)")
     start.set_defaults(files=templates.OURS, makes_profile=True)
     scale.set_defaults(files=["ipcluster_config.py"])
     for action, do in (
@@ -101,6 +106,7 @@ def ipcluster(arguments: Sequence[str] | None = None) -> None:
         (clean, _upkeep("clean")),
         (doctor, _upkeep("doctor")),
         (rotate, _upkeep("rotate_keys")),
+        (invite, _upkeep("invite")),
     ):
         action.set_defaults(do=do, parser=action)
     _add_profile(actions)

@@ -62,6 +62,20 @@ class ParallelController(Configurable):
     result_store = Integer(
         2**30, min=0, help="Bytes of such results on disk; beyond that the oldest are dropped. 0 keeps none there."
     ).tag(config=True)
+    shared_memory = Unicode(
+        "/dev/shm",
+        help="Directory, in memory, through which large objects travel between the processes of this host. Empty: they "
+        "travel through the socket, as they do where this is full or missing.",
+    ).tag(config=True)
+    share_above = Integer(
+        2**18, min=8192, help="Bytes of the smallest array, or other large part of an object, that travels so."
+    ).tag(config=True)
+    share_pool = Integer(
+        2**30,
+        min=0,
+        help="Bytes of such memory that a client keeps for half a minute after their use, because memory that is "
+        "written again is written several times as fast; an engine keeps half of that.",
+    ).tag(config=True)
 
 
 class ParallelEngine(Configurable):
@@ -77,6 +91,9 @@ class ParallelEngine(Configurable):
         help="Tags of the engines, for targets such as `tag:big`; one that sees a GPU has the tag `gpu` too.",
     ).tag(config=True)
     exec_lines = List(Unicode(), help="Code, magics too, that each engine runs then, after the files.").tag(config=True)
+    input_timeout = Float(
+        3600.0, min=0, help="Seconds for which the debugger waits for a command, before it ends and the engine goes on."
+    ).tag(config=True)
 
 
 class ParallelCluster(Configurable):
@@ -204,14 +221,25 @@ def controller_settings(config: Config) -> ControllerSettings:
     """From what the user configured."""
     made = _make(ParallelController, config)
     return ControllerSettings(
-        made.ip, made.port, made.recovery_window, made.engine_grace, made.result_ttl, made.result_store, made.location
+        made.ip,
+        made.port,
+        made.recovery_window,
+        made.engine_grace,
+        made.result_ttl,
+        made.result_store,
+        made.shared_memory,
+        made.share_above,
+        made.share_pool,
+        made.location,
     )
 
 
 def engine_settings(config: Config) -> EngineSettings:
     """From what the user configured."""
     given = _make(ParallelEngine, config)
-    return EngineSettings(given.max_output, tuple(given.exec_files), tuple(given.exec_lines), tuple(given.tags))
+    return EngineSettings(
+        given.max_output, tuple(given.exec_files), tuple(given.exec_lines), given.input_timeout, tuple(given.tags)
+    )
 
 
 def cluster_settings(config: Config) -> ClusterSettings:

@@ -83,8 +83,8 @@ class Poller:
 
     The descriptor of a ZeroMQ socket says no more than that there is something to look at, and who sends looks at it
     too. So each socket is asked once before the wait, but for pairs, from which we only receive; and whatever is the
-    matter with its descriptor, a socket counts as ready: who then reads from it finds out. So does a new one, whose
-    descriptor says nothing before it was read from for the first time.
+    matter with its descriptor, a socket counts as ready: who then reads from it finds out. A new one is asked too: its
+    descriptor says nothing before it was looked at for the first time.
     """
 
     def __init__(self) -> None:
@@ -103,28 +103,24 @@ class Poller:
         self._descriptors[source] = descriptor
         self._poll.register(descriptor, select.POLLIN)
         if not isinstance(source, int):
-            self._new.append(source)
-            if source.type != zmq.PAIR:
-                self._sent_on.append(source)
+            (self._new if source.type == zmq.PAIR else self._sent_on).append(source)
 
     def unregister(self, source: zmq.Socket[bytes] | int) -> None:
         """Wait for this no more. KeyError if it was not waited for."""
         descriptor = self._descriptors.pop(source)
         del self._sources[descriptor]
         self._poll.unregister(descriptor)
-        for sockets in (self._sent_on, self._new):
-            if source in sockets:
-                sockets.remove(source)
+        for asked in (self._sent_on, self._new):
+            if source in asked:
+                asked.remove(source)
 
     def poll(self, timeout: int | None = None) -> dict[Any, int]:
         """What is ready, at the latest after so many milliseconds."""
         ready: dict[Any, int] = {}
-        for socket in self._sent_on:
+        for socket in (*self._sent_on, *self._new):
             if int(socket.get(zmq.EVENTS)) & _READABLE:
                 ready[socket] = _READABLE
-        if self._new:
-            ready.update(dict.fromkeys(self._new, _READABLE))
-            self._new.clear()
+        self._new.clear()
         for descriptor, events in self._poll.poll(0 if ready else timeout):
             ready[self._sources[descriptor]] = events
         return ready

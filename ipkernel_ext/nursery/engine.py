@@ -51,6 +51,7 @@ def build(settings: EngineSettings) -> Parts:
     versions.here(search=True)  # found out once for all that are forked
     output = OutputBuffer(settings.max_output)
     shell = EngineShell(output)
+    shell.input_timeout = settings.input_timeout
     shell.become_global()
     return Parts(output, shell, settings)
 
