@@ -332,4 +332,4 @@ class Link:
 
 def trouble(link: Link) -> str:
     roster = link.channel.roster
-    return roster.trouble or "start some with `ipengine` or `ipcluster start`"
+    return roster.trouble or roster.waits or "start some with `ipengine` or `ipcluster start`"

@@ -139,15 +139,15 @@ class ParallelMagics(Magics, settings.ParallelMagics):
             if not self.autostart or find(Place.of_profile(self.profile)) is not None:
                 raise
         if self._client is None:
-            self._start(self.n, self.profile, keep=False)
+            self._start(self.n, self.profile)
         assert self._client is not None
         return self._client
 
-    def _start(self, n: int, profile: str, *, keep: bool) -> None:
+    def _start(self, n: int, profile: str, engines: str | None = None, *, keep: bool = False) -> None:
         if (made := templates.make_if_missing(profile)) is not None:
             print(made)
         given = settings.settings_of(files.load(profile, *templates.OURS))
-        cluster = Cluster(n or None, profile=profile, owned=not keep, settings=given)
+        cluster = Cluster(n or None, engines=engines, profile=profile, owned=not keep, settings=given)
         try:
             cluster.start()
         except AlreadyRunning:
@@ -156,14 +156,16 @@ class ParallelMagics(Magics, settings.ParallelMagics):
             return
         try:
             client = self._limited(cluster.connect())
-            cluster.wait_ready(client, given.cluster.start_timeout)
+            here = cluster.wait_ready(client, given.cluster.start_timeout, print)
         except BaseException:
             cluster.stop()
             raise
         self._client = client
         self._cluster = None if keep else cluster
         until = "until `%cluster stop`" if keep else "until this session ends"
-        print(f"started {count(cluster.n, 'engine')} on this machine, {until}")
+        of = "" if here == cluster.n else f" of {cluster.n}"
+        where = "on this machine" if cluster.where == "local" else f"by {cluster.where}"
+        print(f"started {here}{of} {'engine' if here == cluster.n == 1 else 'engines'} {where}, {until}")
 
     def _connect(self, *args: Any, **options: Any) -> RemoteController:
         return self._limited(RemoteController(*args, **options))
@@ -212,6 +214,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         """Start, stop or connect to a cluster.
 
         %cluster start [-n 4] [--profile P] [--keep]   a local one; it ends with this session unless --keep
+          [--engines mpi|ssh|slurm|…]                  its engines elsewhere, as the profile's config file says
         %cluster connect [URL or FILE] [--profile P]   one that runs
         %cluster scale N                               so many engines; those with the highest ids end first
         %cluster status                                engines and queues
@@ -220,7 +223,8 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         """
         action, _, rest = line.strip().partition(" ")
         number = Option(("-n",), "a number of engines")
-        found, rest = split(rest, (number, Option(("--profile",), "a profile"), Option(("--keep",))))
+        places = Option(("--engines",), "a place: local, mpi, ssh, slurm, …")
+        found, rest = split(rest, (number, places, Option(("--profile",), "a profile"), Option(("--keep",))))
         profile = found.get("profile", self.profile)
         if action == "start":
             if self._client is not None and self._client.ended is None and profile == self.profile:
@@ -228,7 +232,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
                 return None
             self._drop()
             self.profile = profile
-            self._start(_count(found.get("n")) or self.n, profile, keep="keep" in found)
+            self._start(_count(found.get("n")) or self.n, profile, found.get("engines"), keep="keep" in found)
         elif action == "connect":
             self._drop()
             self.profile = profile

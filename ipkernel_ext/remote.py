@@ -48,6 +48,7 @@ from ipkernel_ext.interruption import guarded
 from ipkernel_ext.link import NO_CONDITIONS, PATIENCE, Link, trouble
 from ipkernel_ext.mapping import Flight, feed, send_all, stream
 from ipkernel_ext.net.client_channel import Channel, ClientChannel, Roster
+from ipkernel_ext.net.tunnel import Tunnel
 from ipkernel_ext.profiling import Profile
 from ipkernel_ext.remote_values import RemoteValue
 from ipkernel_ext.results import (
@@ -1123,6 +1124,8 @@ class RemoteController(Engines):
     ----------
     url : str, optional
         A connection file, or address of a controller; the keys for ``tcp://HOST:PORT`` come from the connection file.
+        ``ssh://USER@HOST`` is the cluster of that user's default profile there, ``ssh://USER@HOST/NAME`` that of
+        another one; HOST is what ssh knows.
     profile : str
         IPython profile whose cluster to connect to.
     connection_file : path, optional
@@ -1140,6 +1143,8 @@ class RemoteController(Engines):
         The controller does not take the keys in the connection file.
     """
 
+    _tunnel: Tunnel | None = None
+
     def __init__(
         self,
         url: str | None = None,
@@ -1150,7 +1155,9 @@ class RemoteController(Engines):
         channel: Channel | None = None,
     ) -> None:
         if channel is None:
-            locate = _locator(url, profile, connection_file)
+            if (url or "").startswith("ssh://"):
+                self._tunnel = Tunnel(str(url), timeout)
+            locate = _locator(url, profile, connection_file) if self._tunnel is None else self._tunnel.locate
             channel = ClientChannel(locate, locate().access)
         super().__init__(Link(channel, timeout), "all", True)
         self._link.client = self
@@ -1161,7 +1168,7 @@ class RemoteController(Engines):
         try:
             self._link.roster()
         except BaseException:
-            channel.close()
+            self.close()
             raise
 
     @classmethod
@@ -1217,8 +1224,15 @@ class RemoteController(Engines):
         spec = self.targets if spec is None else spec
         return isinstance(spec, str) and spec == "all"
 
-    def wait_for_engines(self, n: int, timeout: float | None = None) -> None:  # seconds
+    def wait_for_engines(self, n: int, timeout: float | None = None, say: Callable[[str], None] | None = None) -> None:
         """Wait until there are at least ``n`` engines.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds.
+        say
+            Told why engines are not here yet, whenever that changes, such as what a queue says of their job.
 
         Raises
         ------
@@ -1233,7 +1247,21 @@ class RemoteController(Engines):
                 given_up.append(roster.trouble or str(roster.ended))
             return bool(given_up) or roster.here >= n
 
-        came = self._link.channel.wait_roster(enough, timeout)
+        told = ""
+
+        def news(roster: Roster) -> bool:
+            return enough(roster) or (say is not None and roster.waits != told)
+
+        until = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = None if until is None else max(0.0, until - time.monotonic())
+            came = self._link.channel.wait_roster(news, left)
+            waits = self._link.channel.roster.waits
+            if say is None or not came or waits == told:
+                break
+            told = waits
+            if waits:
+                say(waits)
         there = self._link.channel.roster.here
         if there < n and (given_up or not came):
             waited = "" if timeout is None or given_up else f" after {timeout:g} s"
@@ -1317,6 +1345,8 @@ class RemoteController(Engines):
                 self._link.dask.close(engines=False)
             self._link.channel.close()
         finally:
+            if self._tunnel is not None:
+                self._tunnel.close()
             if self.cluster.launched is not None:
                 self.cluster.launched.stop()
 
@@ -1386,7 +1416,9 @@ def _locator(url: str | None, profile: str | None, connection_file: str | Path |
     if url is not None and not separator:
         return functools.partial(connection.locate, "client", profile, url)
     if separator and scheme not in ("tcp", "ipc"):
-        raise ValueError(f"{url!r} cannot be connected to: write tcp://HOST:PORT, or name a connection file")
+        raise ValueError(
+            f"{url!r} cannot be connected to: write tcp://HOST:PORT or ssh://HOST, or name a connection file"
+        )
     return functools.partial(connection.locate, "client", profile, connection_file, url)
 
 

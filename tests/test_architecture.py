@@ -31,8 +31,8 @@ MAY_IMPORT = {
     "targets": {"core", "errors"},
     "blocks": {"targets", "core"},
     "execution": {"modules", "payload", "sequences", "core", "units", "errors"},
-    "net": {"blobs", "core", "config", "errors"},
-    "nursery": {"blobs", "net", "execution", "versions", "config", "core", "errors"},
+    "net": {"blobs", "openssh", "core", "config", "errors"},
+    "nursery": {"blobs", "launchers", "net", "execution", "versions", "config", "core", "errors"},
     "tracebacks": set(),
     "chunks": set(),
     "futures": {"net"},
@@ -131,9 +131,11 @@ MAY_IMPORT = {
     "asynchronous": {"results", "core"},
     "clean": {"config", "nursery", "errors"},
     "doctor": {"clean", "remote", "config", "core", "units", "errors"},
-    "launchers": {"config", "errors"},
+    "openssh": set(),
+    "launchers": {"openssh", "config", "errors"},
     "launcher": {"launchers", "nursery", "remote", "config", "units", "errors"},
-    "upkeep": {"clean", "doctor", "launcher", "nursery", "config", "errors"},
+    "reach": {"openssh", "doctor"},
+    "upkeep": {"reach", "clean", "doctor", "launcher", "nursery", "config", "errors"},
 }
 """What each part may import of the package, itself apart. Parts at the top are not named."""
 
@@ -146,7 +148,7 @@ AT_THE_TOP = {"magics", "commands", "testing", "pytest_plugin"}
 IMPURE = {"asyncio", "os", "random", "secrets", "select", "signal", "socket", "subprocess", "threading", "time", "uuid"}
 """Of the standard library; the core has no clock, no chance, no threads and no environment."""
 
-WALL_CLOCK = {"net/controller_server.py", "net/store.py", "link.py", "clean.py"}
+WALL_CLOCK = {"net/controller_server.py", "net/store.py", "link.py", "clean.py", "launchers/far.py"}
 """Those that stamp results, and what looks at files: how old one is, only that clock says."""
 
 UNPICKLERS = {"pickle", "cloudpickle", "_pickle", "dill", "shelve", f"{PACKAGE}.payload"}

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -115,6 +117,17 @@ def on_this_host(path: Path) -> Address:
         There is no such file yet.
     """
     return Address((read(path).url,), None, str(path))
+
+
+def for_engines(path: Path, away: bool) -> Callable[[], Address]:
+    """What says where the controller is, for processes that an agent has started.
+
+    Parameters
+    ----------
+    away : bool
+        Whether the file may lead to another host.
+    """
+    return partial(locate, "engine", None, path) if away else partial(on_this_host, path)
 
 
 def _reachable(path: Path, found: Connection) -> Address:

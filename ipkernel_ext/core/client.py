@@ -145,6 +145,7 @@ class ClientCore:
         self.engines: dict[int, m.EngineRecord] = {}
         self.lost: dict[str, m.Exit] = {}  # how boots ended, the latest few
         self.trouble = ""
+        self.waits = ""  # why engines that are expected are not here yet
         self.controller: tuple[str, int] = ("", 0)  # host, pid
         self._pending: dict[int, _Pending] = {}
         self._unheard: dict[int, Any] = {}  # questions by request
@@ -248,7 +249,7 @@ class ClientCore:
             case m.EngineLeft():
                 return self._on_engine_left(message, now)
             case m.EngineTrouble():
-                self.trouble = message.reason
+                self.trouble, self.waits = (message.reason, "") if message.final else ("", message.reason)
                 return [RosterChanged()]
             case m.Assigned():
                 for number, hint in zip(message.numbers, message.hints, strict=True):

@@ -336,6 +336,8 @@ class ControllerCore:
         self._out.send(peer, m.WelcomeClient(here, self.pid, self.host, roster.awaited()))
         if roster.trouble and not roster.engines:
             self._out.send(peer, m.EngineTrouble(roster.trouble))
+        elif roster.waits:
+            self._out.send(peer, m.EngineTrouble(roster.waits, False))
         self._dispatch.retry_blocked(now)
         self._asking.client_is_here(client)
 
@@ -380,7 +382,8 @@ class ControllerCore:
             case m.EndEngines():
                 self._on_end_engines(client, message)
             case m.Scale():
-                self._answer(client, message.request, {"agents": self._lives.scale(message.engines)})
+                agents, fixed = self._lives.scale(message.engines)
+                self._answer(client, message.request, {"agents": agents, "fixed": fixed})
             case m.ShutDown():
                 self._shut_down(f"client {client.id} asked for it")
             case m.Goodbye():
@@ -656,7 +659,9 @@ class ControllerCore:
                 self._lives.exited(agent, message, now)
                 self._keeping.settle()
             case m.AgentTrouble():
-                self._lives.trouble(agent, message.reason, now)
+                self._lives.trouble(agent, message, now)
+            case m.AgentDrains():
+                self._lives.drain(agent, message.reason, now)
             case m.EngineMeasured():
                 self._answering.seen(message)
             case m.Goodbye():

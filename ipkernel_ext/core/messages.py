@@ -40,6 +40,9 @@ Seconds = Annotated[float, Meta(ge=0)]
 Bytes = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 """A size."""
 
+Scales = Literal["own", "elsewhere", "none"]
+"""Which engines an agent starts and ends when the cluster is scaled: its own, others by what started them, or none."""
+
 Kind = Literal["run", "stdout", "stderr", "display", "failed"]
 """What a follower is told of."""
 
@@ -202,9 +205,7 @@ class EngineRecord(Struct, frozen=True, array_like=True, gc=False):
     replaces: str | None = None  # boot of the engine whose id this one takes over
     agent: str | None = None  # the supervisor that started it and will report its exit
     tags: list[str] = []
-    state: str = (
-        "ready"  # ready, away, restarting, unresponsive, overrun (user code does not end though its time is up)
-    )
+    state: str = "ready"  # ready, away, draining, unresponsive, overrun (user code does not end though its time is up)
     log: str = ""  # file of its log, on its host
     size: Size | None = None  # of the MPI job
     job: str = ""  # its name, the same for all ranks and for no other job; "" where MPI gives none
@@ -458,6 +459,7 @@ class EngineTrouble(Record, frozen=True):
     """Engines that should have come did not; kept for the error of who waits for them."""
 
     reason: str
+    final: bool = True  # none is expected any more; else the reason is why they are not here yet
 
 
 class Assigned(Record, frozen=True):
@@ -750,10 +752,22 @@ class HelloAgent(Record, frozen=True):
     expected: int  # engines it is starting or has
     exits: list[EngineExited] = []  # of late, that may not have been heard of; not among those expected
     generation: int = 0  # counts the agent's connections
+    scales: Scales = "own"
+    fixed: str = ""  # why the number of the cluster's engines cannot be changed
 
 
 class AgentTrouble(Record, frozen=True):
-    """Engines could not be started; the reason carries the end of their log."""
+    """Engines could not be started, or are not there yet; the reason carries the words of whoever knows.
+
+    ``expected``: so many engines are there or still to come. "": there is no reason any more.
+    """
+
+    reason: str
+    expected: Count = 0
+
+
+class AgentDrains(Record, frozen=True):
+    """This agent's engines have to end soon: they are to get nothing new, and end when they have nothing to do."""
 
     reason: str
 
@@ -766,7 +780,7 @@ class EngineMeasured(Record, frozen=True):
     rss: int  # bytes
 
 
-FromAgent = HelloAgent | EngineExited | AgentTrouble | EngineMeasured | Goodbye
+FromAgent = HelloAgent | EngineExited | AgentTrouble | AgentDrains | EngineMeasured | Goodbye
 
 
 class WelcomeAgent(Record, frozen=True):
@@ -790,6 +804,7 @@ class ScaleAgent(Record, frozen=True):
     """Have so many engines."""
 
     engines: int
+    ids: list[int] = []  # of those that are there and stay
 
 
 class StopAgent(Record, frozen=True):
@@ -829,6 +844,7 @@ FromPeer = (
     | HelloAgent
     | EngineExited
     | AgentTrouble
+    | AgentDrains
     | EngineMeasured
 )
 """Everything a controller may receive."""

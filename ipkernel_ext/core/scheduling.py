@@ -56,7 +56,7 @@ class Pool:
             self._loaded[boot] = engine
         else:
             self._loaded.pop(boot, None)
-        if not present or (held and held >= window(engine)) or engine.queue:
+        if not present or engine.leaving or (held and held >= window(engine)) or engine.queue:
             self._idle.pop(boot, None)
             self._partial.pop(boot, None)
         elif held:

@@ -163,12 +163,14 @@ class Roster:
         why: Exception | None = None,
         hopeless: bool = False,
         address: str = "",
+        waits: str = "",
     ) -> None:
         self.connected = connected
         self.engines = engines or {}
         self.ids = sorted(self.engines)
         self.lost = lost or {}
         self.trouble = trouble  # why engines did not come
+        self.waits = waits  # why those that are expected are not here yet
         self.ended = ended  # why the cluster is no more
         self.why = why  # there is no connection
         self.hopeless = hopeless  # there will be none
@@ -497,6 +499,7 @@ class ClientChannel(Failures):
                 self._refusal or (None if trouble is None else trouble.error),
                 hopeless or self._refusal is not None,
                 self._edge.url,
+                core.waits,
             )
             self._changed.notify_all()
 

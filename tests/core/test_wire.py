@@ -92,12 +92,15 @@ EXAMPLES: list[Any] = [
     m.StopEngine(),
     m.HelloAgent(1, "agent", "here", 1, 4, [m.EngineExited("b0", m.Exit(), True, "b9")], 2),
     m.EngineExited("b0", m.Exit(0), False),
+    m.HelloAgent(1, "agent", "here", 1, 4, [], 2, "none", "a job has its size"),
     m.AgentTrouble("x"),
+    m.AgentTrouble("the queue is full", 8),
+    m.AgentDrains("the job's time is nearly up"),
     m.EngineMeasured("b0", None, 2**30),
     m.WelcomeAgent(),
     m.EndEngine("b0", True),
     m.MeasureEngine("b0"),
-    m.ScaleAgent(8),
+    m.ScaleAgent(8, [0, 2]),
     m.StopAgent(),
 ]
 
