@@ -261,7 +261,8 @@ class Cluster:
         said = [tail(str(self.place.logs / name), 5) for name in ("zygote.log", f"engine-{missing}.log")]
         lines = "".join(f"\n{text}" for text in said if text)
         known = rc._link.channel.roster.trouble
-        late = f"{len(rc)} of {count(self.n, 'engine')} are there after {timeout:g} s, the others still start:"
+        are = f"{len(rc)} of {count(self.n, 'engine')} {'is' if self.n == 1 else 'are'} there"
+        late = f"{are} after {timeout:g} s, the others still start:"
         return f"{error if known else late}{lines or ' they have not said anything yet'}"
 
     def tell_end(self, rc: RemoteController) -> None:
