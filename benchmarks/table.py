@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 OURS = "ipkernel_ext"
@@ -20,7 +22,7 @@ class Unit(NamedTuple):
     def show(self, figure: float) -> str:
         """The figure in this unit."""
         scaled = figure * self.scale
-        return f"{scaled:,.0f}" if scaled >= 1000 else f"{scaled:.3g}"
+        return f"{scaled:,.0f}" if scaled >= 999.5 else f"{scaled:.3g}"
 
 
 SECONDS = Unit("s", 1)
@@ -69,6 +71,21 @@ class Figures:
     def miss(self, case: str, n: int, name: str, why: str) -> None:
         """There is none."""
         self._missing[case, n][name] = why
+
+    def save(self, path: Path) -> None:
+        """Write them down, so that a later run can go on from here."""
+        entries = [[*key, name, values] for key, names in self._figures.items() for name, values in names.items()]
+        missing = [[*key, name, why] for key, names in self._missing.items() for name, why in names.items()]
+        path.write_text(json.dumps({"figures": entries, "missing": missing}))
+
+    def load(self, path: Path) -> None:
+        """Add what an earlier run wrote down."""
+        saved = json.loads(path.read_text())
+        for case, n, name, values in saved["figures"]:
+            for value in values:
+                self.add(case, n, name, value)
+        for case, n, name, why in saved["missing"]:
+            self.miss(case, n, name, why)
 
     def median(self, row: Row, name: str) -> float | None:
         """The middle one of a contestant's figures."""

@@ -26,6 +26,7 @@ from traitlets.config import Config, Configurable
 from ipkernel_ext import __version__
 from ipkernel_ext.config import command_line, connection, files, logs, profiles, settings, templates
 from ipkernel_ext.config.place import Place
+from ipkernel_ext.config.resolved import PLACES
 from ipkernel_ext.errors import NotConnected, ParallelError
 from ipkernel_ext.nursery.owner import take_owner
 from ipkernel_ext.units import count
@@ -34,10 +35,7 @@ from ipkernel_ext.units import count
 def ipcontroller(arguments: Sequence[str] | None = None) -> None:
     """Start a controller."""
     parser = _parser("ipcontroller", "Start a controller; engines and clients of this user find it by profile.")
-    parser.add_argument(
-        "--ip", help="also listen, with keys, at this address of this host; '*' is all of them (default: none)"
-    )
-    parser.add_argument("--port", type=int, help="at this TCP port (default: any free one); alone: of 127.0.0.1")
+    _add_address(parser)
     parser.set_defaults(do=_controller, files=["ipcontroller_config.py"], makes_profile=True)
     _main(parser, arguments, [settings.ParallelController])
 
@@ -64,8 +62,11 @@ def ipcluster(arguments: Sequence[str] | None = None) -> None:
     parser = _parser("ipcluster", "Start, stop and look at clusters on this machine.")
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     start = actions.add_parser("start", help="a controller and engines; Ctrl-C ends all", parents=[_common()])
-    start.add_argument("-n", type=int, help="engines (default: one per core)")
-    start.add_argument("--engines", default="local", choices=["local"], help="where engines run")
+    start.add_argument("-n", type=int, help="engines (default: one per core, or what the hosts are to have)")
+    start.add_argument("--engines", choices=PLACES, help="where engines run (default: what the profile says: local)")
+    start.add_argument("--hosts", metavar="a:4,b:8", help="for ssh: hosts, and how many engines each is to have")
+    start.add_argument("--address", metavar="URL", help="for dask: where its scheduler is")
+    _add_address(start)
     start.add_argument(
         "--daemonize", action="store_true", help="return when the engines are ready; the cluster goes on"
     )
@@ -84,7 +85,15 @@ def ipcluster(arguments: Sequence[str] | None = None) -> None:
     clean.add_argument("--kill", action="store_true", help="also end processes whose cluster is gone")
     doctor = actions.add_parser("doctor", help="find the usual causes of trouble", parents=[_common()])
     doctor.add_argument("--json", action="store_true", help="as JSON")
+    doctor.add_argument(
+        "--from", dest="host", metavar="HOST", help="ask HOST, by ssh, what it reaches of the controller"
+    )
     rotate = actions.add_parser("rotate-keys", help="make new keys; the old ones let nobody in", parents=[_common()])
+    invite = actions.add_parser(
+        "invite", help="make a connection file for others, who may do less than the owner", parents=[_common()]
+    )
+    invite.add_argument("--access", default="run", choices=["run", "read"], help="what they may do (default: run)")
+    invite.add_argument("-o", "--output", metavar="FILE", help="where it is written (default: ACCESS.json here)")
     start.set_defaults(files=templates.OURS, makes_profile=True)
     scale.set_defaults(files=["ipcluster_config.py"])
     for action, do in (
@@ -97,11 +106,28 @@ def ipcluster(arguments: Sequence[str] | None = None) -> None:
         (clean, _upkeep("clean")),
         (doctor, _upkeep("doctor")),
         (rotate, _upkeep("rotate_keys")),
+        (invite, _upkeep("invite")),
     ):
         action.set_defaults(do=do, parser=action)
     _add_profile(actions)
-    used = [settings.ParallelCluster, settings.ParallelController, settings.ParallelEngine]
-    _main(parser, arguments, used)
+    _main(parser, arguments, settings.STARTING)
+
+
+def _add_address(parser: argparse.ArgumentParser) -> None:
+    """Where a controller listens for other hosts."""
+    parser.add_argument(
+        "--ip", help="also listen, with keys, at this address of this host; '*' is all of them (default: none)"
+    )
+    parser.add_argument("--port", type=int, help="at this TCP port (default: any free one); alone: of 127.0.0.1")
+    parser.add_argument(
+        "--location", metavar="HOST", help="by this name or address others reach it (default: the one it listens at)"
+    )
+
+
+def _take_address(options: argparse.Namespace, config: Config) -> None:
+    for name in ("ip", "port", "location"):
+        if getattr(options, name) is not None:
+            config.ParallelController[name] = getattr(options, name)
 
 
 def _add_profile(actions: Any) -> None:
@@ -240,9 +266,7 @@ def _controller(options: argparse.Namespace, config: Config) -> int:
         _say_tcp(place, tcp)
         print("Ctrl-C ends it.", flush=True)
 
-    for name in ("ip", "port"):
-        if getattr(options, name) is not None:
-            config.ParallelController[name] = getattr(options, name)
+    _take_address(options, config)
     controller.serve(place, settings.controller_settings(config), _log("controller"), None, listening)
     return 0
 
@@ -280,7 +304,7 @@ def _engine(options: argparse.Namespace, config: Config) -> int:
     if not options.file and not options.url:
         place.make()
     rank = None if options.owned else mpi.rank_of(os.environ)  # an owned engine has inherited that
-    record = engine.record_of(rank=rank)
+    record = engine.record_of(rank=rank, tags=given.tags)
     parts = engine.build(given)
     engine.serve(parts, record, locate, place.engines, owner, level=logging.WARNING, tells=rank is None)
     return 0
@@ -315,16 +339,31 @@ def _start(options: argparse.Namespace, config: Config) -> int:
     from ipkernel_ext.launcher import Cluster, stop_profile
 
     profile = options.profile or "default"
+    _take_address(options, config)
+    if options.hosts is not None:
+        config.ParallelSSH.hosts = [host for host in options.hosts.split(",") if host]
+    if options.address is not None:
+        config.ParallelGuest.address = options.address
     given = settings.settings_of(config)
-    cluster = Cluster(options.n, profile=profile, owned=not options.daemonize, own_path=False, settings=given)
+    cluster = Cluster(
+        options.n,
+        engines=options.engines or ("ssh" if options.hosts is not None else None),
+        profile=profile,
+        owned=not options.daemonize,
+        own_path=False,
+        settings=given,
+    )
     begun = time.monotonic()
     cluster.start()
     try:
         with cluster.connect() as rc:
-            cluster.wait_ready(rc, given.cluster.start_timeout)
+            here = cluster.wait_ready(rc, given.cluster.start_timeout, lambda text: print(text, flush=True))
         took = time.monotonic() - begun
-        ready = f"{count(cluster.n, 'engine')} of profile {profile!r} {'is' if cluster.n == 1 else 'are'} ready"
-        print(f"{ready} after {took:.1f} s", flush=True)
+        if here == cluster.n:
+            ready = f"{count(here, 'engine')} of profile {profile!r} {'is' if here == 1 else 'are'} ready"
+            print(f"{ready} after {took:.1f} s", flush=True)
+        else:
+            print(f"{here} of {count(cluster.n, 'engine')} of profile {profile!r} are ready", flush=True)
         _say_tcp(cluster.place, connection.read(cluster.place.connection("client")).tcp)
         if options.daemonize:
             return 0

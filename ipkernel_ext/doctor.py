@@ -325,7 +325,7 @@ def _config_files(profile: str | None) -> Iterator[Finding]:
 
 def _engines_wanted(profile: str | None) -> int:
     try:
-        return settings.cluster_settings(files.load(profile, *OURS)).engines
+        return settings.cluster_settings(files.load(profile, *OURS)).number
     except ValueError:
         return cores()
 

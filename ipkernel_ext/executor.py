@@ -128,6 +128,10 @@ class EngineExecutor(Executor):
         self._fill()
         return future
 
+    def decline(self, wanted: m.InputWanted) -> None:
+        """A call asks for a line; nobody types."""
+        self._channel.give(wanted.task.number, wanted.asked, None, "nobody types for the calls of an executor")
+
     def map(
         self,
         fn: Callable[..., T],
@@ -199,6 +203,10 @@ class _Place:
 
     def on_output(self, output: m.Stream | m.Display) -> None:
         """A future has no place for what a call wrote."""
+
+    def on_input(self, wanted: m.InputWanted) -> None:
+        """Nobody types anything for it."""
+        self._executor.decline(wanted)
 
 
 def _each(fn: Callable[..., T], rows: Iterable[tuple[Any, ...]]) -> list[T]:

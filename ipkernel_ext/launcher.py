@@ -7,6 +7,7 @@ nothing is left behind.
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
 import json
 import os
@@ -17,49 +18,54 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from ipkernel_ext.config import connection, files, profiles, settings, templates
+from ipkernel_ext import launchers
+from ipkernel_ext.config import connection, files, gpus, profiles, settings, templates
 from ipkernel_ext.config.cores import thread_limits
 from ipkernel_ext.config.place import Place, is_running
-from ipkernel_ext.config.resolved import Settings
+from ipkernel_ext.config.resolved import PLACES, ControllerSettings, Settings
 from ipkernel_ext.errors import AlreadyRunning, EngineStartError, NotConnected
+from ipkernel_ext.launchers.hosts import hosts_of
 from ipkernel_ext.nursery import open_files, register
 from ipkernel_ext.nursery.children import open_log, tail
-from ipkernel_ext.nursery.orders import Orders
+from ipkernel_ext.nursery.launching import order_of
+from ipkernel_ext.nursery.orders import EngineSetup, LaunchOrders, Orders
 from ipkernel_ext.nursery.orders import write as write_orders
 from ipkernel_ext.remote import RemoteController
 from ipkernel_ext.units import count
 
 
-def private_settings(profile: str | None, options: Mapping[str, Any]) -> Settings:
+def private_settings(profile: str | None, options: Mapping[str, Any], engines: str = "local") -> Settings:
     """Of a private cluster: the profile's files, and on top of them options by their names.
 
     Where the profile's own cluster listens for other hosts is not where a private one does.
     """
     config = files.load(profile, *templates.OURS)
-    for name in ("ip", "port"):
+    for name in ("ip", "port", "location"):
         config.ParallelController.pop(name, None)
-    config.merge(settings.classes_of(options))
+    config.merge(settings.classes_of(options, engines))
     return settings.settings_of(config)
 
 
 START = 60.0  # seconds a controller has to listen
 LISTENS = 5.0  # seconds it has at least, however short the time that engines are given
-STOP = 15.0  # seconds a cluster has to end
+STOP = 20.0  # seconds a cluster has to end
 PATH = 64 * 1024  # bytes, at most, of PYTHONPATH; what an engine sees is in its orders
 
 
 class Cluster:
-    """A cluster on this machine.
+    """A cluster, whose controller is on this machine.
 
     Parameters
     ----------
     n : int, optional
         Engines; by default what the profile says, which is one per core.
+    engines : str, optional
+        Where they run, one of ``PLACES``; by default what the profile says, which is here.
     profile : str, optional
         The profile it belongs to; None for a private cluster that only its connection file leads to.
     owned : bool
@@ -74,6 +80,7 @@ class Cluster:
         self,
         n: int | None = None,
         *,
+        engines: str | None = None,
         profile: str | None = None,
         owned: bool = True,
         cwd: str | Path | None = None,
@@ -86,7 +93,12 @@ class Cluster:
         if n is not None and n < 0:
             raise ValueError(f"a cluster has 0 or more engines, not {n}")
         self.settings = settings or Settings()
-        self.n = self.settings.cluster.engines if n is None else n
+        self.where = self.settings.cluster.engines if engines is None else engines
+        if self.where not in PLACES:
+            near = difflib.get_close_matches(self.where, PLACES, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(PLACES)}"
+            raise ValueError(f"engines={self.where!r} is not known: {hint}")
+        self.n = self._number() if n is None else n
         self.place = Place.private() if profile is None else Place.of_profile(profile)
         self._owned = owned
         self._cwd = _directory(cwd)
@@ -110,6 +122,7 @@ class Cluster:
         EngineStartError
             It does not start; carries the end of the log.
         """
+        orders = self._orders()
         adopt(self.place)
         running = find(self.place)
         if running is not None:
@@ -121,7 +134,7 @@ class Cluster:
         self.place.make()
         self.place.clear_logs()
         try:
-            self._agent = _start_agent(self.place, self._orders(), self._cwd, self._env, timeout)
+            self._agent = _start_agent(self.place, orders, self._cwd, self._env, timeout)
         except EngineStartError:
             if self.place.profile is None and self.place.controller_pid() is None:
                 self.place.sweep()
@@ -133,35 +146,104 @@ class Cluster:
             "directory": str(place.directory),
             "profile": place.profile,
             "logs": str(place.logs),
-            "engines": self.n,
+            "numbers": list(range(self.n)) if self.where == "local" else [],
             "owned": self._owned,
             "adopt": False,
             "start_method": given.cluster.start_method,
             "restart": given.cluster.restart == "on-failure",
             "restart_limit": given.cluster.restart_limit,
-            "controller": asdict(given.controller),
-            "setup": {
-                "path": self._path,
-                "pythonpath": self._pythonpath,
-                "cwd": self._cwd,
-                "open_files": open_files.allowed(),
-                "preload": [
-                    name for name in given.cluster.preload if name != "numpy" or importlib.util.find_spec(name)
-                ],
-                "threads": thread_limits(self.n, self._env),
-                "settings": asdict(given.engine),
-                "connection": str(place.connection("engine")),
-                "begun": str(place.engines),
-                "owned": self._owned,
-            },
+            "controller": asdict(self._controller_settings()),
+            "launch": None if self.where == "local" else self._launch_orders(),
+            "grace": given.controller.engine_grace,
+            "setup": self._setup(),
         }
+
+    def _setup(self) -> EngineSetup:
+        preload = self.settings.cluster.preload
+        return {
+            "path": self._path,
+            "pythonpath": self._pythonpath,
+            "cwd": self._cwd,
+            "open_files": open_files.allowed(),
+            "preload": [name for name in preload if name != "numpy" or importlib.util.find_spec(name)],
+            "threads": thread_limits(self.n, self._env),
+            "gpus": gpus.visible(self._env) if self.settings.cluster.share_gpus else None,
+            "settings": asdict(self.settings.engine),
+            "connection": str(self.place.connection("engine")),
+            "away": False,
+            "begun": str(self.place.engines),
+            "owned": self._owned,
+        }
+
+    def _number(self) -> int:
+        """How many engines the profile wants."""
+        given = self.settings
+        if self.where == "ssh" and not given.cluster.n:
+            return sum(host.engines for host in hosts_of(given.ssh.hosts))
+        return given.cluster.number
+
+    def _controller_settings(self) -> ControllerSettings:
+        """Where engines may be on other hosts, and no way for them is given, it listens at all addresses."""
+        given = self.settings.controller
+        on_port = self.where not in ("local", "mpi", "ssh") or (self.where == "ssh" and not self.settings.ssh.tunnel)
+        return replace(given, ip="*") if on_port and not given.tcp else given
+
+    def _launch_orders(self) -> LaunchOrders:
+        """For what has engines started elsewhere; what cannot be is found now, before anything is started.
+
+        Raises
+        ------
+        ValueError
+            An option that cannot be.
+        """
+        place, given = self.place, self.settings
+        setup: EngineSetup = {**self._setup(), "away": True, "owned": True, "threads": {}}
+        setup["preload"] = list(given.cluster.preload)
+        outpost: Orders = {
+            "directory": "",
+            "profile": None,
+            "logs": "",
+            "numbers": [],
+            "owned": False,
+            "adopt": False,
+            "start_method": given.cluster.start_method,
+            "restart": given.cluster.restart == "on-failure",
+            "restart_limit": given.cluster.restart_limit,
+            "controller": None,
+            "launch": None,
+            "grace": given.controller.engine_grace,
+            "setup": setup,
+        }
+        settings = given.of_place(self.where)
+        orders: LaunchOrders = {
+            "where": self.where,
+            "settings": settings,
+            "numbers": list(range(self.n)),
+            "outpost": dict(outpost),
+            "directory": str(place.directory),
+            "logs": str(place.logs),
+            "profile": place.profile,
+            "socket": str(place.socket),
+            "connection": str(place.connection("engine")),
+            "owned": self._owned,
+        }
+        launchers.make(self.where, settings, order_of(orders))
+        return orders
 
     def connect(self) -> RemoteController:
         """A client of this cluster."""
         return RemoteController(connection_file=self.place.connection("client"))
 
-    def wait_ready(self, rc: RemoteController, timeout: float) -> None:  # seconds
-        """Wait until all engines are there.
+    def wait_ready(self, rc: RemoteController, timeout: float, say: Callable[[str], None] | None = None) -> int:
+        """Wait until all engines are there; how many are.
+
+        Parameters
+        ----------
+        timeout : float
+            Seconds.
+        say
+            Told why engines are not there yet, as soon as that is known; those that a queue has put off may come
+            after the time then. Without it they are to be there in time.
 
         Raises
         ------
@@ -169,14 +251,23 @@ class Cluster:
             They are not; carries why, as far as known.
         """
         try:
-            rc.wait_for_engines(self.n, timeout)
+            rc.wait_for_engines(self.n, timeout, say)
         except TimeoutError as error:
-            missing = next((number for number in range(self.n) if number not in rc.ids), 0)
-            said = [tail(str(self.place.logs / name), 5) for name in ("zygote.log", f"engine-{missing}.log")]
-            lines = "".join(f"\n{text}" for text in said if text)
-            known = rc._link.channel.roster.trouble
-            late = f"{len(rc)} of {count(self.n, 'engine')} are there after {timeout:g} s, the others still start:"
-            raise EngineStartError(f"{error if known else late}{lines or ' they have not said anything yet'}") from None
+            if say is None or not rc.cluster.waits:
+                raise EngineStartError(self._late(rc, error, timeout)) from None
+        return len(rc)
+
+    def _late(self, rc: RemoteController, error: TimeoutError, timeout: float) -> str:
+        """What is known of engines that did not come in time; of those of this machine, what the logs end with."""
+        if self.where != "local":
+            return str(error)
+        missing = next((number for number in range(self.n) if number not in rc.ids), 0)
+        said = [tail(str(self.place.logs / name), 5) for name in ("zygote.log", f"engine-{missing}.log")]
+        lines = "".join(f"\n{text}" for text in said if text)
+        known = rc._link.channel.roster.trouble
+        are = f"{len(rc)} of {count(self.n, 'engine')} {'is' if self.n == 1 else 'are'} there"
+        late = f"{are} after {timeout:g} s, the others still start:"
+        return f"{error if known else late}{lines or ' they have not said anything yet'}"
 
     def tell_end(self, rc: RemoteController) -> None:
         """Let a client know when the agent ends, however it does: nobody starts a private controller again."""
@@ -403,14 +494,14 @@ def launch(
     timeout: float = 60.0,
     **config: Any,
 ) -> RemoteController:
-    """A private, supervised cluster on this machine, and a client of it; closing the client ends it.
+    """A private, supervised cluster, and a client of it; closing the client ends it.
 
     Parameters
     ----------
     n : int, optional
         Engines; one per core by default.
     engines : str
-        Where they run; "local" is this machine.
+        Where they run: "local" is this machine; "mpi", "ssh", "slurm", "pbs", "lsf", "sge", "htcondor", "dask".
     profile : str, optional
         Whose configuration to use.
     start_method : str, optional
@@ -421,20 +512,19 @@ def launch(
         Seconds in which all engines must be ready.
     config
         Options of ``ParallelCluster``, ``ParallelController`` and ``ParallelEngine`` by their names, such as
-        ``restart="never"``.
+        ``restart="never"``, and of the class for the place of the engines, such as ``queue="main"``.
 
     Raises
     ------
     EngineStartError
         Engines did not come up; nothing is left behind.
     """
-    if engines != "local":
-        raise ValueError(f"engines={engines!r} is not known; there is 'local'")
     if (problem := profiles.missing(profile)) is not None:
         raise ValueError(problem)
     if start_method is not None:
         config["start_method"] = start_method
-    cluster = Cluster(n, cwd=cwd, env=env, settings=private_settings(profile, config))
+    given = private_settings(profile, config, engines)
+    cluster = Cluster(n, engines=engines, cwd=cwd, env=env, settings=given)
     cluster.start(max(timeout, LISTENS))
     try:
         rc = cluster.connect()

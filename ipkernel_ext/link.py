@@ -20,7 +20,7 @@ from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.client import Submission
 from ipkernel_ext.core.wire import Frame
 from ipkernel_ext.environments import Newcomers
-from ipkernel_ext.errors import NoEngines, NotConnected
+from ipkernel_ext.errors import NoEngines, NotConnected, NothingToDebug
 from ipkernel_ext.executor import PickledCall
 from ipkernel_ext.history import History
 from ipkernel_ext.mapping import SendChunk
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from ipkernel_ext.remote import RemoteController
 
 NO_CONDITIONS = Conditions()
+
+PATIENCE = 3.0
+"""Seconds that engines have to say what they run and use."""
 
 PACES = 256  # functions of which it is remembered how long their items take
 
@@ -285,6 +288,32 @@ class Link:
         except TimeoutError:
             raise NotConnected(f"the controller does not answer; waited {limit:g} s") from None
 
+    def asking(self, engine: int | None, ids: Sequence[int]) -> AsyncResult | None:
+        """A result of which a task waits for a line on this engine; None: on any of these."""
+        for result in list(self.channel.asking):
+            if any(wanted.engine in (ids if engine is None else [engine]) for wanted in result.asked.values()):
+                found: AsyncResult = result
+                return found
+        return None
+
+    def failed_on(self, ids: Sequence[int]) -> int:
+        """The engine on which the last call failed, of these."""
+        self.need(ids)
+        if len(ids) == 1:
+            return ids[0]
+        failed = self.channel.failed
+        if failed is None or failed[1] not in ids:
+            raise NothingToDebug("no call of this client has failed on these engines: say which one to debug")
+        return failed[1]
+
+    def look(self, ids: Sequence[int], inspection: m.Inspection) -> list[tuple[int, dict[str, Any]]]:
+        """What each of the engines tells, though it may be busy."""
+        self.need(ids)
+        engines: list[tuple[int, dict[str, Any]]] = self.ask(
+            lambda request: m.Inspect(request, list(ids), inspection, PATIENCE), PATIENCE
+        )["engines"]
+        return engines
+
     def status(self) -> dict[str, Any]:
         """What the controller says of itself, the clients and the queue; times in seconds since the epoch."""
         body = self.ask(lambda request: m.Ask(request, "status"))
@@ -303,4 +332,4 @@ class Link:
 
 def trouble(link: Link) -> str:
     roster = link.channel.roster
-    return roster.trouble or "start some with `ipengine` or `ipcluster start`"
+    return roster.trouble or roster.waits or "start some with `ipengine` or `ipcluster start`"

@@ -23,15 +23,19 @@ from ipkernel_ext import completion, environments, targets
 from ipkernel_ext.callers import wants_value
 from ipkernel_ext.config import files, profiles, settings, templates
 from ipkernel_ext.config.place import Place
-from ipkernel_ext.display import Screen, called_from, describe, is_refusal
-from ipkernel_ext.errors import AlreadyRunning, CompositeError, NotConnected, ParallelError, TaskTimeout
+from ipkernel_ext.display import Screen, called_from
+from ipkernel_ext.errors import AlreadyRunning, NotConnected, TaskTimeout
 from ipkernel_ext.execution.inventory import variables
 from ipkernel_ext.interruption import guarded
 from ipkernel_ext.launcher import Cluster, find, stop_profile
-from ipkernel_ext.magic_options import Option, function_and_data, names_as, only_options, split
+from ipkernel_ext.looking_magics import OPTIONS as LOOKING
+from ipkernel_ext.looking_magics import LookingMagics
+from ipkernel_ext.magic_options import TARGETS as _TARGETS
+from ipkernel_ext.magic_options import Option, function_and_data, names_as, only_options, seconds, split
 from ipkernel_ext.overview import Live, engines_table
 from ipkernel_ext.remote import RemoteController
-from ipkernel_ext.results import AsyncResult, ExecuteResult, RemoteTraceback, ResultList
+from ipkernel_ext.results import AsyncResult, ExecuteResult, ResultList
+from ipkernel_ext.shown import is_ours, lines_of, shows_errors
 from ipkernel_ext.synced_modules import Follower
 from ipkernel_ext.units import count
 from ipkernel_ext.variables import table
@@ -43,28 +47,6 @@ CANCEL = 5.0  # seconds for which a magic waits for what Ctrl-C cancelled; a sec
 Magic = Callable[..., Any]
 
 
-def shows_errors(magic: Magic) -> Magic:
-    """Have a magic's errors shown as what they are, without the frames that brought them here.
-
-    Engines' errors: each distinct one once, with the engines it came from. Ours: what they say.
-    """
-
-    @functools.wraps(magic)
-    def shown(self: ParallelMagics, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return magic(self, *args, **kwargs)
-        except KeyboardInterrupt as error:
-            error._render_traceback_ = lambda: ["KeyboardInterrupt"]  # type: ignore[attr-defined]
-            raise
-        except Exception as error:
-            if _is_ours(error):
-                error._render_traceback_ = functools.partial(_lines, error, self._ip)  # type: ignore[attr-defined]
-            raise
-
-    return shown
-
-
-_TARGETS = Option(("-t", "--targets"), "engines, such as 0,2 or 0:4")
 _NAME = Option(("-o", "--out"), "a name")
 _CONFIG = (_TARGETS, Option(("--block",)), Option(("--noblock",)))
 _PX = (
@@ -101,6 +83,7 @@ _OPTIONS = {
     "result": (),
     "engines": (Option(("-w", "--watch")), Option(("--env",))),
     "why": (),
+    **LOOKING,
 }
 """By magic; for its own line and for tab completion."""
 
@@ -160,15 +143,15 @@ class ParallelMagics(Magics, settings.ParallelMagics):
             if not self.autostart or find(Place.of_profile(self.profile)) is not None:
                 raise
         if self._client is None:
-            self._start(self.n, self.profile, keep=False)
+            self._start(self.n, self.profile)
         assert self._client is not None
         return self._client
 
-    def _start(self, n: int, profile: str, *, keep: bool) -> None:
+    def _start(self, n: int, profile: str, engines: str | None = None, *, keep: bool = False) -> None:
         if (made := templates.make_if_missing(profile)) is not None:
             print(made)
         given = settings.settings_of(files.load(profile, *templates.OURS))
-        cluster = Cluster(n or None, profile=profile, owned=not keep, settings=given)
+        cluster = Cluster(n or None, engines=engines, profile=profile, owned=not keep, settings=given)
         try:
             cluster.start()
         except AlreadyRunning:
@@ -177,14 +160,16 @@ class ParallelMagics(Magics, settings.ParallelMagics):
             return
         try:
             client = self._limited(cluster.connect())
-            cluster.wait_ready(client, given.cluster.start_timeout)
+            here = cluster.wait_ready(client, given.cluster.start_timeout, print)
         except BaseException:
             cluster.stop()
             raise
         self._client = client
         self._cluster = None if keep else cluster
         until = "until `%cluster stop`" if keep else "until this session ends"
-        print(f"started {count(cluster.n, 'engine')} on this machine, {until}")
+        of = "" if here == cluster.n else f" of {cluster.n}"
+        where = "on this machine" if cluster.where == "local" else f"by {cluster.where}"
+        print(f"started {here}{of} {'engine' if here == cluster.n == 1 else 'engines'} {where}, {until}")
 
     def _connect(self, *args: Any, **options: Any) -> RemoteController:
         return self._limited(RemoteController(*args, **options))
@@ -233,6 +218,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         """Start, stop or connect to a cluster.
 
         %cluster start [-n 4] [--profile P] [--keep]   a local one; it ends with this session unless --keep
+          [--engines mpi|ssh|slurm|…]                  its engines elsewhere, as the profile's config file says
         %cluster connect [URL or FILE] [--profile P]   one that runs
         %cluster scale N                               so many engines; those with the highest ids end first
         %cluster status                                engines and queues
@@ -241,7 +227,8 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         """
         action, _, rest = line.strip().partition(" ")
         number = Option(("-n",), "a number of engines")
-        found, rest = split(rest, (number, Option(("--profile",), "a profile"), Option(("--keep",))))
+        places = Option(("--engines",), "a place: local, mpi, ssh, slurm, …")
+        found, rest = split(rest, (number, places, Option(("--profile",), "a profile"), Option(("--keep",))))
         profile = found.get("profile", self.profile)
         if action in _ALONE and rest:
             raise UsageError(f"%cluster {action} takes no {rest!r}; %cluster? shows what it takes")
@@ -250,7 +237,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
             if self._client is not None and self._client.ended is None and profile == self.profile:
                 print(_connected(profile, self._client))
                 return None
-            self._change(profile, lambda: self._start(n, profile, keep="keep" in found))
+            self._change(profile, lambda: self._start(n, profile, found.get("engines"), keep="keep" in found))
         elif action == "connect":
             self._change(profile, lambda: self._reach(rest, profile))
             return self._client
@@ -365,7 +352,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         after = [key for key in ("pull", "gather", "local", "timeout") if key in found]
         if not waits and after:
             raise UsageError(f"--{after[0]} needs the result, so it does not go with --noblock")
-        limit = _seconds(found["timeout"]) if "timeout" in found else None
+        limit = seconds(found["timeout"], "--timeout") if "timeout" in found else None
         self._before(found, spec)
 
         def send() -> AsyncResult:
@@ -855,34 +842,12 @@ def _until_done(result: AsyncResult) -> None:
     result.wait()
 
 
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 < seconds < float("inf"):
-        raise UsageError(f"--timeout needs a positive number of seconds, not {text!r}")
-    return seconds
-
-
 def _count(text: str | None) -> int:
     if text is None:
         return 0
     if not text.isdigit() or text == "0":
         raise UsageError(f"-n needs a positive number, not {text!r}")
     return int(text)
-
-
-def _lines(error: Exception, shell: Any) -> list[str]:
-    lines = describe(error, shell.colors)
-    return [*lines, f"CompositeError: {error.message}"] if isinstance(error, CompositeError) else lines
-
-
-def _is_ours(error: Any) -> bool:
-    """Whether an error came from an engine, or is this package's own."""
-    if isinstance(error, ParallelError) or isinstance(getattr(error, "__cause__", None), RemoteTraceback):
-        return True
-    return isinstance(error, TypeError | ValueError | LookupError | OSError) and is_refusal(error)
 
 
 def _showing_engines_errors(shell: Any) -> Magic:
@@ -896,12 +861,12 @@ def _showing_engines_errors(shell: Any) -> Magic:
     @functools.wraps(otherwise)
     def showtraceback(exc_tuple: Any = None, *args: Any, **kwargs: Any) -> None:
         error = exc_tuple[1] if exc_tuple else sys.exc_info()[1] or getattr(sys, "last_value", None)
-        if kwargs.get("exception_only") or not _is_ours(error):
+        if kwargs.get("exception_only") or not is_ours(error):
             otherwise(exc_tuple, *args, **kwargs)
             return
         kind, error, trace = shell._get_exc_info(exc_tuple)
         here = [] if hasattr(error, "_render_traceback_") else called_from(trace, shell.colors)
-        shell._showtraceback(kind, error, [*here, *_lines(error, shell)])
+        shell._showtraceback(kind, error, [*here, *lines_of(error, shell)])
         if shell.call_pdb:
             shell.debugger(force=True)
 
@@ -911,7 +876,7 @@ def _showing_engines_errors(shell: Any) -> Magic:
 _HERE = frozenset({*_OPTIONS, "cluster", "load_ext", "unload_ext", "reload_ext"})
 """Magics that run here although cells go to the engines."""
 
-_NAMING = frozenset({"px", "pull", "gather"})
+_NAMING = frozenset({"px", "pull", "gather", "peek"})
 """Magics whose arguments may be names of engines' variables."""
 
 _loaded: dict[int, ParallelMagics] = {}
@@ -922,7 +887,7 @@ def load(shell: Any) -> None:
     if id(shell) in _loaded:
         return
     magics = ParallelMagics(shell)
-    shell.register_magics(magics)
+    shell.register_magics(magics, LookingMagics(shell, lambda: magics.rc, magics._spec))
     _loaded[id(shell)] = magics
     for name in _OPTIONS:
         for prefix in ("%", "%%"):
@@ -937,9 +902,10 @@ def unload(shell: Any) -> None:
     magics = _loaded.pop(id(shell), None)
     if magics is None:
         return
-    for kind, names in magics.magics.items():
-        for name in names:
-            shell.magics_manager.magics[kind].pop(name, None)
+    for registered in (magics, shell.magics_manager.registry["LookingMagics"]):
+        for kind, names in registered.magics.items():
+            for name in names:
+                shell.magics_manager.magics[kind].pop(name, None)
     if magics._auto in shell.input_transformers_cleanup:
         shell.input_transformers_cleanup.remove(magics._auto)
     magics._following(False)

@@ -134,6 +134,10 @@ class Flight:
     def on_output(self, output: m.Stream | m.Display) -> None:
         """Nobody asks for what an item wrote."""
 
+    def on_input(self, wanted: m.InputWanted) -> None:
+        """Nobody types anything for an item."""
+        self._channel.give(wanted.task.number, wanted.asked, None, "nobody types for the items of an imap")
+
     @property
     def ready(self) -> bool:
         """Whether the next chunk can be taken without waiting."""

@@ -28,11 +28,12 @@ def is_own(name: object) -> bool:
     file = getattr(module, "__file__", None)
     if file is None:
         return getattr(module, "__spec__", None) is None  # made by hand; else built in, or a namespace
-    return not _is_installed(file)
+    return not is_installed(file)
 
 
 @cache
-def _is_installed(file: str) -> bool:
+def is_installed(file: str) -> bool:
+    """Whether a file is Python's own, or of an installed package."""
     return any(Path(file).is_relative_to(place) for place in _installed())
 
 

@@ -18,7 +18,21 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ipkernel_ext import checkpoints, extras, graphs, imports, outcomes, payload, sequences, synced_modules, targets
+from ipkernel_ext import (
+    checkpoints,
+    dialogue,
+    extras,
+    following,
+    graphs,
+    imports,
+    outcomes,
+    payload,
+    peeking,
+    sequences,
+    stacks,
+    synced_modules,
+    targets,
+)
 from ipkernel_ext.asynchronous import Connecting
 from ipkernel_ext.checkpoints import Checkpoint
 from ipkernel_ext.chunks import Columns, Rows
@@ -31,12 +45,15 @@ from ipkernel_ext.errors import NoEngines, NotConnected, ResultExpired
 from ipkernel_ext.executor import EngineExecutor
 from ipkernel_ext.history import Call
 from ipkernel_ext.interruption import guarded
-from ipkernel_ext.link import NO_CONDITIONS, Link, trouble
+from ipkernel_ext.link import NO_CONDITIONS, PATIENCE, Link, trouble
 from ipkernel_ext.mapping import Flight, feed, send_all, stream
 from ipkernel_ext.net.client_channel import Channel, ClientChannel, Roster
+from ipkernel_ext.net.tunnel import Tunnel
+from ipkernel_ext.profiling import Profile
 from ipkernel_ext.remote_values import RemoteValue
 from ipkernel_ext.results import (
     AsyncResult,
+    DebugResult,
     ExecuteResult,
     FetchedResult,
     JoinedResult,
@@ -57,9 +74,6 @@ if TYPE_CHECKING:
 
 After = AsyncResult | str | Iterable[AsyncResult | str] | None
 """What a call is to come after: results, and ids of tasks."""
-
-PATIENCE = 3.0
-"""Seconds that engines have to say what they run and use."""
 
 
 class Engines:
@@ -898,6 +912,75 @@ class Engines:
         text: str = self._link.ask(lambda request: m.Why(request, engine, tasks), PATIENCE)["text"]
         return text
 
+    # ------------------------------------------------------------ looking inside
+
+    def peek(self, name: str, *, targets: Spec | None = None, return_exceptions: bool = False) -> Any:
+        """The value of a variable while the targets are busy: of the namespace or, else, of the function that runs.
+
+        What cannot be pickled, or has more than some megabytes, comes as its representation (``peeking.InWords``).
+
+        Parameters
+        ----------
+        return_exceptions : bool
+            Of several targets, those that do not have it give their error instead of raising it.
+
+        Raises
+        ------
+        NameNotFound
+            There is no such variable; names close ones.
+        NoAnswer
+            The engine tells nothing: its process is stopped, or C code keeps Python's lock.
+        """
+        _check_name(name)
+        chosen = self._choose(targets)
+        told = self._link.look(chosen.ids, m.Peek(name, peeking.limit(len(chosen.ids))))
+        return peeking.given(told, chosen.single, return_exceptions)
+
+    def stacks(self, *, targets: Spec | None = None) -> Any:
+        """Where the code of the targets is at this moment; only frames of user code.
+
+        Returns
+        -------
+        Stack, or StackList over several targets
+            Which shows equal ones once. An engine that does not answer has none, and a ``note`` that says why.
+        """
+        chosen = self._choose(targets)
+        found = [stacks.stack_of(*told) for told in self._link.look(chosen.ids, m.Stacks())]
+        return found[0] if chosen.single else stacks.StackList(found)
+
+    def profile(self, interval: float = 0.01, *, targets: Spec | None = None) -> Profile:  # seconds
+        """Sample where the targets' code spends its time, until ``p.stop()`` or the end of ``with rc.profile() as p:``.
+
+        It samples whatever they run, also what others have sent. ``p`` shows a table; ``p.save("page.html")`` writes
+        flame graphs, computing and waiting apart.
+        """
+        ids = self._choose(targets).ids
+        return Profile(functools.partial(self._link.look, ids), interval)
+
+    def debug(self, engine: int | None = None) -> None:
+        """Debug, at a prompt of IPython's debugger, what failed last on an engine, or what waits there at a breakpoint.
+
+        Other engines go on, and calls to this one come after it; ``quit`` leaves its variables alone.
+
+        Parameters
+        ----------
+        engine : int, optional
+            By default one on which code of this client waits at a ``breakpoint()`` or, else, the one on which the
+            last call failed.
+
+        Raises
+        ------
+        NothingToDebug
+            Nothing has failed there since the engine began, or was reset.
+        """
+        id = None if engine is None else targets.choose(engine, self.ids, {}, along=self._along()).ids[0]
+        waits = self._link.asking(id, self.ids)
+        if waits is not None:
+            dialogue.hold(waits, id)
+            return
+        chosen = targets.Chosen([self._link.failed_on(self.ids) if id is None else id], True)
+        guarded(lambda: self._link.send(DebugResult, chosen, m.Debug(), ()), dialogue.attend)
+
     # ------------------------------------------------------------ the magics
 
     def activate(self) -> None:
@@ -1041,6 +1124,8 @@ class RemoteController(Engines):
     ----------
     url : str, optional
         A connection file, or address of a controller; the keys for ``tcp://HOST:PORT`` come from the connection file.
+        ``ssh://USER@HOST`` is the cluster of that user's default profile there, ``ssh://USER@HOST/NAME`` that of
+        another one; HOST is what ssh knows.
     profile : str
         IPython profile whose cluster to connect to.
     connection_file : path, optional
@@ -1058,6 +1143,8 @@ class RemoteController(Engines):
         The controller does not take the keys in the connection file.
     """
 
+    _tunnel: Tunnel | None = None
+
     def __init__(
         self,
         url: str | None = None,
@@ -1068,18 +1155,20 @@ class RemoteController(Engines):
         channel: Channel | None = None,
     ) -> None:
         if channel is None:
-            locate = _locator(url, profile, connection_file)
-            locate()
-            channel = ClientChannel(locate)
+            if (url or "").startswith("ssh://"):
+                self._tunnel = Tunnel(str(url), timeout)
+            locate = _locator(url, profile, connection_file) if self._tunnel is None else self._tunnel.locate
+            channel = ClientChannel(locate, locate().access)
         super().__init__(Link(channel, timeout), "all", True)
         self._link.client = self
         self.cluster = RunningCluster(self)
         self._late = LateOutput()
         channel.on_stray = self._late.add
+        channel.on_module = self._link.synced.answer
         try:
             self._link.roster()
         except BaseException:
-            channel.close()
+            self.close()
             raise
 
     @classmethod
@@ -1135,8 +1224,15 @@ class RemoteController(Engines):
         spec = self.targets if spec is None else spec
         return isinstance(spec, str) and spec == "all"
 
-    def wait_for_engines(self, n: int, timeout: float | None = None) -> None:  # seconds
+    def wait_for_engines(self, n: int, timeout: float | None = None, say: Callable[[str], None] | None = None) -> None:
         """Wait until there are at least ``n`` engines.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds.
+        say
+            Told why engines are not here yet, whenever that changes, such as what a queue says of their job.
 
         Raises
         ------
@@ -1151,7 +1247,21 @@ class RemoteController(Engines):
                 given_up.append(roster.trouble or str(roster.ended))
             return bool(given_up) or roster.here >= n
 
-        came = self._link.channel.wait_roster(enough, timeout)
+        told = ""
+
+        def news(roster: Roster) -> bool:
+            return enough(roster) or (say is not None and roster.waits != told)
+
+        until = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = None if until is None else max(0.0, until - time.monotonic())
+            came = self._link.channel.wait_roster(news, left)
+            waits = self._link.channel.roster.waits
+            if say is None or not came or waits == told:
+                break
+            told = waits
+            if waits:
+                say(waits)
         there = self._link.channel.roster.here
         if there < n and (given_up or not came):
             waited = "" if timeout is None or given_up else f" after {timeout:g} s"
@@ -1179,6 +1289,20 @@ class RemoteController(Engines):
                 "unassigned": body["unassigned"],
             },
         }
+
+    def follow(self, on: bool = True, *, show: Callable[[m.Followed], object] = following.write) -> None:
+        """Show what the other clients of this cluster run and print, with who and where; ``follow(False)`` ends it.
+
+        After a loss of the connection what was missed is shown too, as far as the controller remembers it.
+
+        Parameters
+        ----------
+        show
+            Gets each event, in a thread of this client; by default it is printed.
+        """
+        channel = self._link.channel
+        channel.on_followed = functools.partial(_follow_in_thread, channel, show) if on else _unheard
+        self._link.ask(lambda request: m.Follow(request, on))
 
     def barrier(self, results: AsyncResult | Iterable[AsyncResult], timeout: float | None = None) -> None:  # seconds
         """Wait until all of these are done, however they ended.
@@ -1226,6 +1350,8 @@ class RemoteController(Engines):
                 self._link.dask.close(engines=False)
             self._link.channel.close()
         finally:
+            if self._tunnel is not None:
+                self._tunnel.close()
             if self.cluster.launched is not None:
                 self.cluster.launched.stop()
 
@@ -1299,5 +1425,15 @@ def _locator(url: str | None, profile: str | None, connection_file: str | Path |
     if url is not None and not separator:
         return functools.partial(connection.locate, "client", profile, url)
     if separator and scheme not in ("tcp", "ipc"):
-        raise ValueError(f"{url!r} cannot be connected to: write tcp://HOST:PORT, or name a connection file")
+        raise ValueError(
+            f"{url!r} cannot be connected to: write tcp://HOST:PORT or ssh://HOST, or name a connection file"
+        )
     return functools.partial(connection.locate, "client", profile, connection_file, url)
+
+
+def _follow_in_thread(channel: Channel, show: Callable[[m.Followed], object], event: m.Followed) -> None:
+    channel.call_back(show, event)
+
+
+def _unheard(event: m.Followed) -> None:
+    """It was on its way when the client ceased to follow."""

@@ -45,13 +45,19 @@ class RunningCluster:
         if n < 0:
             raise ValueError(f"a cluster has 0 or more engines, not {n}")
         link, before = self._rc._link, self._rc.ids
-        if not link.ask(lambda request: m.Scale(request, n))["agents"]:
-            raise NoEngines("these engines were started by hand; `ipengine` starts one more")
+        answer = link.ask(lambda request: m.Scale(request, n))
+        if not answer["agents"]:
+            raise NoEngines(answer["fixed"] or "these engines were started by hand; `ipengine` starts one more")
         self._rc.wait_for_engines(n, timeout)
         if not link.channel.wait_roster(lambda roster: len(roster.ids) <= n, timeout):
             still = f"{count(len(self._rc), 'engine')} {'is' if len(self._rc) == 1 else 'are'} still there"
             raise TimeoutError(f"{still} after {timeout:g} s")
         link.forget_boots(set(before) - set(self._rc.ids))
+
+    @property
+    def waits(self) -> str:
+        """Why engines that are expected are not here yet, such as what a queue says of their job; "" if unknown."""
+        return self._rc._link.channel.roster.waits
 
     def stop(self) -> None:
         """End the whole cluster."""

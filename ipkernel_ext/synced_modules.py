@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.machinery
 import importlib.util
 import itertools
+import json
 import sys
 import traceback
 import types
@@ -17,6 +18,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from ipkernel_ext import modules
 from ipkernel_ext.errors import CompositeError, PayloadError
 from ipkernel_ext.execution import sources
 from ipkernel_ext.execution.sources import Source
@@ -93,6 +95,26 @@ class SyncedModules:
         if errors:
             raise errors[0] if chosen.single else CompositeError("engines could not load what was edited", errors)
         return Synced(list(sent), list(reloaded))
+
+    def answer(self, name: str) -> tuple[str | None, str]:
+        """What an engine is given that has not found a module: its sources as JSON, or None, and why.
+
+        Only modules of the user's own are sent; from then on their edits are, too.
+        """
+        try:
+            spec = importlib.util.find_spec(name)
+        except (ImportError, ValueError):
+            return None, ""
+        if spec is None or spec.origin in (None, "built-in", "frozen"):
+            return None, ""
+        if modules.is_installed(str(spec.origin)):
+            return None, f"its client has installed it ({spec.origin}); install it where the engine is, too"
+        try:
+            self.add(name)
+            return json.dumps(collected(root_of(name))), ""
+        except (OSError, PayloadError, SyntaxError) as error:
+            notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+            return None, f"its client has it, but {error}{notes}"
 
     def behind(self, boots: Iterable[str]) -> bool:
         """Whether something was edited, or one of these has nothing yet."""

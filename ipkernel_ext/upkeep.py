@@ -10,17 +10,20 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ipkernel_ext import clean as leftovers
-from ipkernel_ext.config import connection, keys, profiles, templates
+from ipkernel_ext.config import connection, files, keys, profiles, settings, templates
 from ipkernel_ext.config import logs as log_files
 from ipkernel_ext.config.place import Place
-from ipkernel_ext.doctor import examine
+from ipkernel_ext.config.templates import OURS
+from ipkernel_ext.doctor import Finding, examine
 from ipkernel_ext.errors import NotConnected
 from ipkernel_ext.launcher import find, process_of
 from ipkernel_ext.nursery.controller import ROTATE
+from ipkernel_ext.reach import ask
 
 ROTATION = 10.0  # seconds that a controller may take over new keys
 
@@ -81,13 +84,23 @@ def clean(options: argparse.Namespace) -> int:
 def doctor(options: argparse.Namespace) -> int:
     """Look for the usual causes of trouble; 1 if there is one."""
     findings = []
-    for finding in examine(options.profile):
+    for finding in _findings(options):
         findings.append(finding)
         if not options.json:
             print(finding, flush=True)
     if options.json:
         print(json.dumps([finding._asdict() for finding in findings], indent=2))
     return int(not all(finding.ok for finding in findings))
+
+
+def _findings(options: argparse.Namespace) -> Iterator[Finding]:
+    """Of this host, or of the way from another one to the controller here."""
+    if options.host is None:
+        yield from examine(options.profile)
+        return
+    found = connection.read(Place.of_profile(options.profile).connection("client"))
+    ssh = settings.settings_of(files.load(options.profile, *OURS)).ssh
+    yield from ask(options.host, found.tcp, ssh.pythons.get(options.host, ssh.python), ssh.options)
 
 
 def rotate_keys(options: argparse.Namespace) -> int:
@@ -117,6 +130,26 @@ def rotate_keys(options: argparse.Namespace) -> int:
     print("  on this host all goes on; engines of other hosts keep what they have, and come back once they have")
     print(f"  the new {place.connection('engine')} where the old one was, clients there the new")
     print(f"  {place.connection('client')}; it listens at {' and '.join(found.tcp)}")
+    return 0
+
+
+def invite(options: argparse.Namespace) -> int:
+    """Write a connection file by which others come in over TCP, and may do less than the owner."""
+    place = Place.of_profile(options.profile)
+    found = connection.read(place.connection("client"))
+    cluster_keys = keys.load(place.keys)
+    if not found.tcp or cluster_keys is None:
+        raise NotConnected(
+            f"the cluster of profile {place.profile!r} has no TCP port, and on its unix socket everybody is its owner: "
+            "start it with --ParallelController.ip=ADDRESS"
+        )
+    path = Path(options.output or f"{options.access}.json").expanduser()
+    given = connection.Connection(
+        "", found.epoch, found.pid, "", "", "client", found.tcp, cluster_keys.of(options.access), options.access
+    )
+    connection.write(path, given)
+    may = "run code on the engines" if options.access == "run" else "see status, follow, and look into variables"
+    print(f"{path}: who has it may {may}, until `ipcluster rotate-keys`; RemoteController({str(path)!r}) connects")
     return 0
 
 

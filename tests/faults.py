@@ -24,6 +24,31 @@ FAULTS: dict[str, list[Fault]] = {
             "2 s",
         ),
         Fault(
+            "an engine is stopped while a client looks into it",
+            "`peek` raises `NoAnswer`, `stacks` says so in its place; the other engines answer",
+            "4 s",
+        ),
+        Fault(
+            "an engine is killed while it is debugged",
+            "the debugger ends with `EngineLost`, after Enter where a line was being typed",
+            "2 s",
+        ),
+        Fault(
+            "code stops at a breakpoint, and its client has no terminal",
+            "it says so and goes on",
+            "1 s",
+        ),
+        Fault(
+            "nobody types at the debugger's prompt",
+            "it ends after `ParallelEngine.input_timeout` and says so; a program that was stopped goes on",
+            "",
+        ),
+        Fault(
+            "a client is killed while it debugs an engine",
+            "the debugger ends, the engine keeps its variables and serves the next call",
+            "15 s",
+        ),
+        Fault(
             "an engine is killed while it runs a task",
             "that task fails with `EngineLost(started=True)`, or is started again if `retries` allow; others' go on",
             "5 s",

@@ -31,14 +31,15 @@ MAY_IMPORT = {
     "targets": {"core", "errors"},
     "blocks": {"targets", "core"},
     "execution": {"modules", "payload", "sequences", "core", "units", "errors"},
-    "net": {"blobs", "core", "config", "errors"},
-    "nursery": {"blobs", "net", "execution", "versions", "config", "core", "errors"},
+    "net": {"blobs", "openssh", "core", "config", "errors"},
+    "nursery": {"blobs", "launchers", "net", "execution", "versions", "config", "core", "errors"},
     "tracebacks": set(),
     "chunks": set(),
     "futures": {"net"},
     "results": {
         "advice",
         "chunks",
+        "dialogue",
         "futures",
         "interruption",
         "net",
@@ -51,7 +52,14 @@ MAY_IMPORT = {
         "errors",
     },
     "interruption": set(),
+    "dialogue": {"core"},
+    "following": {"core", "targets"},
     "outcomes": {"core"},
+    "timing": {"results", "display", "units"},
+    "profiling": {"core", "display", "flame", "tracebacks", "units", "errors"},
+    "flame": set(),
+    "stacks": {"core", "targets", "tracebacks"},
+    "peeking": {"core", "payload", "results", "errors"},
     "overview": {"display", "units", "core"},
     "history": {"results", "errors"},
     "conditions": {"results", "payload", "core", "errors"},
@@ -60,7 +68,7 @@ MAY_IMPORT = {
     "imports": set(),
     "callers": set(),
     "checkpoints": {"advice", "execution", "payload", "results", "sequences", "targets", "units", "core", "errors"},
-    "synced_modules": {"execution", "results", "targets", "errors"},
+    "synced_modules": {"execution", "modules", "results", "targets", "errors"},
     "environments": {"execution", "results", "targets", "units", "core"},
     "extras": set(),
     "graphs": {"results", "targets", "units", "errors"},
@@ -92,7 +100,9 @@ MAY_IMPORT = {
         "chunks",
         "conditions",
         "dask_cluster",
+        "dialogue",
         "executor",
+        "following",
         "extras",
         "graphs",
         "history",
@@ -103,8 +113,11 @@ MAY_IMPORT = {
         "link",
         "net",
         "outcomes",
-        "remote_values",
+        "peeking",
+        "profiling",
         "results",
+        "stacks",
+        "remote_values",
         "running",
         "synced_modules",
         "payload",
@@ -118,9 +131,11 @@ MAY_IMPORT = {
     "asynchronous": {"results", "core"},
     "clean": {"config", "nursery", "errors"},
     "doctor": {"clean", "remote", "config", "core", "units", "errors"},
-    "launchers": {"config", "errors"},
+    "openssh": set(),
+    "launchers": {"openssh", "config", "errors"},
     "launcher": {"launchers", "nursery", "remote", "config", "units", "errors"},
-    "upkeep": {"clean", "doctor", "launcher", "nursery", "config", "errors"},
+    "reach": {"openssh", "doctor"},
+    "upkeep": {"reach", "clean", "doctor", "launcher", "nursery", "config", "errors"},
 }
 """What each part may import of the package, itself apart. Parts at the top are not named."""
 
@@ -133,7 +148,7 @@ AT_THE_TOP = {"magics", "commands", "testing", "pytest_plugin"}
 IMPURE = {"asyncio", "os", "random", "secrets", "select", "signal", "socket", "subprocess", "threading", "time", "uuid"}
 """Of the standard library; the core has no clock, no chance, no threads and no environment."""
 
-WALL_CLOCK = {"net/controller_server.py", "net/store.py", "link.py", "clean.py"}
+WALL_CLOCK = {"net/controller_server.py", "net/store.py", "link.py", "clean.py", "launchers/far.py"}
 """Those that stamp results, and what looks at files: how old one is, only that clock says."""
 
 UNPICKLERS = {"pickle", "cloudpickle", "_pickle", "dill", "shelve", f"{PACKAGE}.payload"}

@@ -100,6 +100,16 @@ def test_what_was_not_measured_says_why():
     assert line.split(maxsplit=1) == ["slow", "no answer within 300 s"]
 
 
+def test_figures_of_an_earlier_run_are_added_to(tmp_path):
+    before = figures([1.0], [4.0])
+    before.miss("case", 4, "slow", "no answer")
+    before.save(tmp_path / "figures")
+    after = figures([3.0], [])
+    after.load(tmp_path / "figures")
+    assert after.median(TIME, OURS) == 2.0
+    assert (after.median(TIME, "peer"), after.why_not(TIME, "slow")) == (4.0, "no answer")
+
+
 def test_a_page_gets_its_table_between_the_marks(tmp_path):
     page = tmp_path / "page.md"
     page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")

@@ -7,6 +7,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from ipkernel_ext.looking_magics import LookingMagics
 from ipkernel_ext.magics import ParallelMagics
 
 ROOT = Path(__file__).parent.parent
@@ -68,7 +69,7 @@ def test_it_is_valid_and_has_no_outputs(path):
 
 def test_the_tour_shows_every_magic():
     tour = "\n".join(cell.source for cell in read(ROOT / "notebooks" / "quick_tour.ipynb").cells)
-    magics = {name for names in ParallelMagics.magics.values() for name in names}
+    magics = {name for kind in (ParallelMagics, LookingMagics) for names in kind.magics.values() for name in names}
     assert {name for name in magics if not re.search(rf"%{name}\b", tour)} == set()
 
 

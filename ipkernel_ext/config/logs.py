@@ -32,6 +32,7 @@ def cluster_logs(directory: Path) -> dict[str, Path]:
         "agent": "agent.log",
         "agent (errors)": "agent.err",
         "zygote": "zygote.log",
+        "launcher": "launcher.log",
     }
     found = {name: directory / file for name, file in named.items()}
     found.update({f"engine {name}": path for name, path in engine_logs(directory).items()})

@@ -20,7 +20,7 @@ from ipkernel_ext.config import private, shared
 from ipkernel_ext.config.profiles import option, profile_dir
 from ipkernel_ext.errors import AlreadyRunning, NotConnected
 
-LOGS = "agent.log", "controller.log", "zygote.log"
+LOGS = "agent.log", "controller.log", "zygote.log", "launcher.log"
 """Of a cluster's processes other than its engines."""
 
 LOCK, AGENT = "lock", "agent.pid"

@@ -16,7 +16,19 @@ from typing import Any, TypeVar
 from traitlets import Bool, Container, Enum, Float, Integer, List, TraitError, TraitType, Unicode
 from traitlets.config import Config, Configurable
 
-from ipkernel_ext.config.resolved import ClusterSettings, ControllerSettings, EngineSettings, Settings
+from ipkernel_ext.config import elsewhere
+from ipkernel_ext.config.elsewhere import ParallelBatch, ParallelGuest, ParallelMPI, ParallelSSH
+from ipkernel_ext.config.resolved import (
+    PLACES,
+    BatchSettings,
+    ClusterSettings,
+    ControllerSettings,
+    EngineSettings,
+    GuestSettings,
+    MPISettings,
+    Settings,
+    SSHSettings,
+)
 
 
 class ParallelController(Configurable):
@@ -30,10 +42,20 @@ class ParallelController(Configurable):
     port = Integer(
         0, min=0, max=65535, help="TCP port for other hosts; 0 is any free one. Without an address: of 127.0.0.1."
     ).tag(config=True)
+    location = Unicode(
+        "",
+        help="Name or address by which other hosts reach this one, for the connection files, where that is none of its "
+        "own: behind NAT, or the right one of several networks.",
+    ).tag(config=True)
     recovery_window = Float(
         10.0, min=0, help="Seconds in which a restarted controller waits for the engines of its earlier life."
     ).tag(config=True)
-    engine_grace = Float(60.0, min=0, help="Seconds an engine may be silent before it counts as lost.").tag(config=True)
+    engine_grace = Float(
+        60.0,
+        min=0,
+        help="Seconds an engine may be silent before it counts as lost. Engines that ssh or a batch system started "
+        "end themselves when they have found no controller for so long.",
+    ).tag(config=True)
     result_ttl = Float(
         86400.0, min=0, help="Seconds for which results of a client that is away, or has left, are kept."
     ).tag(config=True)
@@ -64,13 +86,21 @@ class ParallelEngine(Configurable):
         Unicode(),
         help="Files that each engine runs as it starts, also as a successor; what they print goes to its log.",
     ).tag(config=True)
+    tags = List(
+        Unicode(),
+        help="Tags of the engines, for targets such as `tag:big`; one that sees a GPU has the tag `gpu` too.",
+    ).tag(config=True)
     exec_lines = List(Unicode(), help="Code, magics too, that each engine runs then, after the files.").tag(config=True)
+    input_timeout = Float(
+        3600.0, min=0, help="Seconds for which the debugger waits for a command, before it ends and the engine goes on."
+    ).tag(config=True)
 
 
 class ParallelCluster(Configurable):
-    """A cluster on this machine."""
+    """A cluster, and where its engines are."""
 
-    n = Integer(0, min=0, help="Engines to start; 0 is one per core.").tag(config=True)
+    n = Integer(0, min=0, help="Engines to start; 0 is one per core, or what the hosts are to have.").tag(config=True)
+    engines = Enum(PLACES, "local", help="Where engines run.").tag(config=True)
     restart = Enum(
         ["on-failure", "never"], "on-failure", help="Whether an engine that died gets a successor with the same id."
     ).tag(config=True)
@@ -82,6 +112,11 @@ class ParallelCluster(Configurable):
     ).tag(config=True)
     preload = List(
         Unicode(), ["numpy"], help="Modules imported once, before engines are forked; NumPy only where it is installed."
+    ).tag(config=True)
+    share_gpus = Bool(
+        True,
+        help="Whether the GPUs of a host are divided among its engines, by CUDA_VISIBLE_DEVICES: each gets its own, or "
+        "several share one.",
     ).tag(config=True)
     start_timeout = Float(60.0, min=0, help="Seconds in which the engines must be ready.").tag(config=True)
 
@@ -104,7 +139,10 @@ class ParallelMagics(Configurable):
     ).tag(config=True)
 
 
-CLASSES: tuple[type[Configurable], ...] = (ParallelController, ParallelEngine, ParallelCluster, ParallelMagics)
+STARTING: tuple[type[Configurable], ...] = (ParallelController, ParallelEngine, ParallelCluster, *elsewhere.CLASSES)
+"""What whoever starts a cluster has a use for."""
+
+CLASSES: tuple[type[Configurable], ...] = (*STARTING, ParallelMagics)
 
 T = TypeVar("T", bound=Configurable)
 
@@ -192,21 +230,49 @@ def controller_settings(config: Config) -> ControllerSettings:
         made.shared_memory,
         made.share_above,
         made.share_pool,
+        made.location,
     )
 
 
 def engine_settings(config: Config) -> EngineSettings:
     """From what the user configured."""
     given = _make(ParallelEngine, config)
-    return EngineSettings(given.max_output, tuple(given.exec_files), tuple(given.exec_lines))
+    return EngineSettings(
+        given.max_output, tuple(given.exec_files), tuple(given.exec_lines), given.input_timeout, tuple(given.tags)
+    )
 
 
 def cluster_settings(config: Config) -> ClusterSettings:
     """From what the user configured."""
     made = _make(ParallelCluster, config)
     return ClusterSettings(
-        made.n, made.restart, made.restart_limit, made.start_method, tuple(made.preload), made.start_timeout
+        made.n,
+        made.restart,
+        made.restart_limit,
+        made.start_method,
+        tuple(made.preload),
+        made.start_timeout,
+        made.engines,
+        made.share_gpus,
     )
+
+
+def _elsewhere(config: Config) -> tuple[SSHSettings, MPISettings, BatchSettings, GuestSettings]:
+    ssh, mpi = _make(ParallelSSH, config), _make(ParallelMPI, config)
+    batch, guest = _make(ParallelBatch, config), _make(ParallelGuest, config)
+    return (
+        SSHSettings(**_values(ssh)),
+        MPISettings(**_values(mpi)),
+        BatchSettings(**_values(batch)),
+        GuestSettings(**_values(guest)),
+    )
+
+
+def _values(made: Configurable) -> dict[str, Any]:
+    return {
+        name: tuple(value) if isinstance(value := getattr(made, name), list) else value
+        for name in made.class_own_traits(config=True)
+    }
 
 
 def settings_of(config: Config) -> Settings:
@@ -217,7 +283,7 @@ def settings_of(config: Config) -> Settings:
     ValueError
         An option that does not exist, or a value that it does not take.
     """
-    return Settings(cluster_settings(config), controller_settings(config), engine_settings(config))
+    return Settings(cluster_settings(config), controller_settings(config), engine_settings(config), *_elsewhere(config))
 
 
 def _make(kind: type[T], config: Config) -> T:
@@ -228,19 +294,17 @@ def _make(kind: type[T], config: Config) -> T:
         raise ValueError(str(error)) from None
 
 
-def classes_of(options: Mapping[str, Any]) -> Config:
-    """Options by their bare names, which no two of these classes share, as a configuration.
+def classes_of(options: Mapping[str, Any], where: str = "local") -> Config:
+    """Options of a cluster whose engines are there, by their bare names, as a configuration.
 
     Raises
     ------
     ValueError
         A name that none of them has; names the nearest right one.
     """
-    homes = {
-        name: kind
-        for kind in (ParallelCluster, ParallelController, ParallelEngine)
-        for name in kind.class_own_traits(config=True)
-    }
+    kinds: tuple[type[Configurable], ...] = (ParallelCluster, ParallelController, ParallelEngine)
+    kinds = (*elsewhere.classes_for(where), *kinds)
+    homes = {name: kind for kind in kinds for name in kind.class_own_traits(config=True)}
     config = Config()
     for name, value in options.items():
         if name not in homes:

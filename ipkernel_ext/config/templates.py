@@ -15,12 +15,12 @@ from typing import Any
 from traitlets import TraitType
 from traitlets.config import Configurable
 
-from ipkernel_ext.config import profiles, settings
+from ipkernel_ext.config import elsewhere, profiles, settings
 
 FILES: dict[str, tuple[type[Configurable], ...]] = {
     "ipcontroller_config.py": (settings.ParallelController,),
     "ipengine_config.py": (settings.ParallelEngine,),
-    "ipcluster_config.py": (settings.ParallelCluster,),
+    "ipcluster_config.py": (settings.ParallelCluster, *elsewhere.CLASSES),
     "ipython_config.py": (settings.ParallelMagics,),
 }
 """Which classes are read from which file. The command that reads a file has the file's first word as its name."""

@@ -127,7 +127,13 @@ class Dispatch:
                 self._block(task, engine)
             else:
                 self._hand_out(task, engine, now)
+        self._file(engine)
+
+    def _file(self, engine: Engine) -> None:
+        """Note what the engine can take; one that is to leave goes when it has nothing to do."""
         self.pool.file(engine)
+        if engine.leaving and engine.control is not None and not (engine.sent or any(engine.load)):
+            self._out.send(engine.control, m.StopEngine())
 
     def pump(self, now: float) -> None:
         """Hand out balanced tasks while somebody can take one."""
@@ -180,7 +186,7 @@ class Dispatch:
 
     def engine_changed(self, engine: Engine, now: float) -> None:
         """It runs nothing new, so what it has not begun is for others; or it does again."""
-        if engine.overrun or engine.unresponsive:
+        if engine.overrun or engine.unresponsive or engine.leaving:
             self.recall(engine, [task for task in engine.sent.values() if task.engine is None])
         self.fill(engine, now)
         self.pump(now)
@@ -378,7 +384,7 @@ class Dispatch:
             if engine.queue:
                 self.fill(engine, now)
             else:
-                self.pool.file(engine)
+                self._file(engine)
             self.pump(now)
 
     def repeat(self, task: Task, now: float) -> None:

@@ -18,6 +18,7 @@ from ipkernel_ext.core.dispatch import Dispatch
 from ipkernel_ext.core.effects import Enlist, Peer, Watch
 from ipkernel_ext.core.failures import how
 from ipkernel_ext.core.jobs import Jobs
+from ipkernel_ext.core.looking import Looking
 from ipkernel_ext.core.messages import EngineRecord, Exit
 from ipkernel_ext.core.outbox import Outbox
 from ipkernel_ext.core.recovery import Recovery
@@ -38,6 +39,7 @@ class Lives:
         dispatch: Dispatch,
         recovery: Recovery,
         answering: Answering,
+        looking: Looking,
         host: str,
         grace: float,
     ) -> None:
@@ -47,6 +49,7 @@ class Lives:
         self._dispatch = dispatch
         self._recovery = recovery
         self._answering = answering
+        self._looking = looking
         self._host = host
         self._grace = grace
         self._silent: dict[str, Engine] = {}  # away or dying
@@ -73,7 +76,10 @@ class Lives:
         engine.away_since = None
         engine.stuck = False
         self._answering.forget(engine)
+        self._looking.forget(engine)
         engine.overrun = record.state == "overrun"
+        agent = self._roster.agents.get(record.agent or "")
+        engine.leaving = agent.draining if agent is not None else engine.leaving
         engine.functions.clear()
         self._dispatch.unwant(engine)
         self._silent.pop(engine.boot, None)
@@ -176,6 +182,7 @@ class Lives:
                 self._roster.peers.pop(peer, None)
         engine.control = engine.tasks = None
         self._answering.forget(engine)
+        self._looking.forget(engine)
 
     def process_ended(self, boot: str, now: float) -> None:
         """Its process is gone; if it has an agent, that one will say how it ended."""
@@ -256,6 +263,7 @@ class Lives:
         agent.peer = peer
         agent.generation = hello.generation
         agent.host, agent.pid, agent.expected = hello.host, hello.pid, hello.expected
+        agent.scales, agent.fixed = hello.scales, hello.fixed
         agent.away_since = None
         self._absent.pop(agent.id, None)
         self._roster.peers[peer] = agent
@@ -296,19 +304,44 @@ class Lives:
         else:
             self._recovery.vacate(earlier, now)
 
-    def scale(self, engines: int) -> int:
-        """Have an agent run so many engines; how many agents there are to ask."""
-        here = [agent for agent in self._roster.agents.values() if agent.peer is not None]
-        for agent in here[:1]:
-            assert agent.peer is not None
-            agent.expected = max(agent.expected, engines)
-            self._out.send(agent.peer, m.ScaleAgent(engines))
-        return len(here)
+    def scale(self, engines: int) -> tuple[int, str]:
+        """Have so many engines; how many agents there are to ask, and why none of them can do it.
 
-    def trouble(self, agent: Agent, reason: str, now: float) -> None:
-        """An agent could not start engines."""
-        self._roster.trouble = reason
-        self._roster.tell_clients(m.EngineTrouble(reason))
+        Where engines are started elsewhere, those with the highest ids are ended from here.
+        """
+        here = [agent for agent in self._roster.agents.values() if agent.peer is not None]
+        able = [agent for agent in here if agent.scales != "none"]
+        for agent in able[:1]:
+            assert agent.peer is not None
+            ids = sorted(self._roster.engines)
+            if agent.scales == "elsewhere":
+                for engine in self._roster.named(ids[engines:]):
+                    if engine.control is not None:
+                        self._out.send(engine.control, m.StopEngine())
+                agent.expected = engines
+            agent.expected = max(agent.expected, engines)
+            self._out.send(agent.peer, m.ScaleAgent(engines, ids[:engines]))
+        return len(able), next((agent.fixed for agent in here if agent.fixed), "")
+
+    def drain(self, agent: Agent, reason: str, now: float) -> None:
+        """An agent's engines have to end soon."""
+        agent.draining = reason
+        for engine in [engine for engine in self._roster.in_order() if engine.record.agent == agent.id]:
+            engine.leaving = reason
+            self._out.log(f"engine {engine.id} gets nothing new: {reason}")
+            self._roster.tell_clients(m.EngineJoined(self._roster.record(engine)))
+            self._dispatch.engine_changed(engine, now)
+
+    def trouble(self, agent: Agent, trouble: m.AgentTrouble, now: float) -> None:
+        """An agent could not start engines, or waits for somebody else to do it."""
+        if trouble.expected:
+            agent.expected = trouble.expected
+            self._roster.waits = trouble.reason
+            self._roster.tell_clients(m.EngineTrouble(trouble.reason, False))
+            return
+        self._roster.trouble = trouble.reason
+        self._roster.waits = ""
+        self._roster.tell_clients(m.EngineTrouble(trouble.reason))
         self._give_up(agent, now)
 
     def agent_left(self, agent: Agent, now: float, on_purpose: bool = False) -> None:

@@ -40,6 +40,12 @@ Seconds = Annotated[float, Meta(ge=0)]
 Bytes = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 """A size."""
 
+Scales = Literal["own", "elsewhere", "none"]
+"""Which engines an agent starts and ends when the cluster is scaled: its own, others by what started them, or none."""
+
+Kind = Literal["run", "stdout", "stderr", "display", "failed"]
+"""What a follower is told of."""
+
 Failed = list[tuple[Number, str]]
 """Tasks whose results were failures, and what went wrong."""
 
@@ -123,6 +129,10 @@ class Seed(Record, frozen=True):
     seed: str
 
 
+class Debug(Record, frozen=True):
+    """Debug what failed last on this engine, as its user types; see InputWanted."""
+
+
 class Reset(Record, frozen=True):
     """Empty the namespace."""
 
@@ -133,7 +143,7 @@ class Fetch(Record, frozen=True):
     task: TaskId
 
 
-Work = Execute | Apply | Map | Push | Pull | Delete | Keys | Value | Seed | Reset
+Work = Execute | Apply | Map | Push | Pull | Delete | Keys | Value | Seed | Debug | Reset
 
 
 def function_of(work: Work | Fetch) -> str | None:
@@ -141,6 +151,44 @@ def function_of(work: Work | Fetch) -> str | None:
     kind = type(work)
     return work.function if kind is Apply or kind is Map else None  # type: ignore[union-attr]
 
+
+# ---------------------------------------------------------------- inspections: what an engine tells while it is busy
+
+
+class Peek(Record, frozen=True):
+    """The value of a variable, or of a local one where user code is; pickled, or in words."""
+
+    name: str
+    limit: Bytes  # that its pickle may have
+
+
+class Stacks(Record, frozen=True):
+    """Where user code is, in each thread."""
+
+
+class Completions(Record, frozen=True):
+    """What may stand where the cursor is, at the prompt of the debugger that runs."""
+
+    line: str
+    begin: Count  # of the word at the cursor
+    end: Count
+
+
+class Sample(Record, frozen=True):
+    """Begin to look where user code is, again and again."""
+
+    name: str  # of the samples
+    interval: Seconds
+    limit: Seconds  # after which it ends though nobody asks for it
+
+
+class Sampled(Record, frozen=True):
+    """End it, and tell what was seen."""
+
+    name: str
+
+
+Inspection = Peek | Stacks | Completions | Sample | Sampled
 
 # ---------------------------------------------------------------- parts of messages
 
@@ -157,9 +205,7 @@ class EngineRecord(Struct, frozen=True, array_like=True, gc=False):
     replaces: str | None = None  # boot of the engine whose id this one takes over
     agent: str | None = None  # the supervisor that started it and will report its exit
     tags: list[str] = []
-    state: str = (
-        "ready"  # ready, away, restarting, unresponsive, overrun (user code does not end though its time is up)
-    )
+    state: str = "ready"  # ready, away, draining, unresponsive, overrun (user code does not end though its time is up)
     log: str = ""  # file of its log, on its host
     size: Size | None = None  # of the MPI job
     job: str = ""  # its name, the same for all ranks and for no other job; "" where MPI gives none
@@ -308,6 +354,35 @@ class Why(Record, frozen=True):
     tasks: list[TaskId] | None = None
 
 
+class Inspect(Record, frozen=True):
+    """Look into these engines while they are busy; the answer has what each one tells, or why it does not."""
+
+    request: int
+    engines: list[int]
+    inspection: Inspection
+    patience: Seconds  # that they have
+
+
+class Follow(Record, frozen=True):
+    """Tell this client what the others run and print, from now on, or no more; the answer has the latest number."""
+
+    request: int
+    on: bool
+    since: int = -1  # it was told all up to this number; -1: it wants nothing of what was
+
+
+class Input(Record, frozen=True):
+    """Answer to InputWanted; also controller to engine. Text None: the end of the input, or why nobody types.
+
+    Of a module, its sources as JSON; None: the client has none, and why.
+    """
+
+    task: TaskId
+    asked: Count
+    text: str | None
+    why: str = ""
+
+
 class EndEngines(Record, frozen=True):
     """End these engines' processes: at once, and with or without a successor of the same id."""
 
@@ -341,13 +416,16 @@ FromClient = (
     | Acknowledge
     | Ask
     | Why
+    | Inspect
+    | Follow
+    | Input
     | EndEngines
     | Scale
     | ShutDown
     | Goodbye
 )
 
-Question = ClearQueue | Ask | Why | EndEngines | Scale
+Question = ClearQueue | Ask | Why | Inspect | Follow | EndEngines | Scale
 """What is answered."""
 
 # ---------------------------------------------------------------- controller to client
@@ -381,6 +459,7 @@ class EngineTrouble(Record, frozen=True):
     """Engines that should have come did not; kept for the error of who waits for them."""
 
     reason: str
+    final: bool = True  # none is expected any more; else the reason is why they are not here yet
 
 
 class Assigned(Record, frozen=True):
@@ -402,6 +481,7 @@ class Result(Record, frozen=True):
     has_value: bool = False  # the cell ended in an expression; its value is kept in Out
     seconds: float = 0.0  # in user code
     unseeded: bool = False  # its function drew random numbers, and nothing was there to seed them
+    cpu: float = 0.0  # seconds on processors meanwhile, of all threads
 
 
 class Stream(Record, frozen=True):
@@ -430,6 +510,21 @@ class Display(Record, frozen=True):
     execution: int | None = None
     attempt: int = 0
     client: str = ""  # as in Stream
+    id: str = ""  # by which it can be changed later
+    update: bool = False  # it takes the place of the earlier one of this id
+
+
+class InputWanted(Record, frozen=True):
+    """A task asks its user for a line, and waits for Input; also engine to controller. Said again until it is met.
+
+    With a module's name it asks its client for that module instead, which no user is told of.
+    """
+
+    task: TaskId
+    engine: int
+    asked: Count  # 1, 2, 3 … within this engine's life
+    prompt: str
+    module: str = ""
 
 
 class Refused(Record, frozen=True):
@@ -444,6 +539,19 @@ class Answer(Record, frozen=True):
 
     request: int
     body: dict[str, Any]
+
+
+class Followed(Record, frozen=True):
+    """What another client has run, or what came of it, in words."""
+
+    number: int
+    client: str
+    host: str  # of the client
+    pid: int
+    kind: Kind
+    engines: list[int]  # none: any
+    text: str
+    left_out: int = 0  # how many before it were too many to be told
 
 
 class NeedFunction(Record, frozen=True):
@@ -471,8 +579,10 @@ ToClient = (
     | Result
     | Stream
     | Display
+    | InputWanted
     | Refused
     | Answer
+    | Followed
     | NeedFunction
     | HelloWanted
     | ClusterEnds
@@ -512,6 +622,13 @@ class Measured(Record, frozen=True):
     rss: int | None = None  # bytes
 
 
+class Looked(Record, frozen=True):
+    """Answer to Look."""
+
+    number: int
+    told: dict[str, Any]
+
+
 class GivenBack(Record, frozen=True):
     """Answer to Recall: these will not run here."""
 
@@ -519,7 +636,18 @@ class GivenBack(Record, frozen=True):
 
 
 FromEngine = (
-    HelloEngine | HelloTasks | EngineState | Measured | Result | Stream | Display | GivenBack | NeedFunction | Goodbye
+    HelloEngine
+    | HelloTasks
+    | EngineState
+    | Measured
+    | Looked
+    | Result
+    | Stream
+    | Display
+    | InputWanted
+    | GivenBack
+    | NeedFunction
+    | Goodbye
 )
 
 # ---------------------------------------------------------------- controller to engine
@@ -562,6 +690,13 @@ class Measure(Record, frozen=True):
     """Say what you run and what you use. Whoever does not answer is stopped, or C code keeps Python's lock."""
 
 
+class Look(Record, frozen=True):
+    """Tell what is asked for, while user code runs."""
+
+    number: int
+    inspection: Inspection
+
+
 class Forget(Record, frozen=True):
     """Their clients have these results."""
 
@@ -585,6 +720,8 @@ ToEngine = (
     | Recall
     | InterruptRunning
     | Measure
+    | Look
+    | Input
     | Forget
     | SendAgain
     | StopEngine
@@ -615,10 +752,22 @@ class HelloAgent(Record, frozen=True):
     expected: int  # engines it is starting or has
     exits: list[EngineExited] = []  # of late, that may not have been heard of; not among those expected
     generation: int = 0  # counts the agent's connections
+    scales: Scales = "own"
+    fixed: str = ""  # why the number of the cluster's engines cannot be changed
 
 
 class AgentTrouble(Record, frozen=True):
-    """Engines could not be started; the reason carries the end of their log."""
+    """Engines could not be started, or are not there yet; the reason carries the words of whoever knows.
+
+    ``expected``: so many engines are there or still to come. "": there is no reason any more.
+    """
+
+    reason: str
+    expected: Count = 0
+
+
+class AgentDrains(Record, frozen=True):
+    """This agent's engines have to end soon: they are to get nothing new, and end when they have nothing to do."""
 
     reason: str
 
@@ -631,7 +780,7 @@ class EngineMeasured(Record, frozen=True):
     rss: int  # bytes
 
 
-FromAgent = HelloAgent | EngineExited | AgentTrouble | EngineMeasured | Goodbye
+FromAgent = HelloAgent | EngineExited | AgentTrouble | AgentDrains | EngineMeasured | Goodbye
 
 
 class WelcomeAgent(Record, frozen=True):
@@ -655,6 +804,7 @@ class ScaleAgent(Record, frozen=True):
     """Have so many engines."""
 
     engines: int
+    ids: list[int] = []  # of those that are there and stay
 
 
 class StopAgent(Record, frozen=True):
@@ -673,6 +823,9 @@ FromPeer = (
     | Acknowledge
     | Ask
     | Why
+    | Inspect
+    | Follow
+    | Input
     | EndEngines
     | Scale
     | ShutDown
@@ -681,14 +834,17 @@ FromPeer = (
     | HelloTasks
     | EngineState
     | Measured
+    | Looked
     | Result
     | Stream
     | Display
+    | InputWanted
     | GivenBack
     | NeedFunction
     | HelloAgent
     | EngineExited
     | AgentTrouble
+    | AgentDrains
     | EngineMeasured
 )
 """Everything a controller may receive."""

@@ -67,6 +67,8 @@ class Reasons:
             return f"{text}; it has been running {what}; {END_IT}" if what else f"{text}; {END_IT}"
         if engine.overrun:
             return f"{who} still runs {what or 'a task'}, which does not end though its time is up; {END_IT}"
+        if engine.leaving:
+            return f"{who} gets nothing new and ends soon: {engine.leaving}"
         queued, _ = engine.load
         behind = f"; {count(queued, 'task')} {'waits' if queued == 1 else 'wait'} behind it" if queued else ""
         if what:
@@ -92,12 +94,19 @@ class Reasons:
         if roster.trouble:
             return f"engine {id} is not here: {roster.trouble}"
         missing = self._missing()
-        return f"engine {id} is not here; {count(missing, 'engine')} more {_are(missing)} expected" if missing else ""
+        if not missing:
+            return ""
+        waits = f": {roster.waits}" if roster.waits else ""
+        return f"engine {id} is not here; {count(missing, 'engine')} more {_are(missing)} expected{waits}"
 
     def _missing(self) -> int:
         """How many engines agents are still to bring."""
-        there = sum(engine.record.agent in self._roster.agents for engine in self._roster.engines.values())
-        return max(0, sum(agent.expected for agent in self._roster.agents.values()) - there)
+        agents, engines = self._roster.agents, self._roster.engines
+        if any(agent.scales == "elsewhere" or agent.fixed for agent in agents.values()):
+            there = len(engines)
+        else:
+            there = sum(engine.record.agent in agents for engine in engines.values())
+        return max(0, sum(agent.expected for agent in agents.values()) - there)
 
     # ------------------------------------------------------------ tasks
 
@@ -200,7 +209,8 @@ class Reasons:
         wanted = "an engine" if task.among is None else f"{_listed(task.among)}, where alone it may run"
         if not candidates:
             missing = self._missing()
-            expected = f"; {count(missing, 'engine')} {_are(missing)} expected" if missing else ""
+            waits = f": {self._roster.waits}" if self._roster.waits else ""
+            expected = f"; {count(missing, 'engine')} {_are(missing)} expected{waits}" if missing else ""
             return f"{who} waits for {wanted}: none is here yet{expected}"
         place = _position(task) + 1
         busiest = max(candidates, key=lambda engine: self._since(engine, now))

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
+from ipkernel_ext.core.access import OWNER
 from ipkernel_ext.core.credit import Credit
 from ipkernel_ext.core.effects import Expire, Mailbox, Peer
-from ipkernel_ext.core.messages import EngineMeasured, EngineRecord, Exit, Measured, TaskId
+from ipkernel_ext.core.messages import EngineMeasured, EngineRecord, Exit, Measured, Scales, TaskId
 from ipkernel_ext.core.outbox import Outbox
 from ipkernel_ext.core.queues import Queue, Task
 from ipkernel_ext.core.wire import Entry, Frame
@@ -76,6 +77,7 @@ class Engine:
         self.away_since: float | None = None
         self.dying_since: float | None = None  # its process ended; its agent may still say how
         self.overrun = False  # its user code does not end although its time is up
+        self.leaving = ""  # why it gets nothing new, and ends when it has nothing to do
         self.asked_since: float | None = None  # the question that it has not answered
         self.unresponsive = False  # it has not for too long
         self.measured: Measured | None = None  # what it answered last
@@ -122,6 +124,7 @@ class Client:
         self.generation = 0
         self.host = ""
         self.pid = 0
+        self.access = OWNER  # what its key is for
         self.tasks: dict[int, Task] = {}  # not yet acknowledged
         self.expected: set[int] = set()  # it said at its hello that it will replay these
         self.highest = expired  # number it has used
@@ -143,6 +146,9 @@ class Agent:
         self.host = ""
         self.pid = 0
         self.expected = 0
+        self.scales: Scales = "own"
+        self.fixed = ""
+        self.draining = ""  # why its engines are to end soon
         self.exited: dict[str, None] = {}  # boots whose end it has told, the latest
         self.away_since: float | None = None
 
@@ -168,6 +174,7 @@ class Roster:
         self.next_id = 1 + max(enlisted, default=-1)
         self.recovery_until = recovery_until  # 0.0: over
         self.trouble = ""  # the last reason why engines did not come
+        self.waits = ""  # why those that are expected are not here yet
 
     def in_order(self) -> list[Engine]:
         """All engines by id."""
@@ -237,8 +244,10 @@ class Roster:
             state = "away"
         elif engine.unresponsive:
             state = "unresponsive"
+        elif engine.overrun:
+            state = "overrun"
         else:
-            state = "overrun" if engine.overrun else "ready"
+            state = "draining" if engine.leaving else "ready"
         return engine.record if engine.record.state == state else replace(engine.record, state=state)
 
     def tell_clients(self, message: Any) -> None:

@@ -51,11 +51,12 @@ class Pool:
         """Put the engine where it belongs, after anything about it changed."""
         boot = engine.boot
         held = len(engine.sent)
-        if held > 1 and engine.balanced and not engine.stuck and engine.present:
+        present = engine.present
+        if held > 1 and present and engine.balanced and not engine.stuck:
             self._loaded[boot] = engine
         else:
             self._loaded.pop(boot, None)
-        if not engine.present or engine.queue or (held and held >= window(engine)):
+        if not present or engine.leaving or (held and held >= window(engine)) or engine.queue:
             self._idle.pop(boot, None)
             self._partial.pop(boot, None)
         elif held:

@@ -2,21 +2,30 @@
 
 What is sent again because it was edited is loaded anew in place, as IPython's autoreload does it:
 functions and classes that others hold get the new code. Called on an engine like a user's functions.
+
+While a task runs, an import by user code that finds nothing here asks the task's client for the
+module. What installed packages try to import is not asked for: they try much that is not there.
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.abc
 import importlib.util
+import json
+import os
 import sys
+import threading
 import traceback
 import types
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ipkernel_ext import modules
+from ipkernel_ext.core.effects import Typed
 
 
 class Source(NamedTuple):
@@ -55,7 +64,66 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.ExecutionLoader):
         return self.sources[fullname].is_package
 
 
+class _Asker(importlib.abc.MetaPathFinder):
+    """Asks a client for what nobody else has found.
+
+    Attributes
+    ----------
+    ask
+        Asks for a module by its name; None: no task runs.
+    """
+
+    ask: Callable[[str], Typed | None] | None = None
+
+    def __init__(self) -> None:
+        self.refused: set[str] = set()  # by the client of the task that runs
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if self.ask is None or path is not None or fullname in self.refused:
+            return None
+        if threading.current_thread() is not threading.main_thread() or not _by_user_code(sys._getframe(1)):
+            return None
+        self.refused.add(fullname)
+        answer = self.ask(fullname)
+        if answer is None or answer.text is None:
+            if answer is not None and answer.why:
+                raise ModuleNotFoundError(f"No module named {fullname!r} here: {answer.why}", name=fullname)
+            return None
+        install(Source(*source) for source in json.loads(answer.text))
+        return _finder.find_spec(fullname, path, target)
+
+
+_IMPORTS = ("<frozen importlib", os.path.dirname(importlib.__file__) + os.sep)
+_OURS = os.path.dirname(modules.__file__) + os.sep
+
+
+def _by_user_code(frame: types.FrameType | None) -> bool:
+    """Whether code of the user's imports, for which this frame works."""
+    while frame is not None and frame.f_code.co_filename.startswith(_IMPORTS):
+        frame = frame.f_back
+    if frame is None:
+        return False
+    file = frame.f_code.co_filename
+    return not file.startswith(_OURS) and not modules.is_installed(file)
+
+
+@contextmanager
+def asking(ask: Callable[[str], Typed | None]) -> Iterator[None]:
+    """While a task runs, modules are asked for."""
+    if _asker not in sys.meta_path:
+        sys.meta_path.append(_asker)
+    _asker.refused.clear()
+    before, _asker.ask = _asker.ask, ask
+    try:
+        yield
+    finally:
+        _asker.ask = before
+
+
 _finder = _Finder()
+_asker = _Asker()
 _old_objects: dict[Any, Any] = {}
 _stamps: dict[str, float] = {}  # of the files of modules that were found on this host
 

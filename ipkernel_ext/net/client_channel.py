@@ -26,10 +26,22 @@ import zmq
 
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core import wire
+from ipkernel_ext.core.access import OWNER, READ, READER, may
+from ipkernel_ext.core.access import refusal as refused
 from ipkernel_ext.core.client import ClientCore, Submission, refusal
-from ipkernel_ext.core.effects import Answered, Effect, Reconnect, Resolve, RosterChanged, Send, Show
+from ipkernel_ext.core.effects import (
+    Answered,
+    AskUser,
+    Effect,
+    Overheard,
+    Reconnect,
+    Resolve,
+    RosterChanged,
+    Send,
+    Show,
+)
 from ipkernel_ext.core.wire import Frame
-from ipkernel_ext.errors import ForkedClientError, NotConnected, ProtocolError
+from ipkernel_ext.errors import ForkedClientError, NotAllowed, NotConnected, ProtocolError
 from ipkernel_ext.net.callbacks import CallbackThread
 from ipkernel_ext.net.edge import Edge, Locate
 from ipkernel_ext.net.sockets import Poller, Wake, until
@@ -74,6 +86,9 @@ class Receiver(Protocol):
     def on_output(self, output: m.Stream | m.Display) -> None:
         """One of its tasks wrote something."""
 
+    def on_input(self, wanted: m.InputWanted) -> None:
+        """One of its tasks asks for a line; ``Channel.give`` gives it."""
+
 
 class Channel(Protocol):
     """What ``remote`` needs of the connection to a controller."""
@@ -81,8 +96,16 @@ class Channel(Protocol):
     client: str
     on_stray: Callable[[m.Stream | m.Display], None]
     """Gets output that belongs to no task of ours that is under way; must be quick and must not raise."""
+    on_followed: Callable[[m.Followed], None]
+    """Gets what other clients run and print, likewise."""
     advised: set[str]
     """What the user was told, and needs to be told once only."""
+    on_module: Callable[[str], tuple[str | None, str]]
+    """Gives the sources of a module of the user's own, as text, or None, and why; in any thread."""
+    asking: weakref.WeakSet[Any]
+    """Receivers of which tasks wait for a line."""
+    failed: tuple[int, int] | None
+    """Of the last call that failed: its first task number, and the lowest engine on which it did."""
 
     def next_numbers(self, count: int) -> range:
         """Task numbers nobody else has."""
@@ -95,6 +118,12 @@ class Channel(Protocol):
 
     def cancel(self, numbers: Sequence[int]) -> None:
         """Take queued tasks away, interrupt running ones."""
+
+    def give(self, number: int, asked: int, text: str | None, why: str) -> None:
+        """The line that a task asked for; None: there is none, and why."""
+
+    def note_failed(self, first: int, engine: int) -> None:
+        """A task failed on an engine; ``first``: number of its call's first one."""
 
     def tell(self, message: m.Interrupt | m.ShutDown) -> None:
         """Something without an answer."""
@@ -140,12 +169,14 @@ class Roster:
         why: Exception | None = None,
         hopeless: bool = False,
         address: str = "",
+        waits: str = "",
     ) -> None:
         self.connected = connected
         self.engines = engines or {}
         self.ids = sorted(self.engines)
         self.lost = lost or {}
         self.trouble = trouble  # why engines did not come
+        self.waits = waits  # why those that are expected are not here yet
         self.ended = ended  # why the cluster is no more
         self.why = why  # there is no connection
         self.hopeless = hopeless  # there will be none
@@ -158,19 +189,37 @@ class Roster:
         return sum(engine.state != "restarting" for engine in self.engines.values())
 
 
-class ClientChannel:
+class Failures:
+    """What a channel remembers of calls that failed."""
+
+    failed: tuple[int, int] | None = None
+
+    def note_failed(self, first: int, engine: int) -> None:
+        """A task failed on an engine; ``first``: number of its call's first one."""
+        before = self.failed
+        lowest = min(engine, before[1]) if before is not None and before[0] == first else engine
+        self.failed = first, lowest
+
+
+class ClientChannel(Failures):
     """A client's connection to a controller.
 
     Parameters
     ----------
     locate
         Says where the controller is.
+    access : str
+        What the key that it comes with is for.
     """
 
-    def __init__(self, locate: Locate) -> None:
-        self.client = uuid.uuid4().hex[:12]
+    def __init__(self, locate: Locate, access: str = OWNER) -> None:
+        self.client = f"{READER if access == READ else ''}{uuid.uuid4().hex[:12]}"
+        self._access = access
         self.on_stray: Callable[[m.Stream | m.Display], None] = lambda output: None
+        self.on_followed: Callable[[m.Followed], None] = lambda event: None
         self.advised: set[str] = set()
+        self.on_module: Callable[[str], tuple[str | None, str]] = lambda name: (None, "")
+        self.asking: weakref.WeakSet[Any] = weakref.WeakSet()
         self._locate = locate
         self._forks = _forks
         self._core = ClientCore(
@@ -232,9 +281,20 @@ class ClientChannel:
         """Take queued tasks away, interrupt running ones."""
         self._enqueue(lambda: self._core.cancel(numbers))
 
+    def give(self, number: int, asked: int, text: str | None, why: str) -> None:
+        """The line that a task asked for; None: there is none, and why."""
+        self._enqueue(lambda: self._core.give(number, asked, text, why))
+
+    def _send_module(self, wanted: m.InputWanted) -> None:
+        """Find a module that a task asks for, and send it. In a thread of its own: files may be slow."""
+        text, why = self.on_module(wanted.module)
+        self.give(wanted.task.number, wanted.asked, text, why)
+
     def tell(self, message: m.Interrupt | m.ShutDown) -> None:
         """Something without an answer."""
         self._check()
+        if not may(self._access, message):
+            raise NotAllowed(refused(self._access, message))
         self._enqueue(lambda: self._core.tell(message))
 
     def ask(self, make: Callable[[int], m.Question]) -> Future[dict[str, Any]]:
@@ -408,6 +468,14 @@ class ClientChannel:
                     self._out.append((message, frames))
                 case Show(message):
                     self._show(message)
+                case AskUser(wanted) if wanted.module:
+                    threading.Thread(target=self._send_module, args=(wanted,), daemon=True).start()
+                case AskUser(wanted):
+                    receiver = self._receivers.get(wanted.task.number)
+                    if receiver is not None:
+                        receiver.on_input(wanted)
+                case Overheard(event):
+                    self.on_followed(event)
                 case Answered(request, body, error):
                     self._answer(request, body, error)
                 case RosterChanged():
@@ -448,6 +516,7 @@ class ClientChannel:
                 self._refusal or (None if trouble is None else trouble.error),
                 hopeless or self._refusal is not None,
                 self._edge.url,
+                core.waits,
             )
             self._changed.notify_all()
 

@@ -451,12 +451,14 @@ class ControllerServer:
     def _do(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
             match effect:
-                case Send(peer, message, frames):
+                case Send():
+                    peer, message, frames = effect  # which is quicker than to match them
                     if type(peer) is Mailbox:
                         self._store.take(message, frames)
                         continue
                     self._out.setdefault(peer, []).append((message, frames))
-                case Journal(task, hint):
+                case Journal():
+                    task, hint = effect
                     self._journal.write_task(task, hint)
                     if hint is None:
                         self._held.pop(task, None)

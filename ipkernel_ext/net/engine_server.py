@@ -8,8 +8,10 @@ is ``execution``.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
+import queue
 import signal
 import threading
 import time
@@ -27,16 +29,19 @@ from ipkernel_ext.core.effects import (
     Begin,
     Claimable,
     Effect,
+    LookInside,
     RaiseInterrupt,
     Reconnect,
     Send,
     Stop,
     TellUsage,
+    Typed,
 )
 from ipkernel_ext.core.engine import Channel, Claim, EngineCore
 from ipkernel_ext.errors import ProtocolError
 from ipkernel_ext.execution.descriptors import Descriptors
 from ipkernel_ext.execution.interrupt import Interrupter
+from ipkernel_ext.execution.looking import Lookout
 from ipkernel_ext.execution.output import OutputBuffer
 from ipkernel_ext.execution.runner import Runner
 from ipkernel_ext.execution.usage import Usage
@@ -56,6 +61,8 @@ SMALL = 0.0005  # seconds; results of tasks that take less may wait for those of
 TOGETHER = 32  # results that leave together, at most; fewer than a begun file keeps
 WAIT = 0.002  # seconds after which they leave, whatever runs by then
 LOOK = 0.0005  # seconds between two looks at what has come, while there are tasks to run
+
+MODULE_COMES = 10.0  # seconds in which a client must have sent a module, or said that it has none
 
 _decoder = wire.Decoder(m.ToEngine)
 
@@ -120,6 +127,10 @@ class EngineServer:
         self._results_watched = False  # the control thread knows of that time
         self._look_at = 0.0
         self._usage = Usage()
+        self._lookout = Lookout(runner.shell)
+        self._typed: queue.SimpleQueue[Typed] = queue.SimpleQueue()
+        runner.ask = self._ask
+        runner.ask_for_module = functools.partial(self._ask, "", MODULE_COMES)
         self._claimed_at = 0.0  # monotonic; of the running task
         self._stopping: str | None = None
         self._waiting_said = False
@@ -232,6 +243,7 @@ class EngineServer:
                 outcome.has_value,
                 outcome.seconds,
                 outcome.unseeded,
+                outcome.cpu,
             )
             waits = outcome.seconds < SMALL and self._core.busy and self._let_wait(effects)
         if not waits or len(self._results) >= TOGETHER:
@@ -269,6 +281,21 @@ class EngineServer:
             entries, self._results = self._results, []
             self._results_at = None
         return entries
+
+    def _ask(self, prompt: str, timeout: float, module: str = "") -> Typed | None:
+        """Ask the running task's client for a line, or a module, and wait for it. None: it has not come in time."""
+        self._descriptors.take()
+        while not self._typed.empty():
+            self._typed.get()
+        with self._lock:
+            self._do_main([*self._core.output(self._output.take()), *self._core.ask(prompt, module)])
+        try:
+            return self._typed.get(timeout=timeout)
+        except queue.Empty:
+            return None
+        finally:
+            with self._lock:
+                self._core.ask_no_more()
 
     def _start_timer(self) -> _Timer:
         timer = _Timer(self._core, self._lock)
@@ -435,6 +462,10 @@ class EngineServer:
                 case TellUsage():
                     seconds = time.monotonic() - self._claimed_at
                     entries.append((self._core.measured(seconds, self._usage.cpu(), self._usage.rss()), ()))
+                case LookInside(number, inspection):
+                    self._lookout.look(inspection, functools.partial(self._tell, number))
+                case Typed():
+                    self._typed.put(effect)
                 case Claimable():
                     self._main_wake.set()
                 case Reconnect():
@@ -445,6 +476,11 @@ class EngineServer:
                     raise AssertionError(f"not an effect on the control thread: {effect}")
         if entries:
             self._edge.send(self._core.epoch, entries)
+
+    def _tell(self, number: int, told: dict[str, Any]) -> None:
+        """What a look has found; from the thread that looked."""
+        self._for_control.append((m.Looked(number, told), ()))
+        self._control_wake.set()
 
     def _insist(self, now: float) -> None:
         """Interrupt again what has not seen its interrupt yet."""

@@ -82,9 +82,9 @@ class Poller:
     """Waits for sockets and descriptors; a ``zmq.Poller`` with a third of the system calls.
 
     The descriptor of a ZeroMQ socket says no more than that there is something to look at, and who sends looks at it
-    too. So each socket is asked once before the wait; those from which we only receive, before their first wait alone:
-    one that was never asked need not tell. Whatever is the matter with its descriptor, a socket counts as ready: who
-    then reads from it finds out.
+    too. So each socket is asked once before the wait, but for pairs, from which we only receive; and whatever is the
+    matter with its descriptor, a socket counts as ready: who then reads from it finds out. A new one is asked too: its
+    descriptor says nothing before it was looked at for the first time.
     """
 
     def __init__(self) -> None:
@@ -116,11 +116,11 @@ class Poller:
 
     def poll(self, timeout: int | None = None) -> dict[Any, int]:
         """What is ready, at the latest after so many milliseconds."""
-        ready = {socket: _READABLE for socket in self._sent_on if int(socket.get(zmq.EVENTS)) & _READABLE}
-        while self._new:
-            socket = self._new.pop()
+        ready: dict[Any, int] = {}
+        for socket in (*self._sent_on, *self._new):
             if int(socket.get(zmq.EVENTS)) & _READABLE:
                 ready[socket] = _READABLE
+        self._new.clear()
         for descriptor, events in self._poll.poll(0 if ready else timeout):
             ready[self._sources[descriptor]] = events
         return ready

@@ -9,7 +9,7 @@ from ipkernel_ext.nursery.orders import first_line
 from ipkernel_ext.nursery.starters import Controller, Forker
 
 orders = first_line()
-forker = Forker(orders) if orders["start_method"] == "fork" else None
+forker = Forker(orders) if orders["start_method"] == "fork" and orders["launch"] is None else None
 controller = None if orders["adopt"] else Controller(orders)
 
 gc.disable()  # what is imported is no garbage

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import msgspec
 import zmq
 
-from ipkernel_ext.config import connection, logs
+from ipkernel_ext.config import connection, gpus, logs
 from ipkernel_ext.config.place import Place
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core import wire
@@ -37,9 +37,9 @@ from ipkernel_ext.net.begun import has_left
 from ipkernel_ext.net.edge import Edge
 from ipkernel_ext.net.sockets import Wake, until
 from ipkernel_ext.nursery import open_files, register
-from ipkernel_ext.nursery.children import Child, open_log, tail
+from ipkernel_ext.nursery.children import Child, catches, open_log, spawn, tail
 from ipkernel_ext.nursery.oom import Kills
-from ipkernel_ext.nursery.orders import EngineOrders, Orders
+from ipkernel_ext.nursery.orders import EngineOrders, LaunchOrders, Orders, write
 from ipkernel_ext.nursery.starters import CannotFork, Controller, Forker, Spawner
 
 _MACHINERY = re.compile(r'File ".*/(IPython/core/interactiveshell|ipkernel_ext/execution/\w+)\.py"')
@@ -49,6 +49,8 @@ _LOGGED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z]+ ")
 BEFORE = 5  # lines that came before a fatal error
 LINES, SAID = 20, 4000  # lines and characters, at most, that are told of what an engine wrote before it died
 GRACE = 3.0  # seconds that children have to end
+LAUNCHER = 8.0  # seconds that engines elsewhere have to end
+DRAIN = signal.SIGUSR1  # what a batch system sends before a job's time is up
 LOOK_AT_LOGS = 10.0  # seconds between two looks at how long they are
 LOG_LIMIT, LOG_KEPT = 8 * 2**20, 2**20  # bytes: a longer log is cut to its end
 INTENSITY = 10.0  # seconds in which ``restart_limit`` restarts are allowed
@@ -111,7 +113,13 @@ class Agent:
         self._wake = Wake()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._poller = zmq.Poller()
-        self._edge = Edge(self._context, self._locate, wire.Decoder(m.ToAgent), self._poller)
+        setup = orders["setup"]
+        locate = connection.for_engines(Path(setup["connection"]), setup["away"])
+        self._edge = Edge(self._context, locate, wire.Decoder(m.ToAgent), self._poller)
+        self._outpost = orders["controller"] is None
+        self._alone_since = time.monotonic()  # as an outpost, without a controller
+        self._launcher: Child | None = None
+        self._drains = False
         self._earlier = register.read(self.place.register) if orders["adopt"] else None
         self._id = self._earlier.id if self._earlier is not None else uuid.uuid4().hex[:12]
         _become_subreaper()
@@ -130,6 +138,8 @@ class Agent:
             self._start_engine(number, replaces)
         if earlier.controller is not None:
             self._controller = self._adopted(earlier.controller, str(self.place.logs / "controller.log"))
+        if earlier.launcher is not None:
+            self._launcher = self._adopted(earlier.launcher, str(self.place.logs / "launcher.log"))
         if self._controller is None:
             self._start_controller()
 
@@ -148,6 +158,8 @@ class Agent:
         """The controller listens. A successor says that it is there once the controller knows it."""
         if self._earlier is None:
             self.tell_started(None)
+        if self._orders["launch"] is not None and self._launcher is None:
+            self._start_launcher(self._orders["launch"])
         self._reconnect()
 
     def run(self) -> str:
@@ -163,7 +175,7 @@ class Agent:
         if self._earlier is not None:
             self._take_over(self._earlier)
         else:
-            for number in range(self._orders["engines"]):
+            for number in self._orders["numbers"]:
                 self._start_engine(number)
         self._write_register()
         if self._starting is None:
@@ -182,12 +194,36 @@ class Agent:
             if lost or (self._edge.retry_at is not None and time.monotonic() >= self._edge.retry_at):
                 self._reconnect()
             self._reap()
+            if self._outpost:
+                self._look_around()
             self._report()  # before anything that takes time: somebody waits for it
             self._kill_the_late()
+            if self._drains:
+                self._tell_of_drain()
             self._now_and_then()
             self._start_waiting()
             self._report()
         return self._stop
+
+    def _look_around(self) -> None:
+        """An outpost is of no use without engines, nor without a controller for long."""
+        if not self._engines and not self._waiting:
+            self._stop = self._stop or "its engines have left"
+        elif not self._known and time.monotonic() >= self._alone_since + self._orders["grace"]:
+            self._stop = self._stop or f"no controller for {self._orders['grace']:g} s"
+
+    def drain(self) -> None:
+        """Have the engines end what they run, and leave: their time here is nearly up; from a signal handler."""
+        self._drains = True
+        self._wake.set()
+
+    def _tell_of_drain(self) -> None:
+        """Tell the controller, and user code that wants to know: it has a handler for this signal."""
+        self._drains = False
+        self._unsent.append(m.AgentDrains(f"its host says that its time there ends soon ({DRAIN.name})"))
+        for engine in self._engines.values():
+            if catches(engine.child.pid, DRAIN):
+                engine.child.signal(DRAIN)
 
     def stop(self, reason: str) -> None:
         """End everything; from a signal handler."""
@@ -200,6 +236,8 @@ class Agent:
         What user code started, and what it left to nobody, ends after the engines.
         """
         self._edge.send(self._epoch, [(m.Goodbye(), ())])
+        if self._launcher is not None:
+            self._end_children([self._launcher], LAUNCHER)
         if self._forker is not None:
             self._forker.close()
             self._end_children([self._forker.zygote])
@@ -213,11 +251,11 @@ class Agent:
         self._wake.close()
         self.place.sweep()
 
-    def _end_children(self, children: list[Child]) -> None:
+    def _end_children(self, children: list[Child], grace: float = GRACE + 0.5) -> None:  # seconds
         for child in children:
             child.release()
             child.signal(signal.SIGTERM)
-        until = time.monotonic() + GRACE + 0.5
+        until = time.monotonic() + grace
         for child in children:
             if not child.wait(max(0.0, until - time.monotonic())):
                 child.signal(signal.SIGKILL)
@@ -231,6 +269,14 @@ class Agent:
         self._starting = Controller(self._orders)
         self._controller = self._starting.child
         self._poller.register(self._starting.ready, zmq.POLLIN)
+
+    def _start_launcher(self, orders: LaunchOrders) -> None:
+        log = str(self.place.logs / "launcher.log")
+        self._launcher = spawn(
+            "ipkernel_ext.nursery.launching", log, os.environ, write(orders), owned=self._orders["owned"]
+        )
+        self._poller.register(self._launcher, zmq.POLLIN)
+        self._write_register()
 
     def _keep_place(self) -> None:
         """Make anew what was removed of it, by whatever cleans up there."""
@@ -292,6 +338,8 @@ class Agent:
             self._end_children([forker.zygote])
 
     def _start_engine(self, number: int, replaces: str | None = None) -> None:
+        numbers = self._orders["numbers"]
+        place = numbers.index(number) if number in numbers else number
         self._waiting.append(
             {
                 "boot": uuid.uuid4().hex[:12],
@@ -299,6 +347,7 @@ class Agent:
                 "agent": self._id,
                 "replaces": replaces,
                 "log": str(self.place.logs / f"engine-{number}.log"),
+                "gpus": gpus.share(self._orders["setup"]["gpus"] or (), len(numbers), place),
             }
         )
 
@@ -342,8 +391,10 @@ class Agent:
                 self._log.warning("the log %s cannot be shortened: %s", path, error)
 
     def _deadline(self) -> float:
-        retry = [] if self._edge.retry_at is None else [self._edge.retry_at]
-        return min([self._look_at_logs, *self._kill_at.values(), *retry])
+        due = [] if self._edge.retry_at is None else [self._edge.retry_at]
+        if self._outpost and not self._known:
+            due.append(self._alone_since + self._orders["grace"])
+        return min([self._look_at_logs, *self._kill_at.values(), *due])
 
     def _start_waiting(self) -> None:
         """Start the engines that wait, once the controller listens and the zygote is warm."""
@@ -382,6 +433,8 @@ class Agent:
                 self._forget_child(controller)
                 self._controller = None
                 self._on_controller_exit(exit)
+        if self._launcher is not None and self._launcher.ended() is not None:
+            self._on_launcher_end(self._launcher)
         if self._forker is not None and self._forker.warm and self._forker.zygote.ended() is not None:
             self._on_zygote_end(self._forker)
         for pid in set(_children()) - self._known_children():
@@ -393,12 +446,23 @@ class Agent:
             known.add(self._controller.pid)
         if self._forker is not None:
             known.add(self._forker.zygote.pid)
+        if self._launcher is not None:
+            known.add(self._launcher.pid)
         return known
 
     def _forget_child(self, child: Child) -> None:
         if child in self._poller:
             self._poller.unregister(child)
         child.close()
+
+    def _on_launcher_end(self, launcher: Child) -> None:
+        """Nobody is left who could end the engines elsewhere, but they themselves, when they find no controller."""
+        self._forget_child(launcher)
+        self._launcher = None
+        self._log.error(
+            "what starts engines elsewhere has ended; its log %s ends with\n%s", launcher.log, launcher.tail()
+        )
+        self._stop = self._stop or "what started its engines elsewhere has ended"
 
     def _on_zygote_end(self, forker: Forker) -> None:
         """It forks no more; the engines it has forked do not need it."""
@@ -436,14 +500,15 @@ class Agent:
 
     def _write_register(self) -> None:
         """Where nobody owns this agent, its children go on without it."""
-        if self._orders["owned"]:
+        if self._orders["owned"] or self._outpost:
             return
         of = register.Process.of
         engines = [register.Engine(of(e.child.pid), boot, e.number, e.child.log) for boot, e in self._engines.items()]
         controller = None if self._controller is None else of(self._controller.pid)
+        launcher = None if self._launcher is None else of(self._launcher.pid)
         waiting = [(orders["number"], orders["replaces"]) for orders in self._waiting]
         try:
-            register.Register(self._id, of(os.getpid()), self._orders, controller, engines, waiting).write(
+            register.Register(self._id, of(os.getpid()), self._orders, controller, engines, waiting, launcher).write(
                 self.place.register
             )
         except OSError as error:
@@ -472,10 +537,9 @@ class Agent:
 
     # ------------------------------------------------------------ the controller
 
-    def _locate(self) -> connection.Address:
-        return connection.on_this_host(self.place.connection("engine"))
-
     def _reconnect(self) -> None:
+        if self._known:
+            self._alone_since = time.monotonic()
         self._known = False
         if self._edge.open(time.monotonic()):
             self._generation += 1
@@ -484,9 +548,10 @@ class Agent:
                 self._id,
                 socket.gethostname(),
                 os.getpid(),
-                len(self._engines) + len(self._waiting),
+                0 if self._outpost else len(self._engines) + len(self._waiting),
                 list(self._exits),
                 self._generation,
+                "none" if self._outpost or self._orders["launch"] is not None else "own",
             )
             self._edge.send(self._epoch, [(hello, ())])
 
@@ -635,6 +700,8 @@ def main(orders: Orders, controller: Controller | None, forker: Forker | None) -
     agent = Agent(orders, controller, forker, started, log)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda caught, _: agent.stop(signal.Signals(caught).name))
+    if orders["controller"] is None:
+        signal.signal(DRAIN, lambda *_: agent.drain())
     signal.signal(signal.SIGCHLD, lambda *_: None)  # wakes the loop
     reason = agent.run()
     log.info("ends: %s", reason)

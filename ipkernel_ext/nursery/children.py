@@ -187,6 +187,16 @@ def spawn(
     return child
 
 
+def catches(pid: int, number: int) -> bool:
+    """Whether a process has a handler of its own for this signal."""
+    try:
+        with open(f"/proc/{pid}/status") as status:
+            caught = next((line.split()[1] for line in status if line.startswith("SigCgt:")), "0")
+    except OSError:
+        return False
+    return bool(int(caught, 16) >> (number - 1) & 1)
+
+
 def _write(descriptor: int, data: bytes) -> None:
     while data:
         data = data[os.write(descriptor, data) :]

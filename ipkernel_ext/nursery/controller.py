@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 
 from ipkernel_ext import blobs
-from ipkernel_ext.config import connection, keys, logs, shared
+from ipkernel_ext.config import addresses, connection, keys, logs, shared
 from ipkernel_ext.config.place import Place
 from ipkernel_ext.config.resolved import ControllerSettings
 from ipkernel_ext.errors import NotConnected, ParallelError
@@ -175,6 +175,8 @@ def _listen_tcp(place: Place, settings: ControllerSettings, server: ControllerSe
     ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)  # keys go into no core file, whoever writes it
     cluster_keys = keys.load(place.keys) or keys.make()
     port = server.listen_tcp(settings.ip, settings.port, cluster_keys)
+    if settings.location:
+        server.tcp = [addresses.url(settings.location, port)]
     cluster_keys = msgspec.structs.replace(cluster_keys, port=port)
     keys.save(place.keys, cluster_keys)
     return cluster_keys

@@ -13,13 +13,14 @@ import os
 import signal
 import socket
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from msgspec import structs
 
 from ipkernel_ext import versions
-from ipkernel_ext.config import connection, logs
+from ipkernel_ext.config import connection, gpus, logs
 from ipkernel_ext.config.resolved import EngineSettings
 from ipkernel_ext.core.messages import EngineRecord
 from ipkernel_ext.errors import EngineStartError
@@ -50,11 +51,14 @@ def build(settings: EngineSettings) -> Parts:
     versions.here(search=True)  # found out once for all that are forked
     output = OutputBuffer(settings.max_output)
     shell = EngineShell(output)
+    shell.input_timeout = settings.input_timeout
     shell.become_global()
     return Parts(output, shell, settings)
 
 
-def record_of(orders: EngineOrders | None = None, rank: mpi.Rank | None = None) -> EngineRecord:
+def record_of(
+    orders: EngineOrders | None = None, rank: mpi.Rank | None = None, tags: Sequence[str] = ()
+) -> EngineRecord:
     """What this process says of itself as an engine; without an agent's orders, as one of its own."""
     record = EngineRecord(
         boot=orders["boot"] if orders else uuid.uuid4().hex[:12],
@@ -65,6 +69,7 @@ def record_of(orders: EngineOrders | None = None, rank: mpi.Rank | None = None) 
         agent=orders["agent"] if orders else None,
         replaces=orders["replaces"] if orders else None,
         log=orders["log"] if orders else "",
+        tags=list(dict.fromkeys([*tags, *(["gpu"] if gpus.visible(os.environ) else [])])),
     )
     return record if rank is None else structs.replace(record, **rank._asdict(), parent=mpi.starter())
 
@@ -73,8 +78,11 @@ def serve_agent(parts: Parts, setup: EngineSetup, orders: EngineOrders, owner: i
     """Serve as an engine of an agent, and end this process."""
     Path("/proc/self/comm").write_text(f"engine {orders['number']}")
 
-    locate = functools.partial(connection.on_this_host, Path(setup["connection"]))
-    serve(parts, record_of(orders), locate, Path(setup["begun"]), owner, words=words)
+    if orders["gpus"]:
+        os.environ[gpus.VARIABLE] = ",".join(orders["gpus"])
+    locate = connection.for_engines(Path(setup["connection"]), setup["away"])
+    tags = setup["settings"]["tags"]
+    serve(parts, record_of(orders, tags=tags), locate, Path(setup["begun"]), owner, words=words)
 
 
 def serve(

@@ -16,8 +16,9 @@ SOURCES = (
     ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "PMIX_NAMESPACE"),  # Open MPI
     ("PMI_RANK", "PMI_SIZE", "PMI_JOBID"),  # MPICH and its kin; its own mpiexec (hydra) names no job, srun does
     ("PMIX_RANK", "SLURM_STEP_NUM_TASKS", "PMIX_NAMESPACE"),  # srun --mpi=pmix
+    ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_JOB_ID SLURM_STEP_ID"),  # srun without MPI
 )
-"""Variables for rank, size and job."""
+"""Variables for rank, size and job; where several make the name of a job, with spaces between them."""
 
 
 class Rank(NamedTuple):
@@ -33,7 +34,8 @@ def rank_of(environment: Mapping[str, str]) -> Rank | None:
     for rank, size, job in SOURCES:
         numbers = environment.get(rank, ""), environment.get(size, "")
         if all(map(str.isdecimal, numbers)) and int(numbers[0]) < int(numbers[1]):
-            return Rank(int(numbers[0]), int(numbers[1]), environment.get(job, ""))
+            named = [environment.get(name, "") for name in job.split()]
+            return Rank(int(numbers[0]), int(numbers[1]), ".".join(filter(None, named)))
     return None
 
 

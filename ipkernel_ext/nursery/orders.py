@@ -24,8 +24,10 @@ class EngineSetup(TypedDict):
     open_files: int  # that an engine may have
     preload: list[str]  # modules that the zygote imports before it forks
     threads: dict[str, str]  # environment variables that limit threads
+    gpus: list[str] | None  # that are divided among the engines; None: they are not
     settings: dict[str, Any]  # of EngineSettings
     connection: str  # the engines' connection file
+    away: bool  # it may lead to another host
     begun: str  # directory of begun files
     owned: bool  # engines end with their agent
 
@@ -38,6 +40,7 @@ class EngineOrders(TypedDict):
     agent: str
     replaces: str | None  # boot of the engine whose id it takes over
     log: str  # file of its log
+    gpus: list[str]  # that it sees; none: all that there are
 
 
 class ControllerOrders(TypedDict):
@@ -49,19 +52,36 @@ class ControllerOrders(TypedDict):
     owned: bool
 
 
+class LaunchOrders(TypedDict):
+    """What the process that has engines started elsewhere is to do."""
+
+    where: str
+    settings: dict[str, Any]  # of that place
+    numbers: list[int]  # the engine ids that they ask for
+    outpost: dict[str, Any]  # orders of an agent there, as far as they are known here
+    directory: str  # runtime directory of the cluster
+    logs: str
+    profile: str | None
+    socket: str  # of the controller
+    connection: str  # the engines' connection file
+    owned: bool  # it ends with the agent that starts it
+
+
 class Orders(TypedDict):
     """What an agent is to do."""
 
     directory: str
     profile: str | None
     logs: str
-    engines: int
+    numbers: list[int]  # the engine ids that its engines ask for
     owned: bool  # the end of standard input means that the owner is gone
     adopt: bool  # take over what an agent that was killed has left
     start_method: str  # fork, spawn
     restart: bool
     restart_limit: int
-    controller: dict[str, Any]  # of ControllerSettings
+    controller: dict[str, Any] | None  # of ControllerSettings; None: it is elsewhere, and this agent an outpost
+    launch: LaunchOrders | None  # what is to start engines elsewhere
+    grace: float  # seconds for which an outpost looks for a controller
     setup: EngineSetup
 
 

@@ -49,6 +49,7 @@ class Register(msgspec.Struct, frozen=True):
     controller: Process | None
     engines: list[Engine]
     waiting: list[tuple[int, str | None]]  # engines that are still to be started: number, boot whose id each takes
+    launcher: Process | None = None  # what starts engines elsewhere
 
     def write(self, path: Path) -> None:
         """Replace the file at once."""
@@ -60,8 +61,7 @@ class Register(msgspec.Struct, frozen=True):
     def living(self) -> list[Process]:
         """Those of the children that run."""
         all_of_them = [engine.process for engine in self.engines]
-        if self.controller is not None:
-            all_of_them.append(self.controller)
+        all_of_them += [process for process in (self.controller, self.launcher) if process is not None]
         return [process for process in all_of_them if process.runs()]
 
 

@@ -34,6 +34,7 @@ class Controller:
     """
 
     def __init__(self, orders: o.Orders) -> None:
+        assert orders["controller"] is not None
         self.ready, writer = os.pipe()
         given: o.ControllerOrders = {
             "directory": orders["directory"],

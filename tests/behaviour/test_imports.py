@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from ipkernel_ext import modules
 from ipkernel_ext.errors import CompositeError
 
 BLOCK = """
@@ -81,6 +82,7 @@ def test_nothing_is_sent_when_an_import_fails_here(rc):
 def test_what_an_engine_cannot_import_names_engine_and_module(rc, tmp_path, monkeypatch):
     (tmp_path / "only_here.py").write_text("x = 1")
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(modules, "_installed", lambda: (str(tmp_path),))  # a module of the user's own would be sent
     with pytest.raises(CompositeError) as raised, rc.sync_imports():
         import only_here
     sys.modules.pop("only_here")

@@ -44,7 +44,8 @@ class Host:
         assert self._unshare.stdout.readline() == "ready\n"
         (self._first,) = psutil.Process(self._unshare.pid).children()
 
-    def _inside(self, command):
+    def inside(self, command):
+        """A command that runs another one there."""
         return ["nsenter", f"--target={self._first.pid}", "--net", "--uts", "--mount", "--pid", *command]
 
     def connect(self, other):
@@ -55,14 +56,18 @@ class Host:
 
     def run(self, *command, **options):
         """Run something there to its end; its output."""
-        done = subprocess.run(self._inside(command), capture_output=True, text=True, timeout=60, **options)
+        done = subprocess.run(self.inside(command), capture_output=True, text=True, timeout=60, **options)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     def start(self, program, *arguments):
         """Start one of our commands there."""
+        return self.background(sys.executable, "-m", "ipkernel_ext.commands", program, *arguments)
+
+    def background(self, *command):
+        """Start something there that ends with it."""
         process = subprocess.Popen(
-            self._inside([sys.executable, "-m", "ipkernel_ext.commands", program, *arguments]),
+            self.inside(command),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -70,6 +75,12 @@ class Host:
         )
         self._processes.append(process)
         return process
+
+    def processes(self):
+        """Command lines of what runs there, what the host itself needs apart."""
+        lines = self.run("ps", "-eo", "args=").splitlines()
+        its_own = "sleep infinity", "ps ", "sshd", "/usr/sbin/sshd"
+        return [line for line in lines if not line.startswith(its_own) and not line.endswith("<defunct>")]
 
     def python(self, script):
         """What a script prints there."""

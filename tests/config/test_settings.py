@@ -16,6 +16,10 @@ MADE = [
     (settings.ParallelController, settings.controller_settings, resolved.ControllerSettings),
     (settings.ParallelEngine, settings.engine_settings, resolved.EngineSettings),
     (settings.ParallelCluster, settings.cluster_settings, resolved.ClusterSettings),
+    (settings.ParallelSSH, lambda config: settings.settings_of(config).ssh, resolved.SSHSettings),
+    (settings.ParallelMPI, lambda config: settings.settings_of(config).mpi, resolved.MPISettings),
+    (settings.ParallelBatch, lambda config: settings.settings_of(config).batch, resolved.BatchSettings),
+    (settings.ParallelGuest, lambda config: settings.settings_of(config).guest, resolved.GuestSettings),
 ]
 
 
@@ -65,7 +69,7 @@ def test_a_misspelt_option_names_the_right_one() -> None:
 def test_an_unknown_option_lists_all() -> None:
     config = Config()
     config.ParallelCluster.zzz = 3
-    with pytest.raises(ValueError, match="it has n, preload, restart, restart_limit, start_method, start_timeout"):
+    with pytest.raises(ValueError, match="it has engines, n, preload, restart, restart_limit, share_gpus"):
         settings.check(config)
 
 
@@ -153,5 +157,5 @@ def test_a_wrong_value_is_an_error_that_names_the_option(kind, name, value) -> N
 
 
 def test_no_number_of_engines_is_one_per_core() -> None:
-    assert resolved.ClusterSettings().engines == cores()
-    assert resolved.ClusterSettings(n=3).engines == 3
+    assert resolved.ClusterSettings().number == cores()
+    assert resolved.ClusterSettings(n=3).number == 3

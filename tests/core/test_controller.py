@@ -743,13 +743,81 @@ def test_scaling_is_an_agents_business() -> None:
     controller = Controller()
     controller.client()
     controller.receive("ann", m.Scale(1, 3))
-    assert controller.to("ann") == [m.Answer(1, {"agents": 0})]
+    assert controller.to("ann") == [m.Answer(1, {"agents": 0, "fixed": ""})]
     controller.agent(expected=0)
     controller.receive("ann", m.Scale(2, 3))
-    assert controller.to("ann") == [m.Answer(2, {"agents": 1})]
+    assert controller.to("ann") == [m.Answer(2, {"agents": 1, "fixed": ""})]
     assert controller.to("agent") == [m.ScaleAgent(3)]
     controller.submit(0)
     assert controller.results() == {}, "it waits for the engines that were asked for"
+
+
+def test_where_engines_are_started_elsewhere_the_controller_ends_those_with_the_highest_ids() -> None:
+    controller = Controller()
+    controller.client()
+    controller.agent("head", expected=0, scales="none")
+    controller.agent("launcher", expected=3, scales="elsewhere")
+    for boot in ("b0", "b1", "b2"):
+        controller.engine(boot)
+    controller.receive("ann", m.Scale(1, 2))
+    assert controller.to("launcher") == [m.ScaleAgent(2, [0, 1])]
+    assert controller.to("b2") == [m.StopEngine()]
+    assert not controller.to("head")
+
+
+def test_an_agent_whose_engines_keep_their_number_says_why() -> None:
+    controller = Controller()
+    controller.client()
+    controller.agent(scales="none", fixed="a job has its size")
+    controller.receive("ann", m.Scale(1, 2))
+    assert controller.to("ann") == [m.Answer(1, {"agents": 0, "fixed": "a job has its size"})]
+
+
+def test_why_engines_are_not_here_yet_is_told_and_forgotten() -> None:
+    controller = Controller()
+    controller.client()
+    controller.agent(expected=2, scales="elsewhere")
+    controller.receive("agent", m.AgentTrouble("job 7 is pending", 2))
+    assert controller.to("ann") == [m.EngineTrouble("job 7 is pending", False)]
+    controller.client("bob")
+    assert controller.to("bob", m.EngineTrouble) == [m.EngineTrouble("job 7 is pending", False)]
+    controller.submit(0)
+    assert controller.results() == {}, "it waits"
+    controller.receive("ann", m.Why(1, 1))
+    (answer,) = controller.to("ann")
+    assert answer.body["text"] == "engine 1 is not here; 2 engines more are expected: job 7 is pending"
+    controller.receive("agent", m.AgentTrouble("job 7 was cancelled"))
+    assert controller.results()[0].message.endswith("job 7 was cancelled")
+
+
+def test_draining_engines_end_what_they_run_and_what_is_theirs_and_leave_the_rest_to_others() -> None:
+    controller = Controller()
+    controller.client()
+    controller.agent()
+    controller.engine("b0", agent="agent")
+    controller.submit(0)
+    controller.submit(1, engines=[0])
+    assert controller.tasks() == [(1, 1)]
+    controller.receive("agent", m.AgentDrains("its time is nearly up"))
+    assert controller.to("b0") == [m.Recall([(ann(0), 1)])]
+    assert controller.to("ann", m.EngineJoined)[0].engine.state == "draining"
+    controller.receive("b0", m.GivenBack([]))
+    controller.submit(2)
+    assert not controller.tasks(), "nothing new"
+    controller.result(0)
+    assert not controller.to("b0")
+    controller.result(1)
+    assert controller.to("b0") == [m.StopEngine()]
+    controller.engine("b1", agent="other")
+    assert controller.tasks("b1") == [(2, 1)]
+
+
+def test_an_idle_engine_that_is_to_drain_ends_at_once() -> None:
+    controller = Controller()
+    controller.agent()
+    controller.engine("b0", agent="agent")
+    controller.receive("agent", m.AgentDrains("its time is nearly up"))
+    assert controller.to("b0") == [m.StopEngine()]
 
 
 def test_tasks_of_one_message_may_have_frames_of_their_own(one: Controller) -> None:
