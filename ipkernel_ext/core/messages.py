@@ -220,6 +220,18 @@ class Exit(Struct, frozen=True, array_like=True, gc=False):
     said: str = ""  # the last lines that it wrote to its log, apart from ours
 
 
+class Ended(Struct, frozen=True, array_like=True, gc=False):
+    """A task that has ended."""
+
+    number: int  # how many had ended then, since somebody watches
+    task: TaskId
+    engine: int  # -1: none had it
+    what: str  # in a few words
+    seconds: float  # in user code
+    at: float  # seconds, by the controller's clock
+    failure: str = ""  # its kind; "": none
+
+
 # ---------------------------------------------------------------- client to controller
 
 
@@ -308,6 +320,17 @@ class Why(Record, frozen=True):
     tasks: list[TaskId] | None = None
 
 
+class Recent(Record, frozen=True):
+    """Which tasks have ended since so many had? Who asks for a while is told of what ends meanwhile.
+
+    Answered with how many have by now, the latest of them (``Ended``), and the time. Nothing is remembered before
+    the first question, nor 10 s after the last.
+    """
+
+    request: int
+    after: Annotated[int, Meta(ge=0)] = 0
+
+
 class EndEngines(Record, frozen=True):
     """End these engines' processes: at once, and with or without a successor of the same id."""
 
@@ -341,13 +364,14 @@ FromClient = (
     | Acknowledge
     | Ask
     | Why
+    | Recent
     | EndEngines
     | Scale
     | ShutDown
     | Goodbye
 )
 
-Question = ClearQueue | Ask | Why | EndEngines | Scale
+Question = ClearQueue | Ask | Why | Recent | EndEngines | Scale
 """What is answered."""
 
 # ---------------------------------------------------------------- controller to client
@@ -673,6 +697,7 @@ FromPeer = (
     | Acknowledge
     | Ask
     | Why
+    | Recent
     | EndEngines
     | Scale
     | ShutDown

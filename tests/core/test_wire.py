@@ -36,6 +36,7 @@ EXAMPLES: list[Any] = [
     m.Ask(1, "engines", 3.0),
     m.Why(1, 2),
     m.Why(1, None, [ann(1)]),
+    m.Recent(1, 5),
     m.EndEngines(1, [0], True),
     m.Scale(3, 8),
     m.ShutDown(),
