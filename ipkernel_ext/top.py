@@ -124,7 +124,10 @@ def frame(state: State, view: View, at: float, height: int | None = None, keys: 
         place = ids.index(chosen) if chosen is not None else 0
         first = max(0, min(place - room // 2, len(shown) - room))
         shown = shown[first : first + room]
-    parts: list[RenderableType] = [_head(state.cluster, len(ids)), _table(shown, chosen if keys else None, at)]
+    parts: list[RenderableType] = [
+        _head(state.cluster, len(ids), view.sort),
+        _table(shown, chosen if keys else None, at),
+    ]
     if keys:
         more = len(ids) - len(shown)
         parts.append(Text(f"engines {first + 1} to {first + len(shown)} of {len(ids)}" if more else "", "dim"))
@@ -132,7 +135,7 @@ def frame(state: State, view: View, at: float, height: int | None = None, keys: 
     return Group(*parts)
 
 
-def _head(cluster: Row, engines: int) -> Text:
+def _head(cluster: Row, engines: int, sort: str) -> Text:
     text = Text()
     if cluster.get("trouble"):
         text.append(f"{cluster['trouble']}\n", "bold red")
@@ -144,7 +147,7 @@ def _head(cluster: Row, engines: int) -> Text:
     text.append(f"   {cluster['running']} running, {cluster['queued']} queued, {cluster['done']} done")
     text.append(f"   {cluster['rate']:.1f} tasks/s", "bold")
     text.append(f"   CPU {cluster['cpu']} %   memory {bytes_text(cluster['memory'])}\n")
-    text.append(f"controller pid {cluster['pid']} on {cluster['host']}   sorted by id unless s is pressed", "dim")
+    text.append(f"controller pid {cluster['pid']} on {cluster['host']}, engines by {sort}", "dim")
     return text
 
 

@@ -97,6 +97,7 @@ def application(looker: Looker, door: Door, title: str) -> Starlette:
         lifespan=lifespan,
     )
     app.add_middleware(Guard, door=door)
+    app.state.end = feed.end
     return app
 
 

@@ -47,6 +47,7 @@ class Feed:
         self._number = 0  # of the last message
         self._messages: deque[tuple[int, str]] = deque(maxlen=MESSAGES)
         self._readers = 0
+        self._ended = False
         self._wanted = asyncio.Event()
         self._news = asyncio.Condition()
         self._one = asyncio.Lock()
@@ -107,7 +108,13 @@ class Feed:
     async def _after(self, number: int) -> None:
         """Wait for a message after that one."""
         async with self._news:
-            await self._news.wait_for(lambda: self._number > number)
+            await self._news.wait_for(lambda: self._ended or self._number > number)
+
+    async def end(self) -> None:
+        """Nothing more is told: pages' messages end."""
+        self._ended = True
+        async with self._news:
+            self._news.notify_all()
 
     async def messages(self) -> AsyncIterator[str]:
         """JSON of one page's messages, as they come."""
@@ -117,7 +124,7 @@ class Feed:
             await self.facts()
             have = self._number
             yield json.dumps(self.everything(), separators=(",", ":"))
-            while True:
+            while not self._ended:
                 await self._after(have)
                 missed = [message for number, message in self._messages if number > have]
                 behind, have = self._number - have, self._number

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import secrets
 import socket
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import uvicorn
 
@@ -49,7 +50,7 @@ class Dashboard:
         config = uvicorn.Config(
             app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=GRACE
         )
-        self._server = uvicorn.Server(config)
+        self._server = _Server(config, app.state.end)
         name = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(ip, ip)
         bracketed = f"[{name}]" if ":" in name else name
         self.url = f"http://{bracketed}:{self._socket.getsockname()[1]}/?token={self.token}"
@@ -68,11 +69,25 @@ class Dashboard:
         self._socket.close()
 
 
+class _Server(uvicorn.Server):
+    """Ends pages' streams first: else it would wait for pages to close."""
+
+    def __init__(self, config: uvicorn.Config, end: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(config)
+        self._end = end
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End in good order."""
+        await self._end()
+        await super().shutdown(sockets)
+
+
 def _listen(ip: str, port: int) -> socket.socket:
     try:
         [(family, _, _, _, address), *_] = socket.getaddrinfo(ip, port, type=socket.SOCK_STREAM)
         listening = socket.create_server(address[:2], family=family)
     except OSError as error:
-        raise OSError(error.errno, error.strerror or str(error), f"{ip}:{port}") from None
+        why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+        raise OSError(error.errno, why, f"{ip}:{port}") from None
     listening.set_inheritable(False)
     return listening

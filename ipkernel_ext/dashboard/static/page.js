@@ -5,7 +5,7 @@ const token = new URLSearchParams(location.search).get("token") ?? "";
 const $ = (id) => document.getElementById(id);
 const PAGE = 64; // engines in the table, and lanes of the stream
 const LATEST = 14; // tasks in their table
-const KEPT = 6000; // blocks of the stream
+const KEPT = 30000; // blocks of the stream
 const COLOURS = 8;
 const BAD_STATES = ["unresponsive", "overrun"];
 
@@ -36,10 +36,20 @@ function bytes(n) {
 const now = () => performance.now() / 1000 - (shift ?? 0); // by the server's clock
 const kind = (what) => what.replace(/\(\).*$/, "()");
 
+const places = new Map(); // in the palette, by kind: the same after a reload, and no two alike while there are enough
+
 function colour(what) {
-  let hash = 0;
-  for (const letter of kind(what)) hash = (hash * 31 + letter.codePointAt(0)) | 0;
-  return palette()[Math.abs(hash) % COLOURS];
+  const name = kind(what);
+  if (!places.has(name)) {
+    let hash = 0;
+    for (const letter of name) hash = (hash * 31 + letter.codePointAt(0)) | 0;
+    const first = Math.abs(hash) % COLOURS, taken = new Set(places.values());
+    let place = first;
+    for (let i = 0; i < COLOURS && taken.has(place); i++) place = (first + i) % COLOURS;
+    places.set(name, place);
+    if (places.size > 1000) places.delete(places.keys().next().value);
+  }
+  return palette()[places.get(name)];
 }
 
 const LIGHT = ["#2f74c0", "#c96a10", "#2b8a57", "#8a5cc2", "#a8851a", "#1b8a99", "#7d5a40", "#6b7a3a"];
@@ -271,16 +281,18 @@ function make(row) {
 function fill(tr, row) {
   const cells = tr.cells, id = String(row.id);
   cells[0].firstChild.checked = selected.has(id);
-  tr.setAttribute("aria-selected", selected.has(id));
   CELLS.forEach((name, i) => {
     const cell = cells[i + 1], value = row[name];
     if (name === "cpu") {
-      cell.lastChild.data = value === null ? "–" : `${value} %`;
-      cell.firstChild.style.setProperty("--part", `${Math.min(100, value ?? 0)}%`);
+      const text = value === null ? "–" : `${value} %`;
+      if (cell.lastChild.data !== text) cell.lastChild.data = text;
+      const part = `${Math.min(100, value ?? 0)}%`;
+      if (cell.firstChild.style.getPropertyValue("--part") !== part) cell.firstChild.style.setProperty("--part", part);
     } else if (name === "memory") set(cell, bytes(value));
     else if (name === "running") fillRunning(cell, row);
-    else set(cell, name === "host" || name === "pid" ? String(value || "–") : typeof value === "number" ? value.toLocaleString("en") : value);
-    if (name === "pid" || name === "id") set(cell, String(value || (name === "id" ? 0 : "–")));
+    else if (name === "id") set(cell, id);
+    else if (name === "host" || name === "pid") set(cell, String(value || "–"));
+    else set(cell, value.toLocaleString("en"));
     if (name === "state" && cell.dataset.state !== value) {
       cell.dataset.state = value;
       cell.className = "state";
@@ -323,7 +335,10 @@ function showSelected(rows = chosenRows()) {
   set($("restart"), some ? `Restart ${selected.size}` : "Restart selected");
   every.checked = rows.length > 0 && rows.every((row) => selected.has(String(row.id)));
   every.indeterminate = some && !every.checked;
-  for (const [id, tr] of trs) tr.setAttribute("aria-selected", selected.has(id));
+  for (const [id, tr] of trs) {
+    const is = String(selected.has(id));
+    if (tr.getAttribute("aria-selected") !== is) tr.setAttribute("aria-selected", is);
+  }
 }
 
 function showWall(rows) { // a square for each engine, where the table has pages
