@@ -1,6 +1,6 @@
 # Every target does its own set-up in .venv; see tools/setup-venv.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check bench bench-quick docs simulate fuzz soak clean venv
+.PHONY: help demo test test-all check bench bench-quick docs site simulate fuzz soak clean venv
 
 PYTHON_IN_VENV := .venv/bin/python
 
@@ -28,6 +28,7 @@ check: venv ## format, lint, types and the fast tests
 
 bench: venv ## our figures beside the peers' and a bare ZeroMQ broker's, in one run (an hour)
 	@$(PYTHON_IN_VENV) -m benchmarks
+	@$(PYTHON_IN_VENV) -m benchmarks.data
 	@$(PYTHON_IN_VENV) -m benchmarks.scale
 
 bench-quick: venv ## the same in three minutes, with less of everything
@@ -45,6 +46,9 @@ soak: venv ## MINUTES=n (30) of random work while engines, controllers and clien
 
 docs: venv ## write the generated pages under docs/
 	@$(PYTHON_IN_VENV) tools/generate_docs.py
+
+site: docs ## the documentation as a site, in build/site
+	@NO_MKDOCS_2_WARNING=1 $(PYTHON_IN_VENV) -m mkdocs build --strict -q
 
 clean: ## remove what was made
 	rm -rf .venv .venv-* build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

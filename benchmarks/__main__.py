@@ -7,12 +7,15 @@ round; the others have the machine for themselves. Clusters of each size are sta
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+import psutil
 
 from benchmarks.contestant import ROOT, Contestant, Missing
 from benchmarks.environment import Environment, prepare
@@ -38,6 +41,12 @@ SIZES = (4, 64, 256, 1024)
 THOUSANDS = (OURS, "Pool", "futures")
 """Who is started with a thousand workers: of the others each worker takes 10 MB and more."""
 
+LOAD = os.getloadavg()[0]
+"""Before anything of this began."""
+
+MEMORY = 0.6
+"""Share of the memory that is free, which a cluster may be expected to take."""
+
 ROUND_TRIP = {"broker": 1 / 1.25, "Pool": 1.0, "ipyparallel": 8, "ipyparallel, 200 ms": 8, "dask": 20, "ray": 2.5}
 BROKER_EVERYWHERE = {"broker": 1 / 1.3}
 
@@ -45,6 +54,8 @@ ROWS = (
     Row("round trip of a no-op, balanced", "balanced", SMALL, MICROSECONDS, ROUND_TRIP),
     Row("round trip of a no-op, addressed", "addressed", SMALL, MICROSECONDS, ROUND_TRIP),
     Row("50,000 no-ops submitted one by one", "submits", SMALL, PER_SECOND, {"Pool": 1.3}),
+    Row("processor time of one of them, in all processes", "submit_cost", SMALL, MICROSECONDS),
+    Row("processor time of a lone no-op", "call_cost", SMALL, MICROSECONDS),
     Row("map of 100,000 small items", "small_map", SMALL, PER_SECOND, {"Pool": 0.8}),
     Row("map of uneven items, of the ideal", "uneven_map", SMALL, PERCENT, limit=1 / 1.1),
     Row("4 workers print 100,000 lines each", "printing", SMALL, PER_SECOND, limit=150_000),
@@ -66,7 +77,7 @@ ROWS = (
 
 IMPORTS = {
     OURS: "import ipkernel_ext; ipkernel_ext.load_ipython_extension(shell)",
-    "ipyparallel": "import ipyparallel; ipyparallel.load_ipython_extension(shell)",
+    "ipyparallel": "import ipyparallel",
     "dask": "import distributed",
     "ray": "import ray",
     "loky": "import loky",
@@ -95,7 +106,7 @@ class Judge:
         contestants = [contestant for name in names if (contestant := self._contestant(name))]
         try:
             for contestant in contestants:
-                self._ask(contestant, "start", SMALL, [SMALL], keep=len(names) == 1)
+                self._ask(contestant, "start", SMALL, [SMALL])
             for round in range(1, rounds + 1):
                 for case in cases:
                     for contestant in contestants:
@@ -107,6 +118,10 @@ class Judge:
 
     def start(self, name: str, n: int, cases: Iterable[str]) -> None:
         """A cluster of this size, and what is asked of it."""
+        wanted = n * self._memory_of_one(name)
+        if wanted > MEMORY * psutil.virtual_memory().available:
+            self.figures.miss("start", n, name, f"would take {wanted / 2**30:.0f} GB of memory")
+            return
         contestant = self._contestant(name)
         if contestant is None:
             return
@@ -119,6 +134,11 @@ class Judge:
                     self._ask(contestant, case, n, [self._effort])
         finally:
             contestant.close()
+
+    def _memory_of_one(self, name: str) -> float:
+        """Bytes that a worker of this system takes, as far as it was seen in smaller clusters."""
+        seen = [self.figures.median(Row("", "memory", n, MEGABYTES), name) for n in SIZES]
+        return max((figure for figure in seen if figure is not None), default=0.0)
 
     def imports(self, name: str, rounds: int) -> None:
         """What importing costs beyond IPython, with the extension loaded where there is one."""
@@ -135,7 +155,7 @@ class Judge:
             else:
                 self.figures.add("imports", 0, name, float(done.stdout.split()[-1]))
 
-    def _ask(self, contestant: Contestant, case: str, n: int, arguments: list[float], keep: bool = True) -> None:
+    def _ask(self, contestant: Contestant, case: str, n: int, arguments: list[float]) -> None:
         try:
             figure = contestant.ask(case, *arguments, limit=self._limit)
         except Missing as missing:
@@ -143,8 +163,7 @@ class Judge:
             if str(missing) != "not offered":
                 say(f"{contestant.name}: {missing}", *contestant.log())
         else:
-            if keep:
-                self.figures.add(case, n, contestant.name, figure)
+            self.figures.add(case, n, contestant.name, figure)
 
     def _contestant(self, name: str) -> Contestant | None:
         python = self._python(name)
@@ -174,6 +193,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=0, help="of the small work")
     parser.add_argument("--effort", type=float, default=0.0, help="share of the whole work")
     parser.add_argument("--limit", type=float, default=0.0, help="seconds in which each figure must come")
+    parser.add_argument("--parts", default="small,start,imports", help="these parts of the whole")
+    parser.add_argument("--figures", type=Path, help="a file that earlier figures are taken from, and all are put into")
     parser.add_argument("--write", type=Path, help="put the table into this page too, between its marks")
     options = parser.parse_args(arguments)
     names = [name for name in PLACES if name in options.only.split(";" if ";" in options.only else ",")]
@@ -187,16 +208,41 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.effort or (0.1 if quick else 1.0),
         options.limit or (30 if quick else 300),
     )
-    measure(judge, names, sizes, rounds, quick)
+    if options.figures and options.figures.exists():
+        judge.figures.load(options.figures)
+    try:
+        measure(judge, names, sizes, rounds, quick, options.parts.split(","))
+    except KeyboardInterrupt:
+        say("interrupted; this is what there is")
+    if options.figures:
+        judge.figures.save(options.figures)
     rows = [row for row in ROWS if judge.figures.median(row, OURS) is not None]
     print("\n".join(lines(rows, judge.figures)))
     if options.write:
-        write(options.write, rows, judge.figures, names)
+        write(options.write, rows, judge.figures, list(PLACES))
 
 
-def measure(judge: Judge, names: Sequence[str], sizes: Sequence[int], rounds: int, quick: bool) -> None:
+def measure(
+    judge: Judge, names: Sequence[str], sizes: Sequence[int], rounds: int, quick: bool, parts: Sequence[str]
+) -> None:
     """All of it, in an order in which nobody disturbs anybody."""
-    cases = ("balanced", "addressed", "execute", "submits", "small_map", "uneven_map")
+    if "small" in parts:
+        small(judge, names, rounds, quick)
+    if "cost" in parts:  # alone: what a busy machine does not change
+        for name in names:
+            judge.small_work([name], ("submit_cost", "call_cost"), rounds)
+    for n in sizes if "start" in parts else ():
+        for _ in range(3 if n == SMALL and not quick else 1):
+            for name in _who_starts(names, n, quick):
+                judge.start(name, n, ("memory", "idle") if n == SMALL else ("memory", "execute", "idle"))
+    for name in names if "imports" in parts else ():
+        if name in IMPORTS:
+            judge.imports(name, rounds)
+
+
+def small(judge: Judge, names: Sequence[str], rounds: int, quick: bool) -> None:
+    """What few workers do."""
+    cases = ("submit_cost", "call_cost", "balanced", "addressed", "execute", "submits", "small_map", "uneven_map")
     quiet = [name for name in QUIET if name in names]
     judge.small_work(quiet, cases, rounds)
     for name in names:
@@ -204,19 +250,12 @@ def measure(judge: Judge, names: Sequence[str], sizes: Sequence[int], rounds: in
             judge.small_work([name], (*cases, "printing"), 1 if quick else 2)
     if OURS in names:
         judge.small_work([OURS], ["printing"], rounds)
-    for n in sizes:
-        for _ in range(3 if n == SMALL and not quick else 1):
-            for name in _who_starts(names, n, quick):
-                judge.start(name, n, ("memory", "idle") if n == SMALL else ("memory", "execute", "idle"))
-    for name in names:
-        if name in IMPORTS:
-            judge.imports(name, rounds)
 
 
 def _who_starts(names: Sequence[str], n: int, quick: bool) -> list[str]:
     if n >= 1000:
         return [name for name in names if name in THOUSANDS]
-    if quick and n > SMALL:
+    if quick:
         return [name for name in names if name in (OURS, "Pool", *(["broker"] if n < 100 else []))]
     return [name for name in names if name != "mpi4py, busy" or n == SMALL]
 
@@ -229,7 +268,9 @@ def write(page: Path, rows: Sequence[Row], figures: Figures, names: Sequence[str
     text = page.read_text()
     head, _, rest = text.partition(BEGIN)
     _, _, tail = rest.partition(END)
-    where = f"{time.strftime('%Y-%m-%d')}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors"
+    load = f"other processes kept {max(0.0, LOAD):.0f} of them busy or waiting when it began"
+    where = f"{time.strftime('%Y-%m-%d')}, Python {platform.python_version()}, {machine}; {load}."
     table = "\n".join(markdown(rows, figures, [name for name in names if name != OURS]))
     page.write_text(f"{head}{BEGIN}\n{where}\n\n{table}\n{END}{tail}")
 

@@ -96,6 +96,25 @@ def printing(system: System, effort: float) -> float:
     return lines / seconds
 
 
+def submit_cost(system: System, effort: float) -> float:
+    """Processor time of a no-op among many, in all processes together: seconds. The same on a busy machine."""
+    items = _affordable(lambda some: system.submit_all(work.identity, some), max(500, int(50_000 * effort)))
+    return _processor(lambda: system.submit_all(work.identity, items)) / len(items)
+
+
+def call_cost(system: System, effort: float) -> float:
+    """Processor time of a lone no-op, in all processes together: seconds."""
+    calls = max(100, int(1000 * effort))
+    return _processor(lambda: [system.call(work.identity, 1) for _ in range(calls)]) / calls
+
+
+def _processor(action: Callable[[], Any]) -> float:
+    pids = processes.marked(os.environ[processes.MARK])
+    before = processes.seconds(pids)
+    action()
+    return processes.seconds(pids) - before
+
+
 def memory(system: System, effort: float) -> float:
     """Memory of a worker, what is shared counted once in all: bytes."""
     return statistics.fmean(processes.memory(pid) for pid in system.pids())
@@ -113,5 +132,17 @@ def idle(system: System, effort: float) -> float:
 
 CASES: dict[str, Callable[[System, float], float]] = {
     case.__name__: case
-    for case in (balanced, addressed, execute, submits, small_map, uneven_map, printing, memory, idle)
+    for case in (
+        balanced,
+        addressed,
+        execute,
+        submits,
+        submit_cost,
+        call_cost,
+        small_map,
+        uneven_map,
+        printing,
+        memory,
+        idle,
+    )
 }

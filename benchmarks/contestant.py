@@ -37,7 +37,7 @@ class Contestant:
         self.failed = ""  # why it gives no more figures
         self._mark = uuid.uuid4().hex
         self._home = tempfile.TemporaryDirectory(prefix="benchmark-", ignore_cleanup_errors=True)
-        self._log = open(Path(self._home.name) / "log", "w+")
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed in close()
         environment = os.environ | THREADS | ENVIRONMENT.get(name, {})
         environment |= {processes.MARK: self._mark, "IPYTHONDIR": self._home.name, "PYTHONPATH": str(ROOT)}
         environment["PATH"] = f"{Path(python).parent}:{environment['PATH']}"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 OURS = "ipkernel_ext"
@@ -20,7 +22,7 @@ class Unit(NamedTuple):
     def show(self, figure: float) -> str:
         """The figure in this unit."""
         scaled = figure * self.scale
-        return f"{scaled:,.0f}" if scaled >= 1000 else f"{scaled:.3g}"
+        return f"{scaled:,.0f}" if scaled >= 999.5 else f"{scaled:.3g}"
 
 
 SECONDS = Unit("s", 1)
@@ -70,6 +72,21 @@ class Figures:
         """There is none."""
         self._missing[case, n][name] = why
 
+    def save(self, path: Path) -> None:
+        """Write them down, so that a later run can go on from here."""
+        entries = [[*key, name, values] for key, names in self._figures.items() for name, values in names.items()]
+        missing = [[*key, name, why] for key, names in self._missing.items() for name, why in names.items()]
+        path.write_text(json.dumps({"figures": entries, "missing": missing}))
+
+    def load(self, path: Path) -> None:
+        """Add what an earlier run wrote down."""
+        saved = json.loads(path.read_text())
+        for case, n, name, values in saved["figures"]:
+            for value in values:
+                self.add(case, n, name, value)
+        for case, n, name, why in saved["missing"]:
+            self.miss(case, n, name, why)
+
     def median(self, row: Row, name: str) -> float | None:
         """The middle one of a contestant's figures."""
         figures = self._figures[row.case, row.n].get(name)
@@ -93,15 +110,18 @@ class Figures:
         return [name for name in names if name != OURS]
 
 
-def ratio(row: Row, ours: float, theirs: float) -> float:
-    """How many times as good ours is."""
-    ours, theirs = max(ours, 1e-9), max(theirs, 1e-9)
+def ratio(row: Row, ours: float, theirs: float) -> float | None:
+    """How many times as good ours is; None where one of them is nothing that could be measured."""
+    if not (ours and theirs):
+        return None
     return ours / theirs if row.unit.more_is_better else theirs / ours
 
 
-def times(value: float) -> str:
+def times(value: float | None) -> str:
     """A ratio in figures."""
-    return f"{value:,.0f}" if value >= 10 else f"{value:.2f}"
+    if value is None:
+        return "–"
+    return f"{value:,.0f} ×" if value >= 10 else f"{value:.2f} ×"
 
 
 def lines(rows: Iterable[Row], figures: Figures) -> Iterator[str]:
@@ -120,9 +140,9 @@ def lines(rows: Iterable[Row], figures: Figures) -> Iterator[str]:
                 continue
             better = ratio(row, ours, theirs)
             wanted = row.wanted.get(name)
-            verdict = "" if wanted is None else _verdict(better >= wanted, times(wanted))
+            verdict = "" if wanted is None or better is None else _verdict(better >= wanted, times(wanted))
             figure = f"{row.unit.show(theirs):>12} {row.unit.name:<12}"
-            yield f"    {name:<30} {figure} {times(better):>7} ×  {verdict}".rstrip()
+            yield f"    {name:<30} {figure} {times(better):>9}  {verdict}".rstrip()
 
 
 def _verdict_on_limit(row: Row, ours: float) -> str:
@@ -149,7 +169,7 @@ def markdown(rows: Sequence[Row], figures: Figures, names: Sequence[str]) -> Ite
         for name in names:
             theirs = figures.median(row, name)
             if theirs is not None:
-                cells.append(f"{row.unit.show(theirs)} ({times(ratio(row, ours, theirs))} ×)")
+                cells.append(f"{row.unit.show(theirs)} ({times(ratio(row, ours, theirs))})")
             else:
                 why = figures.why_not(row, name)
                 cells.append("" if why is None else "–" if why == "not offered" else why)

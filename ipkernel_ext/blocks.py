@@ -32,6 +32,8 @@ class Rich(NamedTuple):
     bundle: dict[str, Any]
     metadata: dict[str, Any]
     value: bool
+    id: str = ""  # by which it can be changed later
+    update: bool = False  # it takes the place of the earlier one of this id
 
 
 class Block(NamedTuple):
@@ -65,7 +67,7 @@ def pieces_of(log: Sequence[Output]) -> list[tuple[Text | Rich, int | None]]:
     for i, output in enumerate(log):
         if isinstance(output, m.Display):
             value = output.execution is not None
-            pieces.append((Rich(output.bundle, output.metadata, value), output.execution))
+            pieces.append((Rich(output.bundle, output.metadata, value, output.id, output.update), output.execution))
             continue
         texts.append(output.text)
         following = log[i + 1] if i + 1 < len(log) else None
@@ -146,6 +148,12 @@ class Lines:
         self._open, self._size = [], 0
         self._hold(rest)
         return self._shown(body, budget, now)
+
+    @property
+    def progress(self) -> str:
+        """What a bar in the line that has not ended shows; "" where that is none."""
+        line = "".join(self._open)
+        return _overwritten(line) if "\r" in line else ""
 
     def finish(self, budget: Budget, now: float) -> str:
         """What to show at the end: the line that has not ended, and the last ones of those that were left out."""

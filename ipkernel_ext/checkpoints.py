@@ -127,8 +127,9 @@ def save(engines: Engines, path: str | Path, chosen: Chosen) -> Checkpoint:
 def _copy(engines: Engines, id: int, spool: saving.Saved, file: IO[bytes]) -> dict[str, Any]:
     """Copy what an engine has written; its part of the table."""
     offset = file.tell()
-    for begin in range(0, spool.size, BLOCK):
-        file.write(engines._quietly(saving.block, spool.token, begin, BLOCK, targets=id))
+    size = min(BLOCK, engines._link.max_result // 2 or BLOCK)  # what the client takes at once
+    for begin in range(0, spool.size, size):
+        file.write(engines._quietly(saving.block, spool.token, begin, size, targets=id))
     groups = []
     for group in spool.groups:
         groups.append(Group(group.names, group.types, offset, group.frames, group.digest)._asdict())
@@ -275,6 +276,7 @@ class _Sending:
     def send(self, names: list[str], frames: Sequence[Frame], ids: Iterable[int]) -> None:
         """Bind names on engines."""
         size = sum(memoryview(frame).nbytes for frame in frames)
+        frames = self._engines._link.channel.share(frames)
         for id in ids:
             self._under_way.append((self._engines._bind(names, frames, id), names, id))
             self._bytes += size

@@ -1,4 +1,4 @@
-"""What clusters that no longer run left behind: runtime directories, connection files, processes.
+"""What clusters that no longer run left behind: runtime directories, shared memory, connection files, processes.
 
 Looking is apart from doing: ``survey`` finds, from directories and a list of processes that are handed
 in; ``remove`` and ``end`` do, and look once more before they do. A cluster that runs, or may be about
@@ -16,13 +16,13 @@ import signal
 import socket
 import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import psutil
 
-from ipkernel_ext.config import profiles
+from ipkernel_ext.config import profiles, shared
 from ipkernel_ext.config.place import Place, is_held, runtime_root
 from ipkernel_ext.nursery import register
 
@@ -62,7 +62,15 @@ class Found(NamedTuple):
     orphans: list[Process]
 
 
-def survey(root: Path, places: Sequence[Place], processes: Sequence[Process], *, host: str, now: float) -> Found:
+def survey(
+    root: Path,
+    places: Sequence[Place],
+    processes: Sequence[Process],
+    *,
+    host: str,
+    now: float,
+    memory: Iterable[tuple[Path, Path | None]] = (),
+) -> Found:
     """Look, and change nothing.
 
     Parameters
@@ -75,6 +83,8 @@ def survey(root: Path, places: Sequence[Place], processes: Sequence[Process], *,
         This machine; a connection file of another one is not ours to judge.
     now : float
         Seconds since the epoch, as files have it.
+    memory
+        Directories of shared memory that nobody uses, and the runtime directory that each is of.
     """
     directories = sorted(_runtime_directories(root))
     running = {place.directory for place in places} | set(directories)
@@ -92,6 +102,13 @@ def survey(root: Path, places: Sequence[Place], processes: Sequence[Process], *,
         elif directory in used:
             found.left.append((directory, f"{used[directory].program} (pid {used[directory].pid}) waits there"))
         elif _is_being_made(directory, now):
+            found.left.append((directory, "it is new: a cluster may be starting there"))
+        else:
+            found.stale.append(directory)
+    for directory, of in memory:
+        if of is not None and (of.parent != root or of in found.stale or is_running(of, processes)):
+            continue  # it goes with the runtime directory
+        if of is None and now - directory.lstat().st_mtime < YOUNG:
             found.left.append((directory, "it is new: a cluster may be starting there"))
         else:
             found.stale.append(directory)
@@ -121,7 +138,14 @@ def look() -> Found:
 
 def _look() -> Found:
     places = [Place.of_profile(name) for name in profiles.profiles()]
-    return survey(runtime_root(), places, processes(os.getuid()), host=socket.gethostname(), now=time.time())
+    return survey(
+        runtime_root(),
+        places,
+        processes(os.getuid()),
+        host=socket.gethostname(),
+        now=time.time(),
+        memory=shared.left(),
+    )
 
 
 def _process(process: Process) -> psutil.Process | None:
@@ -160,6 +184,7 @@ def remove(path: Path) -> bool:
     if lock is None:
         return False
     try:
+        shared.remove(path)
         shutil.rmtree(path)
     finally:
         os.close(lock)
@@ -231,9 +256,10 @@ def directory_of(command: Sequence[str], environment: dict[str, str]) -> Path | 
 def _mapped_directory(pid: int) -> Path | None:
     """Runtime directory of which a process has a file in memory, as engines and controllers have."""
     try:
-        found = re.search(r" (/.*/ipkernel_ext-\d+/[0-9a-f]{16})/", Path(f"/proc/{pid}/maps").read_text())
+        maps = Path(f"/proc/{pid}/maps").read_text()
     except OSError:
         return None
+    found = re.search(r" (/.*/ipkernel_ext-\d+/[0-9a-f]{16})/(?:engines/|journal)", maps)
     return None if found is None else Path(found[1])
 
 

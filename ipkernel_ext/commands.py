@@ -89,6 +89,11 @@ def ipcluster(arguments: Sequence[str] | None = None) -> None:
     _add_watching(actions)
     doctor.add_argument("--json", action="store_true", help="as JSON")
     rotate = actions.add_parser("rotate-keys", help="make new keys; the old ones let nobody in", parents=[_common()])
+    invite = actions.add_parser(
+        "invite", help="make a connection file for others, who may do less than the owner", parents=[_common()]
+    )
+    invite.add_argument("--access", default="run", choices=["run", "read"], help="what they may do (default: run)")
+    invite.add_argument("-o", "--output", metavar="FILE", help="where it is written (default: ACCESS.json here)")
     start.set_defaults(files=templates.OURS, makes_profile=True)
     scale.set_defaults(files=["ipcluster_config.py"])
     for action, do in (
@@ -101,6 +106,7 @@ def ipcluster(arguments: Sequence[str] | None = None) -> None:
         (clean, _action(UPKEEP, "clean")),
         (doctor, _action(UPKEEP, "doctor")),
         (rotate, _action(UPKEEP, "rotate_keys")),
+        (invite, _action(UPKEEP, "invite")),
     ):
         action.set_defaults(do=do, parser=action)
     _add_profile(actions)

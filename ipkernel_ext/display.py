@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import sys
 import time
 import traceback
@@ -13,7 +14,7 @@ from typing import Any
 
 import IPython
 
-from ipkernel_ext import blocks, targets, tracebacks
+from ipkernel_ext import blocks, dialogue, targets, tracebacks
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.errors import CompositeError, EngineLost
 from ipkernel_ext.results import AsyncResult, RemoteTraceback, alike, engines_of, impersonal, said
@@ -95,8 +96,9 @@ class Screen:
                 return
         holds = self._group_by is None
         while not result.done() and self._clock() < last:
-            for output in result.follow(until=min(self._clock() + TURN, last)):
+            for output in result.follow(min(self._clock() + TURN, last), result.asks_here):
                 self._show_or_hold(output, holds)
+            self._hold_dialogue(result)
             if holds and self._clock() >= begun + STREAM_AFTER:
                 holds = False
                 self._show_values()
@@ -136,13 +138,29 @@ class Screen:
             self._turn(result, begun)
         return True
 
+    def _hold_dialogue(self, result: AsyncResult) -> None:
+        """Where the result's tasks ask for lines, the user types them now."""
+        if result.asks_here():
+            self._show_values()
+            self.flush()
+            self._status.end()
+            dialogue.hold(result, others=self.show)
+
     def _turn(self, result: AsyncResult, begun: float) -> None:
         self._show_late()
         seconds = self._clock() - begun
         if seconds > STATUS_AFTER and not result.done():
             running = [r["engine_id"] for r in result.metadata if r["status"] == "pending"]
             engines = [engine for engine in running if engine is not None]
-            self._status.show(blocks.status_line(result.progress, len(result), engines, seconds), seconds)
+            status = blocks.status_line(result.progress, len(result), engines, seconds)
+            self._status.show("\n".join([*self._bars(), status]), seconds)
+        elif bars := self._bars():
+            self._status.show("\n".join(bars), seconds)
+
+    def _bars(self) -> list[str]:
+        """Progress bars that engines draw at this moment."""
+        found = [(label, lines.progress) for (label, _), lines in self._lines.items()]
+        return [f"{label} {bar}" for label, bar in sorted(found) if bar]
 
     def _show_late(self) -> None:
         for output in self._late():
@@ -170,8 +188,12 @@ class Screen:
             return
         from IPython.display import display
 
-        self._write("stdout", f"{label}\n")
-        display(rich.bundle, metadata=rich.metadata, raw=True)  # type: ignore[no-untyped-call]
+        place: dict[str, Any] = {}
+        if rich.id:
+            place = {"display_id": f"ipkernel_ext {label} {rich.id}", "update": rich.update}
+        if not (rich.update and in_notebook()):
+            self._write("stdout", f"{label}\n")
+        display(rich.bundle, metadata=rich.metadata, raw=True, **place)  # type: ignore[no-untyped-call]
 
     def _write(self, name: str, text: str) -> None:
         if text:
@@ -194,6 +216,7 @@ class _Status:
             self._output.show(text)
         elif sys.stderr.isatty():
             self.wipe()
+            text = "  ".join(text.splitlines())[: shutil.get_terminal_size().columns - 1]
             self._width = len(text)
             sys.stderr.write(text)
             sys.stderr.flush()

@@ -9,12 +9,15 @@ the user can do next.
     ├── CompositeError           several engines failed: an ExceptionGroup, one member per engine
     ├── NotConnected             no controller where the connection file points (ConnectionError)
     │   └── AuthenticationError  the controller refused this key
+    ├── NotAllowed               this client's key is for less than that (PermissionError)
     ├── VersionMismatch          two sides speak different protocols or Pythons
     ├── AlreadyRunning           a second controller on the same profile
     ├── EngineStartError         engines did not come up; carries the end of their log
     ├── NoEngines                nobody to run it
+    ├── NoAnswer                 an engine is stopped, or C code keeps Python's lock (TimeoutError)
     ├── NoSuchEngine             an engine id that does not exist (IndexError)
     ├── NameNotFound             a variable the engine does not have (NameError, KeyError)
+    ├── NothingToDebug           nothing has failed on the engine since it began, or was reset (LookupError)
     ├── PayloadError             an object that cannot be pickled or rebuilt, by path inside it
     ├── EngineLost               the engine died; says how, and whether the task had begun
     ├── TaskCancelled            (concurrent.futures.CancelledError)
@@ -51,6 +54,10 @@ class AuthenticationError(NotConnected):
     """The controller refused the key in the connection file."""
 
 
+class NotAllowed(ParallelError, PermissionError):
+    """This client came by an invitation that is for less than that."""
+
+
 class VersionMismatch(ParallelError):
     """The two sides cannot work together; the message names both versions."""
 
@@ -81,8 +88,19 @@ class NoSuchEngine(ParallelError, IndexError):
     """An engine id that does not exist; the message lists those that do."""
 
 
+class NoAnswer(ParallelError, TimeoutError):
+    """An engine did not answer, though its control thread does while user code runs.
+
+    Its process is stopped, or C code keeps Python's lock, or it is away.
+    """
+
+
 class NameNotFound(ParallelError, NameError, KeyError):
     """A variable that is not in an engine's namespace; names close ones."""
+
+
+class NothingToDebug(ParallelError, LookupError):
+    """Nothing has failed on the engine that could be debugged."""
 
 
 class PayloadError(ParallelError):

@@ -115,7 +115,8 @@ class EngineExecutor(Executor):
                 raise RuntimeError("cannot schedule new futures after shutdown")
         try:
             digest, function = payload.dumps_function(fn)
-            call = PickledCall(digest, function, payload.own(payload.dumps_call(args, kwargs)), payload.name_of(fn))
+            frames = payload.own(self._channel.share(payload.dumps_call(args, kwargs)))
+            call = PickledCall(digest, function, frames, payload.name_of(fn))
         except Exception as error:
             future.set_running_or_notify_cancel()
             future.set_exception(error)
@@ -126,6 +127,10 @@ class EngineExecutor(Executor):
             self._waiting.append((future, call))
         self._fill()
         return future
+
+    def decline(self, wanted: m.InputWanted) -> None:
+        """A call asks for a line; nobody types."""
+        self._channel.give(wanted.task.number, wanted.asked, None, "nobody types for the calls of an executor")
 
     def map(
         self,
@@ -198,6 +203,10 @@ class _Place:
 
     def on_output(self, output: m.Stream | m.Display) -> None:
         """A future has no place for what a call wrote."""
+
+    def on_input(self, wanted: m.InputWanted) -> None:
+        """Nobody types anything for it."""
+        self._executor.decline(wanted)
 
 
 def _each(fn: Callable[..., T], rows: Iterable[tuple[Any, ...]]) -> list[T]:

@@ -8,6 +8,7 @@ which they were sent. So what it takes to wait for a future is made when somebod
 from __future__ import annotations
 
 import functools
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -17,7 +18,19 @@ from typing import Any
 from ipkernel_ext.net.client_channel import Channel
 
 lock = threading.RLock()
-"""Of all futures. Held for moments; nobody waits for anything else meanwhile."""
+"""Of all futures. Held for moments; nobody waits for anything else meanwhile.
+
+It is entered as such, not by way of a condition: that is a Python function, in which a KeyboardInterrupt may come when
+the lock is taken and nobody is there yet to give it back.
+"""
+
+
+def _renew_lock() -> None:
+    global lock
+    lock = threading.RLock()  # a thread that held it does not exist in a forked process
+
+
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 class ClientFuture(Future):  # type: ignore[type-arg]

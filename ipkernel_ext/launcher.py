@@ -32,6 +32,7 @@ from ipkernel_ext.nursery.children import open_log, tail
 from ipkernel_ext.nursery.orders import Orders
 from ipkernel_ext.nursery.orders import write as write_orders
 from ipkernel_ext.remote import RemoteController
+from ipkernel_ext.units import count
 
 
 def private_settings(profile: str | None, options: Mapping[str, Any]) -> Settings:
@@ -169,7 +170,9 @@ class Cluster:
             missing = next((number for number in range(self.n) if number not in rc.ids), 0)
             said = [tail(str(self.place.logs / name), 5) for name in ("zygote.log", f"engine-{missing}.log")]
             lines = "".join(f"\n{text}" for text in said if text)
-            raise EngineStartError(f"{error}{lines}") from None
+            known = rc._link.channel.roster.trouble
+            late = f"{len(rc)} of {count(self.n, 'engine')} are there after {timeout:g} s, the others still start:"
+            raise EngineStartError(f"{error if known else late}{lines or ' they have not said anything yet'}") from None
 
     def tell_end(self, rc: RemoteController) -> None:
         """Let a client know when the agent ends, however it does: nobody starts a private controller again."""

@@ -20,7 +20,7 @@ from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.client import Submission
 from ipkernel_ext.core.wire import Frame
 from ipkernel_ext.environments import Newcomers
-from ipkernel_ext.errors import NoEngines, NotConnected
+from ipkernel_ext.errors import NoEngines, NotConnected, NothingToDebug
 from ipkernel_ext.executor import PickledCall
 from ipkernel_ext.history import History
 from ipkernel_ext.mapping import SendChunk
@@ -30,9 +30,13 @@ from ipkernel_ext.synced_modules import SyncedModules
 from ipkernel_ext.versions import Versions
 
 if TYPE_CHECKING:
+    from ipkernel_ext.dask_cluster import DaskCluster
     from ipkernel_ext.remote import RemoteController
 
 NO_CONDITIONS = Conditions()
+
+PATIENCE = 3.0
+"""Seconds that engines have to say what they run and use."""
 
 PACES = 256  # functions of which it is remembered how long their items take
 
@@ -51,6 +55,7 @@ class Link:
         self.max_result = memory.available() // 2
         self.history = History()
         self.synced = SyncedModules()
+        self.dask: DaskCluster | None = None
         self._boots: dict[int, str] = {}
         self._compared: Roster | None = None  # the latest whose engines' versions were looked at
         self._alike: set[tuple[str, Versions]] = set()  # by host
@@ -144,6 +149,11 @@ class Link:
                 self._boots[id] = "" if restarting else there or used or ""
         return boots
 
+    def kept(self, frames: Sequence[Frame], waits: bool) -> Sequence[Frame]:
+        """Frames to be sent, which stay as they are although a caller who does not wait may change their objects."""
+        shared = self.channel.share(frames)
+        return shared if waits else payload.own(shared)
+
     def send(
         self,
         make: Callable[..., AsyncResult],
@@ -203,8 +213,8 @@ class Link:
             MapResult(self.channel, self._hosts(), items, first, ordered, options.return_exceptions, pace)
         )
 
-    def sender(self, options: MapOptions, among: Sequence[int] | None) -> SendChunk:
-        """What sends the chunks of a map."""
+    def sender(self, options: MapOptions, among: Sequence[int] | None, waits: bool) -> SendChunk:
+        """What sends the chunks of a map, whose caller may or may not wait for it."""
         retries, after, unmet, timeout = options.subject
         seed = self.next_seed() if options.seed is None else f"{options.seed}/0"
 
@@ -212,7 +222,7 @@ class Link:
             work = m.Map(options.digest, start, options.return_exceptions, seed, options.name)
             function = options.function
             submission = Submission(
-                (number,), work, frames, None, None, retries, function, among, after, unmet, timeout
+                (number,), work, self.kept(frames, waits), None, None, retries, function, among, after, unmet, timeout
             )
             self.submit(submission, receiver)
 
@@ -277,6 +287,32 @@ class Link:
             return self.channel.ask(make).result(limit)
         except TimeoutError:
             raise NotConnected(f"the controller does not answer; waited {limit:g} s") from None
+
+    def asking(self, engine: int | None, ids: Sequence[int]) -> AsyncResult | None:
+        """A result of which a task waits for a line on this engine; None: on any of these."""
+        for result in list(self.channel.asking):
+            if any(wanted.engine in (ids if engine is None else [engine]) for wanted in result.asked.values()):
+                found: AsyncResult = result
+                return found
+        return None
+
+    def failed_on(self, ids: Sequence[int]) -> int:
+        """The engine on which the last call failed, of these."""
+        self.need(ids)
+        if len(ids) == 1:
+            return ids[0]
+        failed = self.channel.failed
+        if failed is None or failed[1] not in ids:
+            raise NothingToDebug("no call of this client has failed on these engines: say which one to debug")
+        return failed[1]
+
+    def look(self, ids: Sequence[int], inspection: m.Inspection) -> list[tuple[int, dict[str, Any]]]:
+        """What each of the engines tells, though it may be busy."""
+        self.need(ids)
+        engines: list[tuple[int, dict[str, Any]]] = self.ask(
+            lambda request: m.Inspect(request, list(ids), inspection, PATIENCE), PATIENCE
+        )["engines"]
+        return engines
 
     def status(self) -> dict[str, Any]:
         """What the controller says of itself, the clients and the queue; times in seconds since the epoch."""

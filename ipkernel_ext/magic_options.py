@@ -26,6 +26,8 @@ class Option(NamedTuple):
         return max(self.names, key=len).lstrip("-")
 
 
+TARGETS = Option(("-t", "--targets"), "engines, such as 0,2 or 0:4")
+
 _TOKEN = re.compile(r"""\s*((?:"[^"]*"|'[^']*'|[^\s"'])+)""")
 
 
@@ -103,6 +105,23 @@ def names_as(text: str, what: str) -> list[tuple[str, str]]:
     if not pairs:
         raise UsageError(f"which names? Write: {what}")
     return pairs
+
+
+def seconds(text: str, option: str) -> float:
+    """A time that an option gives.
+
+    Raises
+    ------
+    UsageError
+        It is none.
+    """
+    try:
+        time = float(text)
+    except ValueError:
+        time = -1.0
+    if not 0 < time < float("inf"):
+        raise UsageError(f"{option} needs a positive number of seconds, not {text!r}")
+    return time
 
 
 def function_and_data(line: str) -> tuple[str, str]:

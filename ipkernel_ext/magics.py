@@ -22,15 +22,19 @@ from ipkernel_ext import completion, environments, targets
 from ipkernel_ext.callers import wants_value
 from ipkernel_ext.config import files, profiles, settings, templates
 from ipkernel_ext.config.place import Place
-from ipkernel_ext.display import Screen, called_from, describe, is_refusal
-from ipkernel_ext.errors import AlreadyRunning, CompositeError, NotConnected, ParallelError, TaskTimeout
+from ipkernel_ext.display import Screen, called_from
+from ipkernel_ext.errors import AlreadyRunning, NotConnected, TaskTimeout
 from ipkernel_ext.execution.inventory import variables
 from ipkernel_ext.interruption import guarded
 from ipkernel_ext.launcher import Cluster, find, stop_profile
-from ipkernel_ext.magic_options import Option, function_and_data, names_as, split
+from ipkernel_ext.looking_magics import OPTIONS as LOOKING
+from ipkernel_ext.looking_magics import LookingMagics
+from ipkernel_ext.magic_options import TARGETS as _TARGETS
+from ipkernel_ext.magic_options import Option, function_and_data, names_as, seconds, split
 from ipkernel_ext.overview import Live, engines_table
 from ipkernel_ext.remote import RemoteController
-from ipkernel_ext.results import AsyncResult, ExecuteResult, RemoteTraceback, ResultList
+from ipkernel_ext.results import AsyncResult, ExecuteResult, ResultList
+from ipkernel_ext.shown import is_ours, lines_of, shows_errors
 from ipkernel_ext.synced_modules import Follower
 from ipkernel_ext.units import count
 from ipkernel_ext.variables import table
@@ -42,28 +46,6 @@ CANCEL = 5.0  # seconds for which a magic waits for what Ctrl-C cancelled; a sec
 Magic = Callable[..., Any]
 
 
-def shows_errors(magic: Magic) -> Magic:
-    """Have a magic's errors shown as what they are, without the frames that brought them here.
-
-    Engines' errors: each distinct one once, with the engines it came from. Ours: what they say.
-    """
-
-    @functools.wraps(magic)
-    def shown(self: ParallelMagics, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return magic(self, *args, **kwargs)
-        except KeyboardInterrupt as error:
-            error._render_traceback_ = lambda: ["KeyboardInterrupt"]  # type: ignore[attr-defined]
-            raise
-        except Exception as error:
-            if _is_ours(error):
-                error._render_traceback_ = functools.partial(_lines, error, self._ip)  # type: ignore[attr-defined]
-            raise
-
-    return shown
-
-
-_TARGETS = Option(("-t", "--targets"), "engines, such as 0,2 or 0:4")
 _NAME = Option(("-o", "--out"), "a name")
 _CONFIG = (_TARGETS, Option(("--block",)), Option(("--noblock",)))
 _PX = (
@@ -100,6 +82,7 @@ _OPTIONS = {
     "result": (),
     "engines": (Option(("-w", "--watch")), Option(("--env",))),
     "why": (),
+    **LOOKING,
 }
 """By magic; for its own line and for tab completion."""
 
@@ -330,7 +313,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         after = [key for key in ("pull", "gather", "local", "timeout") if key in found]
         if not waits and after:
             raise UsageError(f"--{after[0]} needs the result, so it does not go with --noblock")
-        limit = _seconds(found["timeout"]) if "timeout" in found else None
+        limit = seconds(found["timeout"], "--timeout") if "timeout" in found else None
         self._before(found, spec)
 
         def send() -> AsyncResult:
@@ -809,34 +792,12 @@ def _until_done(result: AsyncResult) -> None:
     result.wait()
 
 
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 < seconds < float("inf"):
-        raise UsageError(f"--timeout needs a positive number of seconds, not {text!r}")
-    return seconds
-
-
 def _count(text: str | None) -> int:
     if text is None:
         return 0
     if not text.isdigit() or text == "0":
         raise UsageError(f"-n needs a positive number, not {text!r}")
     return int(text)
-
-
-def _lines(error: Exception, shell: Any) -> list[str]:
-    lines = describe(error, shell.colors)
-    return [*lines, f"CompositeError: {error.message}"] if isinstance(error, CompositeError) else lines
-
-
-def _is_ours(error: Any) -> bool:
-    """Whether an error came from an engine, or is this package's own."""
-    if isinstance(error, ParallelError) or isinstance(getattr(error, "__cause__", None), RemoteTraceback):
-        return True
-    return isinstance(error, TypeError | ValueError | LookupError | OSError) and is_refusal(error)
 
 
 def _showing_engines_errors(shell: Any) -> Magic:
@@ -850,12 +811,12 @@ def _showing_engines_errors(shell: Any) -> Magic:
     @functools.wraps(otherwise)
     def showtraceback(exc_tuple: Any = None, *args: Any, **kwargs: Any) -> None:
         error = exc_tuple[1] if exc_tuple else sys.exc_info()[1] or getattr(sys, "last_value", None)
-        if kwargs.get("exception_only") or not _is_ours(error):
+        if kwargs.get("exception_only") or not is_ours(error):
             otherwise(exc_tuple, *args, **kwargs)
             return
         kind, error, trace = shell._get_exc_info(exc_tuple)
         here = [] if hasattr(error, "_render_traceback_") else called_from(trace, shell.colors)
-        shell._showtraceback(kind, error, [*here, *_lines(error, shell)])
+        shell._showtraceback(kind, error, [*here, *lines_of(error, shell)])
         if shell.call_pdb:
             shell.debugger(force=True)
 
@@ -865,7 +826,7 @@ def _showing_engines_errors(shell: Any) -> Magic:
 _HERE = frozenset({*_OPTIONS, "cluster", "load_ext", "unload_ext", "reload_ext"})
 """Magics that run here although cells go to the engines."""
 
-_NAMING = frozenset({"px", "pull", "gather"})
+_NAMING = frozenset({"px", "pull", "gather", "peek"})
 """Magics whose arguments may be names of engines' variables."""
 
 _loaded: dict[int, ParallelMagics] = {}
@@ -876,7 +837,7 @@ def load(shell: Any) -> None:
     if id(shell) in _loaded:
         return
     magics = ParallelMagics(shell)
-    shell.register_magics(magics)
+    shell.register_magics(magics, LookingMagics(shell, lambda: magics.rc, magics._spec))
     _loaded[id(shell)] = magics
     for name in _OPTIONS:
         for prefix in ("%", "%%"):
@@ -891,9 +852,10 @@ def unload(shell: Any) -> None:
     magics = _loaded.pop(id(shell), None)
     if magics is None:
         return
-    for kind, names in magics.magics.items():
-        for name in names:
-            shell.magics_manager.magics[kind].pop(name, None)
+    for registered in (magics, shell.magics_manager.registry["LookingMagics"]):
+        for kind, names in registered.magics.items():
+            for name in names:
+                shell.magics_manager.magics[kind].pop(name, None)
     if magics._auto in shell.input_transformers_cleanup:
         shell.input_transformers_cleanup.remove(magics._auto)
     magics._following(False)

@@ -38,7 +38,7 @@ def send_all(result: MapResult, columns: Columns, size: int | None, engines: int
             count = min(
                 left, size or (result.pace.size(engines, left) if result.pace.known else even(len(columns), engines))
             )
-            frames = payload.own(payload.dumps_items(columns.cut(start, count), start))
+            frames = payload.dumps_items(columns.cut(start, count), start)
             send(result, result.grow(count, _bytes(frames)), start, frames)
             start += count
 
@@ -134,6 +134,10 @@ class Flight:
     def on_output(self, output: m.Stream | m.Display) -> None:
         """Nobody asks for what an item wrote."""
 
+    def on_input(self, wanted: m.InputWanted) -> None:
+        """Nobody types anything for an item."""
+        self._channel.give(wanted.task.number, wanted.asked, None, "nobody types for the items of an imap")
+
     @property
     def ready(self) -> bool:
         """Whether the next chunk can be taken without waiting."""
@@ -200,7 +204,7 @@ def stream(
             columns, count = rows.take(size or pace.size(max(1, engines())), slow)
             more = count > 0
             if more:
-                frames = payload.own(payload.dumps_items(columns, start))
+                frames = payload.dumps_items(columns, start)
                 [number] = flight.channel.next_numbers(1)
                 flight.add(number, count, _bytes(frames))
                 send(flight, number, start, frames)

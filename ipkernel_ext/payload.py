@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import io
+import math
 import pickle
 import re
 import socket
@@ -35,6 +36,7 @@ from cloudpickle import cloudpickle as internals
 
 from ipkernel_ext import classes, modules, versions
 from ipkernel_ext.advice import advise
+from ipkernel_ext.blobs import Blob, Lost
 from ipkernel_ext.errors import PayloadError, VersionMismatch
 
 Frame = Any
@@ -85,6 +87,25 @@ def dumps(obj: Any, name: str = "object") -> list[Frame]:
         raise
     except BaseException as error:
         raise PayloadError(_explain(obj, name, error)) from error
+
+
+def dumps_within(obj: Any, limit: int, name: str = "object") -> list[bytes] | None:
+    """An object as frames that are nobody else's memory; None where they would have more bytes than this.
+
+    Raises
+    ------
+    PayloadError
+        It cannot be pickled.
+    """
+    try:
+        frames = _dump(obj, limit)
+    except _TooHeavy:
+        return None
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise PayloadError(_explain(obj, name, error)) from error
+    return None if sum(map(len, frames)) > limit else [bytes(frame) for frame in frames]
 
 
 def dumps_call(args: Sequence[Any], kwargs: dict[str, Any]) -> list[Frame]:
@@ -159,15 +180,15 @@ def _by_name(obj: Any) -> bool:
     return numpy is not None and (kind is numpy.ndarray or isinstance(obj, numpy.generic)) and not obj.dtype.hasobject
 
 
-def _dump(obj: Any) -> list[Frame]:
+def _dump(obj: Any, limit: float = math.inf) -> list[Frame]:
     buffers: list[Frame] = []
-    stream = _Segments()
+    stream = _Segments(limit)
     pickler = pickle.Pickler if _by_name(obj) else _Pickler
-    pickler(stream, 5, buffer_callback=_keeper(buffers)).dump(obj)
+    pickler(stream, 5, buffer_callback=_keeper(buffers, limit)).dump(obj)
     return [*stream.finish(), *buffers]
 
 
-def _keeper(buffers: list[Frame]) -> Callable[[pickle.PickleBuffer], bool]:
+def _keeper(buffers: list[Frame], limit: float = math.inf) -> Callable[[pickle.PickleBuffer], bool]:
     """Has a pickler put large buffers here instead of into its stream."""
 
     def keep(buffer: pickle.PickleBuffer) -> bool:
@@ -177,6 +198,8 @@ def _keeper(buffers: list[Frame]) -> Callable[[pickle.PickleBuffer], bool]:
             return True  # not contiguous: stays in the stream
         if view.nbytes < _IN_BAND:
             return True
+        if view.nbytes > limit:
+            raise _TooHeavy
         buffers.append(view)
         return False
 
@@ -186,13 +209,17 @@ def _keeper(buffers: list[Frame]) -> Callable[[pickle.PickleBuffer], bool]:
 class _Segments:
     """A file that keeps large writes apart."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: float = math.inf) -> None:
+        self._left = limit
         self._segments: list[Frame] = []
         self._small: list[bytes] = [b"    "]  # where the count will be
         self._size = 0
 
     def write(self, data: Any) -> None:
         size = len(data)
+        self._left -= size
+        if self._left < 0:
+            raise _TooHeavy
         if size >= LARGE:
             self._close_segment()
             self._segments.append(data)
@@ -222,7 +249,7 @@ def own(frames: Iterable[Frame]) -> list[Frame]:
     """
     owned = []
     for frame in frames:
-        if isinstance(frame, bytes) or (isinstance(frame, memoryview) and _sole(frame)):
+        if isinstance(frame, bytes | Blob) or (isinstance(frame, memoryview) and _sole(frame)):
             owned.append(frame)
         else:
             owned.append(bytes(frame))
@@ -358,6 +385,9 @@ def loads(frames: Sequence[Frame], unpickler: Callable[..., pickle.Unpickler] = 
     except (KeyboardInterrupt, PayloadError, VersionMismatch):
         raise
     except BaseException as error:
+        lost = next((frame for frame in frames if isinstance(frame, Lost)), None)
+        if lost is not None:
+            raise PayloadError(f"cannot rebuild an object here: of {lost.size} bytes of it, {lost.why}") from None
         raise PayloadError(f"cannot rebuild an object here: {type(error).__name__}: {_text(error)}") from error
 
 

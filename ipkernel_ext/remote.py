@@ -18,7 +18,21 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ipkernel_ext import checkpoints, extras, imports, outcomes, payload, sequences, synced_modules, targets
+from ipkernel_ext import (
+    checkpoints,
+    dialogue,
+    extras,
+    following,
+    graphs,
+    imports,
+    outcomes,
+    payload,
+    peeking,
+    sequences,
+    stacks,
+    synced_modules,
+    targets,
+)
 from ipkernel_ext.asynchronous import Connecting
 from ipkernel_ext.checkpoints import Checkpoint
 from ipkernel_ext.chunks import Columns, Rows
@@ -31,12 +45,14 @@ from ipkernel_ext.errors import NoEngines, NotConnected, ResultExpired
 from ipkernel_ext.executor import EngineExecutor
 from ipkernel_ext.history import Call
 from ipkernel_ext.interruption import guarded
-from ipkernel_ext.link import NO_CONDITIONS, Link, trouble
+from ipkernel_ext.link import NO_CONDITIONS, PATIENCE, Link, trouble
 from ipkernel_ext.mapping import Flight, feed, send_all, stream
 from ipkernel_ext.net.client_channel import Channel, ClientChannel, Roster
+from ipkernel_ext.profiling import Profile
 from ipkernel_ext.remote_values import RemoteValue
 from ipkernel_ext.results import (
     AsyncResult,
+    DebugResult,
     ExecuteResult,
     FetchedResult,
     JoinedResult,
@@ -58,9 +74,6 @@ if TYPE_CHECKING:
 
 After = AsyncResult | str | Iterable[AsyncResult | str] | None
 """What a call is to come after: results, and ids of tasks."""
-
-PATIENCE = 3.0
-"""Seconds that engines have to say what they run and use."""
 
 
 class Engines:
@@ -488,7 +501,7 @@ class Engines:
         among = self._among(targets, on)
         subject = conditions(retries, after)
         digest, function = payload.dumps_function(f)
-        frames = payload.own(payload.dumps_call(args, kwargs))
+        frames = self._link.kept(payload.dumps_call(args, kwargs), waits=False)
         work = m.Apply(digest, self._link.next_seed(), payload.name_of(f))
         return self._give(lambda: self._link.balance(SingleResult, work, frames, among, function, subject), block)
 
@@ -545,7 +558,7 @@ class Engines:
         columns = Columns(iterables)
         link = self._link
         now = link.workers(among)
-        send_chunk = link.sender(options, among)
+        send_chunk = link.sender(options, among, waits=self._blocks(block))
 
         def make() -> MapResult:
             result = link.map(options, len(columns), ordered)
@@ -605,7 +618,7 @@ class Engines:
         link = self._link
         pace = link.pace(options.digest)
         flight = Flight(link.channel, link.channel.roster.hosts, ordered, pace)
-        send = link.sender(options, among)
+        send = link.sender(options, among, waits=False)
         wanted = options.return_exceptions
         with _bar(progress) as bar:
 
@@ -614,6 +627,45 @@ class Engines:
                     bar.update(done - bar.n)
 
             yield from stream(flight, rows, options.size, lambda: link.workers(among), send, wanted, pace, show)
+
+    def run_graph(
+        self, graph: Any, *, return_exceptions: bool = False, progress: Any = False, targets: Spec | None = None
+    ) -> dict[Any, Any]:
+        """Run a graph of calls, balanced: each node when all before it have ended, with their values as arguments.
+
+        Parameters
+        ----------
+        graph : networkx.DiGraph
+            A node's attributes: ``function`` (a node that is callable needs none), ``args`` and ``kwargs``, which come
+            after the values of the nodes before it, ``on`` and ``retries`` as of ``submit``. An edge's attribute
+            ``passes``: True, the value is passed by position, in the order of the edges; a name, as that argument;
+            False, it is not.
+        return_exceptions : bool
+            Nodes that fail give their exception, and what comes after them a ``DependencyFailed`` that names the chain.
+        progress : bool or bar of tqdm
+            Show a bar.
+
+        Returns
+        -------
+        dict
+            Values by node.
+
+        Raises
+        ------
+        ValueError
+            The graph has a cycle, which is named. Nothing was sent.
+        Exception
+            What the first node raised that failed; notes name the node, and those that are not run because of it. The
+            rest is cancelled.
+        """
+        total = len(graph) if hasattr(graph, "nodes") else None
+        with _bar(progress, total) as bar:
+
+            def show(done: int) -> None:
+                if bar is not None:
+                    bar.update(done - bar.n)
+
+            return graphs.run(self, graph, return_exceptions, targets, show)
 
     def executor(self, max_workers: int | None = None, targets: Spec | None = None) -> EngineExecutor:
         """These engines as a ``concurrent.futures.Executor``.
@@ -653,6 +705,49 @@ class Engines:
         from ipkernel_ext import joblib_backend
 
         joblib_backend.register(self, name)
+
+    def become_dask(self, **options: Any) -> Any:
+        """Have each of these engines be a worker of Dask too, and give the client of its scheduler.
+
+        The scheduler is in this process, and ends with it. Workers run beside the engine's own work, in the same
+        memory: ``rc.remote_value("A").to_dask()`` is a Dask array of what engines have. Called again, engines join
+        that have come since.
+
+        Parameters
+        ----------
+        options
+            Of ``distributed.Worker``, such as ``nthreads`` (1) and ``memory_limit``.
+
+        Returns
+        -------
+        distributed.Client
+            Dask's collections use it without being told.
+
+        Raises
+        ------
+        ImportError
+            Dask is not installed, here or on an engine.
+        """
+        for module in ("distributed", "cryptography"):
+            extras.needed(module, "dask")
+        from ipkernel_ext.dask_cluster import DaskCluster
+
+        ids = self._choose(None).ids
+        self._link.need(ids)
+        if self._link.dask is None:
+            self._link.dask = DaskCluster(self._link.client)
+        try:
+            self._link.dask.join(ids, options)
+        except BaseException:
+            self.stop_dask()
+            raise
+        return self._link.dask.client
+
+    def stop_dask(self) -> None:
+        """End what ``become_dask`` began: workers, scheduler and client. The engines and their variables stay."""
+        cluster, self._link.dask = self._link.dask, None
+        if cluster is not None:
+            cluster.close(engines=True)
 
     def parallelize(self, f: Callable[..., Any]) -> Callable[..., Any]:
         """A function of sequences: ``parallelize(f)(seq)`` gives ``[f(x) for x in seq]``, balanced."""
@@ -817,6 +912,75 @@ class Engines:
         text: str = self._link.ask(lambda request: m.Why(request, engine, tasks), PATIENCE)["text"]
         return text
 
+    # ------------------------------------------------------------ looking inside
+
+    def peek(self, name: str, *, targets: Spec | None = None, return_exceptions: bool = False) -> Any:
+        """The value of a variable while the targets are busy: of the namespace or, else, of the function that runs.
+
+        What cannot be pickled, or has more than some megabytes, comes as its representation (``peeking.InWords``).
+
+        Parameters
+        ----------
+        return_exceptions : bool
+            Of several targets, those that do not have it give their error instead of raising it.
+
+        Raises
+        ------
+        NameNotFound
+            There is no such variable; names close ones.
+        NoAnswer
+            The engine tells nothing: its process is stopped, or C code keeps Python's lock.
+        """
+        _check_name(name)
+        chosen = self._choose(targets)
+        told = self._link.look(chosen.ids, m.Peek(name, peeking.limit(len(chosen.ids))))
+        return peeking.given(told, chosen.single, return_exceptions)
+
+    def stacks(self, *, targets: Spec | None = None) -> Any:
+        """Where the code of the targets is at this moment; only frames of user code.
+
+        Returns
+        -------
+        Stack, or StackList over several targets
+            Which shows equal ones once. An engine that does not answer has none, and a ``note`` that says why.
+        """
+        chosen = self._choose(targets)
+        found = [stacks.stack_of(*told) for told in self._link.look(chosen.ids, m.Stacks())]
+        return found[0] if chosen.single else stacks.StackList(found)
+
+    def profile(self, interval: float = 0.01, *, targets: Spec | None = None) -> Profile:  # seconds
+        """Sample where the targets' code spends its time, until ``p.stop()`` or the end of ``with rc.profile() as p:``.
+
+        It samples whatever they run, also what others have sent. ``p`` shows a table; ``p.save("page.html")`` writes
+        flame graphs, computing and waiting apart.
+        """
+        ids = self._choose(targets).ids
+        return Profile(functools.partial(self._link.look, ids), interval)
+
+    def debug(self, engine: int | None = None) -> None:
+        """Debug, at a prompt of IPython's debugger, what failed last on an engine, or what waits there at a breakpoint.
+
+        Other engines go on, and calls to this one come after it; ``quit`` leaves its variables alone.
+
+        Parameters
+        ----------
+        engine : int, optional
+            By default one on which code of this client waits at a ``breakpoint()`` or, else, the one on which the
+            last call failed.
+
+        Raises
+        ------
+        NothingToDebug
+            Nothing has failed there since the engine began, or was reset.
+        """
+        id = None if engine is None else targets.choose(engine, self.ids, {}, along=self._along()).ids[0]
+        waits = self._link.asking(id, self.ids)
+        if waits is not None:
+            dialogue.hold(waits, id)
+            return
+        chosen = targets.Chosen([self._link.failed_on(self.ids) if id is None else id], True)
+        guarded(lambda: self._link.send(DebugResult, chosen, m.Debug(), ()), dialogue.attend)
+
     # ------------------------------------------------------------ the magics
 
     def activate(self) -> None:
@@ -910,7 +1074,7 @@ class Engines:
 
     def _kept(self, frames: Sequence[Frame], block: bool | None) -> Sequence[Frame]:
         """Frames that stay as they are although the caller goes on and may change what they were made of."""
-        return frames if self._blocks(block) else payload.own(frames)
+        return self._link.kept(frames, self._blocks(block))
 
 
 class View(Engines):
@@ -992,8 +1156,7 @@ class RemoteController(Engines):
             if connection_file is not None:
                 found["connection_file"] = str(Path(connection_file).expanduser().absolute())
             locate = _locator(url, profile, connection_file)
-            locate()
-            channel = ClientChannel(locate)
+            channel = ClientChannel(locate, locate().access)
         super().__init__(Link(channel, timeout), "all", True)
         self._link.client = self
         self.cluster = RunningCluster(self, found)
@@ -1103,6 +1266,20 @@ class RemoteController(Engines):
             },
         }
 
+    def follow(self, on: bool = True, *, show: Callable[[m.Followed], object] = following.write) -> None:
+        """Show what the other clients of this cluster run and print, with who and where; ``follow(False)`` ends it.
+
+        After a loss of the connection what was missed is shown too, as far as the controller remembers it.
+
+        Parameters
+        ----------
+        show
+            Gets each event, in a thread of this client; by default it is printed.
+        """
+        channel = self._link.channel
+        channel.on_followed = functools.partial(_follow_in_thread, channel, show) if on else _unheard
+        self._link.ask(lambda request: m.Follow(request, on))
+
     def barrier(self, results: AsyncResult | Iterable[AsyncResult], timeout: float | None = None) -> None:  # seconds
         """Wait until all of these are done, however they ended.
 
@@ -1159,6 +1336,8 @@ class RemoteController(Engines):
         """Leave. The cluster and what was sent go on, except on the client that ``launch`` gave: there it ends."""
         try:
             self.cluster.close_dashboard()
+            if self._link.dask is not None:
+                self._link.dask.close(engines=False)
             self._link.channel.close()
         finally:
             if self.cluster.launched is not None:
@@ -1232,3 +1411,11 @@ def _locator(url: str | None, profile: str | None, connection_file: str | Path |
     if separator and scheme not in ("tcp", "ipc"):
         raise ValueError(f"{url!r} cannot be connected to: write tcp://HOST:PORT, or name a connection file")
     return functools.partial(connection.locate, "client", profile, connection_file, url)
+
+
+def _follow_in_thread(channel: Channel, show: Callable[[m.Followed], object], event: m.Followed) -> None:
+    channel.call_back(show, event)
+
+
+def _unheard(event: m.Followed) -> None:
+    """It was on its way when the client ceased to follow."""

@@ -162,6 +162,12 @@ class RemoteValue:
             else:
                 yield from (sequences.take(value, i) for i in range(piece.length))
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        """All of it here, as an array: what NumPy's functions need of an argument."""
+        import numpy
+
+        return numpy.asarray(self.gather(), dtype)
+
     def gather(self) -> Any:
         """All pieces here, joined along the first axis, as ``rc.gather`` does."""
         return self._engines.gather(self.name, targets=self.ids, block=True)
@@ -190,6 +196,23 @@ class RemoteValue:
         if not values:
             raise TypeError(f"{self.name} has no items to reduce, and there is no initial value")
         return functools.reduce(f, values)
+
+    def to_dask(self) -> Any:
+        """A Dask array, dataframe or series whose chunks are the engines' pieces themselves; nothing is moved.
+
+        What changes a piece in place is seen by both; another value under the name is not.
+
+        Raises
+        ------
+        RuntimeError
+            The engines are no workers of Dask; ``become_dask`` makes them so.
+        TypeError
+            The pieces are neither arrays nor tables.
+        """
+        cluster = self._engines._link.dask
+        if cluster is None:
+            raise RuntimeError("the engines are no workers of Dask yet: become_dask() makes them so")
+        return cluster.collection(self)
 
     def __reduce__(self) -> tuple[type[Ref], tuple[str]]:
         return Ref, (self.name,)

@@ -6,20 +6,20 @@ known here; a result knows its channel only to cancel.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from textwrap import indent
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import msgspec
 
-from ipkernel_ext import errors, futures, interruption, payload, targets, tracebacks
+from ipkernel_ext import dialogue, errors, futures, interruption, payload, targets, tracebacks
 from ipkernel_ext.advice import advise
 from ipkernel_ext.chunks import Pace
 from ipkernel_ext.core import messages as m
@@ -97,15 +97,25 @@ def _size(output: Output) -> int:
     return 100 + (len(output.text) if isinstance(output, m.Stream) else sum(map(len, map(str, output.bundle.values()))))
 
 
+class Times(NamedTuple):
+    """How long a task took; seconds."""
+
+    engine: int
+    under_way: float  # from the call until its result was here
+    seconds: float  # in user code
+    cpu: float  # on processors meanwhile
+
+
 class Piece:
     """One task of a call: its output so far, and its result once it came."""
 
-    __slots__ = ("frames", "log", "result")
+    __slots__ = ("came", "frames", "log", "result")
 
     def __init__(self) -> None:
         self.result: m.Result | None = None
         self.frames: Sequence[Frame] = ()
         self.log: Sequence[Output] = ()
+        self.came = 0.0  # when the result did; perf_counter
 
     def write(self, output: Output) -> None:
         """It wrote something."""
@@ -120,8 +130,12 @@ class Piece:
 
     @property
     def displays(self) -> list[m.Display]:
-        """Its rich outputs so far."""
-        return [o for o in self.log if isinstance(o, m.Display)]
+        """Its rich outputs so far, those that were changed as they are now."""
+        found: dict[object, m.Display] = {}
+        for number, output in enumerate(self.log):
+            if isinstance(output, m.Display):
+                found[output.id or number] = output
+        return list(found.values())
 
 
 def decoded(piece: Piece) -> Any:
@@ -225,15 +239,20 @@ class AsyncResult(ClientFuture):
         Called, once, when somebody has asked for the value and it is there.
     max_result : int
         Bytes that all its tasks' values may have together; 0: any number. What comes beyond them is dropped.
+    asked : dict
+        By task number, what its tasks ask the user for, and wait for.
     """
 
     _more = 0  # 1: tasks may be added
+    _typed_here = False  # what its tasks ask for is typed here, though this is no terminal
     _ended: float | None = None
     _answer: tuple[bool, Any] | None = None
     _seen: Sequence[int] = ()  # how much of each piece's output was followed
     when_collected: Callable[[], Any] = staticmethod(lambda: None)
     max_result = 0
     _size = 0  # bytes
+    asked: Mapping[int, m.InputWanted] = MappingProxyType({})
+    _attended = 0  # threads that wait for it
 
     def __init__(
         self,
@@ -268,16 +287,22 @@ class AsyncResult(ClientFuture):
             self._size += sum(map(len, frames))
             if self._size > self.max_result:
                 result, frames = _dropped(result, self.max_result), ()
-        piece.frames = frames
+        piece.frames, piece.came = frames, time.perf_counter()
+        if result.failure is not None and result.engine >= 0:
+            self._channel.note_failed(self._first, result.engine)
         with futures.lock:
+            ended = self._ask_no_more(result.task.number)
             piece.result = result
             self._order += (index,)
             self._open -= 1
             last = self._open == 0
             self._on_piece(index)
-            self.tell()
+            if not last:
+                self.tell()
+        if ended is not None:
+            dialogue.announce_end(ended)
         if last:
-            self._finish()
+            self._finish()  # tells too: who waits for the whole is not woken twice
 
     def _on_piece(self, index: int) -> None:
         """A piece has its result; for subclasses."""
@@ -288,6 +313,70 @@ class AsyncResult(ClientFuture):
         with futures.lock:
             self._pieces[output.task.number - self._first].write(output)
             self.tell()
+
+    def on_input(self, wanted: m.InputWanted) -> None:
+        """One of the tasks asks for a line: whoever waits here has the user type it."""
+        if not self._typed_here and not dialogue.possible():
+            self._channel.give(wanted.task.number, wanted.asked, None, dialogue.NO_KEYBOARD)
+            return
+        with futures.lock:
+            self.asked = {**self.asked, wanted.task.number: wanted}
+            self._channel.asking.add(self)
+            self.tell()
+            attended = self._attended
+        if not attended:
+            dialogue.announce(wanted)
+
+    def _ask_no_more(self, number: int) -> m.InputWanted | None:
+        """What a task has asked for, and does not any more."""
+        wanted = self.asked.get(number)
+        if wanted is not None:
+            self.asked = {other: asked for other, asked in self.asked.items() if other != number}
+        return wanted
+
+    def answer(self, wanted: m.InputWanted, text: str | None, why: str = "") -> None:
+        """Give a task the line that it asked for; None: there is none, and why."""
+        with futures.lock:
+            if self.asked.get(wanted.task.number) is wanted:
+                self._ask_no_more(wanted.task.number)
+        self._channel.give(wanted.task.number, wanted.asked, text, why)
+
+    def is_open(self, task: TaskId) -> bool:
+        """Whether a task of it has not ended."""
+        return self._pieces[task.number - self._first].result is None
+
+    def look(self, engine: int, inspection: m.Inspection, patience: float) -> dict[str, Any]:  # seconds
+        """What an engine tells though it is busy; nothing if it does not answer in time."""
+        asked = self._channel.ask(lambda request: m.Inspect(request, [engine], inspection, patience))
+        try:
+            return dict(asked.result(2 * patience)["engines"][0][1])
+        except TimeoutError:
+            return {}
+
+    def interrupt(self, engine: int) -> None:
+        """Interrupt what an engine runs at this moment."""
+        self._channel.tell(m.Interrupt([engine]))
+
+    def asks_here(self) -> bool:
+        """Whether the calling thread is to have the user type something before it goes on waiting."""
+        return bool(self.asked) and threading.current_thread() is threading.main_thread()
+
+    def _until(self, enough: Callable[[], bool], timeout: float | None = None) -> bool:  # seconds
+        """Wait until this is so. What tasks ask for meanwhile, the user is asked for. False when the time ran out."""
+        until = None if timeout is None else time.monotonic() + timeout
+        while True:
+            with futures.lock:
+                self._attended += 1
+                left = None if until is None else max(0.0, until - time.monotonic())
+                try:
+                    self._condition.wait_for(lambda: enough() or self.asks_here(), left)
+                    if enough():
+                        return True
+                finally:
+                    self._attended -= 1
+            if not self.asks_here():
+                return False
+            dialogue.hold(self)
 
     def _finish(self) -> None:
         self._ended = time.perf_counter()
@@ -302,10 +391,7 @@ class AsyncResult(ClientFuture):
 
     def wait(self, timeout: float | None = None) -> bool:  # seconds
         """Wait until all is done. False when the time ran out."""
-        if super().done():
-            return True
-        with self._condition:
-            return self._condition.wait_for(super().done, timeout)
+        return super().done() or self._until(super().done, timeout)
 
     def get(self, timeout: float | None = None) -> Any:  # seconds
         """What the blocking call gives.
@@ -358,6 +444,8 @@ class AsyncResult(ClientFuture):
         return None if good else answer
 
     def __await__(self) -> Generator[Any, None, Any]:
+        import asyncio  # which takes as long to import as half of this package
+
         return asyncio.wrap_future(self).__await__()
 
     def _assemble(self) -> Any:
@@ -456,6 +544,15 @@ class AsyncResult(ClientFuture):
         return records
 
     @property
+    def times(self) -> list[Times]:
+        """Of each task that has ended: where, how long it was under way, in user code, and on processors."""
+        return [
+            Times(piece.result.engine, piece.came - self._begun, piece.result.seconds, piece.result.cpu)
+            for piece in self._pieces
+            if piece.result is not None
+        ]
+
+    @property
     def stdout(self) -> Any:
         """What was written to stdout so far: a string, over several engines a list of them."""
         return self._per_piece(lambda piece: piece.text("stdout"))
@@ -481,22 +578,26 @@ class AsyncResult(ClientFuture):
                 logs.setdefault(output.engine, []).append(output)
         return dict(sorted(logs.items()))
 
-    def follow(self, until: float | None = None) -> Iterator[Output]:
-        """Output as it arrives, until all is done, or the monotonic clock says ``until``.
+    def follow(self, until: float | None = None, enough: Callable[[], bool] = lambda: False) -> Iterator[Output]:
+        """Output as it arrives, until all is done, or the monotonic clock says ``until``, or it is enough.
 
         Calling it again goes on where the last one stopped.
         """
         while True:
-            with self._condition:
+            with futures.lock:
                 seen = [*self._seen, *[0] * (len(self._pieces) - len(self._seen))]
                 fresh = [o for piece, n in zip(self._pieces, seen, strict=True) for o in piece.log[n:]]
                 self._seen = [len(piece.log) for piece in self._pieces]
                 done = self._open == 0
                 if not fresh and not done:
                     left = None if until is None else until - time.monotonic()
-                    if left is not None and left <= 0:
+                    if (left is not None and left <= 0) or enough():
                         return
-                    self._condition.wait(left)
+                    self._attended += 1
+                    try:
+                        self._condition.wait(left)
+                    finally:
+                        self._attended -= 1
             yield from fresh
             if (done and not fresh) or (until is not None and not done and time.monotonic() >= until):
                 return
@@ -511,17 +612,16 @@ class AsyncResult(ClientFuture):
     def show_progress(self, bar: Any) -> None:
         """Keep a bar of tqdm up to date until all is done."""
         while not self.done():
-            with self._condition:
-                self._condition.wait(0.5)
+            before = self.progress
+            self._until(lambda: self.progress > before, 0.5)  # noqa: B023 - called at once
             bar.update(self.progress - bar.n)
 
     def _arrivals(self) -> Iterator[int]:
         """Indices of the pieces as they arrive."""
         seen = 0
         while seen < len(self._pieces):
-            with self._condition:
-                self._condition.wait_for(lambda: len(self._order) > seen)  # noqa: B023 - called at once
-                fresh = self._order[seen:]
+            self._until(lambda: len(self._order) > seen)  # noqa: B023 - called at once
+            fresh = self._order[seen:]
             yield from fresh
             seen += len(fresh)
 
@@ -534,8 +634,7 @@ class AsyncResult(ClientFuture):
     def __iter__(self) -> Iterator[Any]:
         """Values as they arrive, in order of the engines or items."""
         for index in range(len(self._pieces)):
-            with self._condition:
-                self._condition.wait_for(lambda: self._pieces[index].result is not None)  # noqa: B023 - called at once
+            self._until(lambda: self._pieces[index].result is not None)  # noqa: B023 - called at once
             yield from self._values(index)
 
     def __getitem__(self, which: int | slice) -> Any:
@@ -545,8 +644,7 @@ class AsyncResult(ClientFuture):
         return self._item(range(len(self))[which])
 
     def _item(self, position: int) -> Any:
-        with self._condition:
-            self._condition.wait_for(lambda: self._pieces[position].result is not None)
+        self._until(lambda: self._pieces[position].result is not None)
         return self._value(position)
 
     def _values(self, index: int) -> Sequence[Any]:
@@ -610,6 +708,12 @@ class FetchedResult(SingleResult):
     def tasks(self) -> list[tuple[TaskId, m.Result | None]]:
         """That task."""
         return [(self._task, self._pieces[0].result)]
+
+
+class DebugResult(SingleResult):
+    """Of a debugger that the user has called."""
+
+    _typed_here = True
 
 
 class ListResult(AsyncResult):
@@ -695,7 +799,7 @@ class MapResult(AsyncResult):
 
     def grow(self, items: int, size: int) -> int:
         """One more chunk, of so many bytes; its number."""
-        with self._condition:
+        with futures.lock:
             number = self._first + len(self._chunks)
             self._pieces.append(Piece())
             self._sizes.append(items)
@@ -706,7 +810,7 @@ class MapResult(AsyncResult):
 
     def complete(self) -> None:
         """There are no more chunks to come."""
-        with self._condition:
+        with futures.lock:
             self._open -= self._more
             self._more = 0
             last = self._open == 0
@@ -716,8 +820,7 @@ class MapResult(AsyncResult):
 
     def wait_for_room(self, chunks: int) -> None:
         """Wait until fewer chunks than these are under way, or an item has failed."""
-        with self._condition:
-            self._condition.wait_for(lambda: self.failing or self._open - self._more < chunks)
+        self._until(lambda: self.failing or self._open - self._more < chunks)
 
     def _on_piece(self, index: int) -> None:
         """What comes after a failed item is not wanted any more; what comes before may fail too, and would count."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
@@ -24,21 +25,26 @@ from ipkernel_ext.core.effects import (
     Deliver,
     Discard,
     Effect,
+    LookInside,
     Mailbox,
+    Overheard,
     RaiseInterrupt,
     Resolve,
     Send,
     Show,
     TellUsage,
+    Typed,
 )
 from ipkernel_ext.core.engine import Channel, EngineCore
 from ipkernel_ext.errors import NotConnected
+from ipkernel_ext.execution.debugger import ask_nobody
 from ipkernel_ext.execution.interrupt import Interrupter
+from ipkernel_ext.execution.looking import Lookout
 from ipkernel_ext.execution.output import OutputBuffer
 from ipkernel_ext.execution.runner import Runner
 from ipkernel_ext.execution.shell import EngineShell
 from ipkernel_ext.execution.usage import Usage
-from ipkernel_ext.net.client_channel import Receiver, Roster
+from ipkernel_ext.net.client_channel import Failures, Receiver, Roster
 from ipkernel_ext.net.store import ResultStore
 from ipkernel_ext.remote import RemoteController
 
@@ -52,7 +58,14 @@ class InProcessCluster:
     ----------
     n : int
         Engines.
+
+    Attributes
+    ----------
+    typist
+        Gives a line for each prompt of the debugger; None: nobody types.
     """
+
+    typist: Callable[[str], str] | None = None
 
     def __init__(self, n: int = 4) -> None:
         self.now = 0.0
@@ -151,7 +164,13 @@ class _Engine:
         self._output.engine_id = lambda: self.core.id
         self._usage = Usage()
         self._shell = EngineShell(self._output)
+        self._lookout = Lookout(self._shell)
         self._runner = Runner(self._shell, self._output, Interrupter())
+        self._runner.ask = self._ask
+
+    def _ask(self, prompt: str, timeout: float) -> Typed | None:
+        typist = self._cluster.typist
+        return ask_nobody(prompt, timeout) if typist is None else Typed(typist(prompt), "")
 
     def say_hello(self) -> None:
         """Its control connection begins."""
@@ -188,6 +207,7 @@ class _Engine:
                 outcome.has_value,
                 outcome.seconds,
                 outcome.unseeded,
+                outcome.cpu,
             )
         )
         return True
@@ -202,11 +222,14 @@ class _Engine:
                 case TellUsage():
                     measured = self.core.measured(0.0, self._usage.cpu(), self._usage.rss())
                     self._cluster.send(("engine", self.core.record.boot, Channel.CONTROL), [(measured, ())])
+                case LookInside(number, inspection):
+                    looked = m.Looked(number, self._lookout.tell(inspection))
+                    self._cluster.send(("engine", self.core.record.boot, Channel.CONTROL), [(looked, ())])
                 case RaiseInterrupt():
                     raise AssertionError("nothing runs between calls")
 
 
-class MemoryChannel:
+class MemoryChannel(Failures):
     """A client's connection to an ``InProcessCluster``."""
 
     ended: str | None = None
@@ -217,7 +240,9 @@ class MemoryChannel:
         self._cluster = cluster
         self._decode = wire.Decoder(m.ToClient).decode
         self.on_stray: Callable[[m.Stream | m.Display], None] = lambda output: None
+        self.on_followed: Callable[[m.Followed], None] = lambda event: None
         self.advised: set[str] = set()
+        self.asking: weakref.WeakSet[Any] = weakref.WeakSet()
         self._numbers = 0
         self._requests = itertools.count(1)
         self._receivers: dict[int, Receiver] = {}
@@ -234,6 +259,10 @@ class MemoryChannel:
         first, self._numbers = self._numbers, self._numbers + count
         return range(first, first + count)
 
+    def share(self, frames: Sequence[wire.Frame]) -> Sequence[wire.Frame]:
+        """Nothing is shared: a wire has its own copy."""
+        return frames
+
     def submit(self, submission: Submission, receiver: Receiver) -> None:
         """Run tasks; their results are there when this returns."""
         self._check()
@@ -244,6 +273,9 @@ class MemoryChannel:
     def cancel(self, numbers: Sequence[int]) -> None:
         """Take queued tasks away."""
         self._perform(self.core.cancel(numbers))
+
+    def give(self, number: int, asked: int, text: str | None, why: str) -> None:
+        """A line for a task; the debugger asks ``InProcessCluster.typist`` here."""
 
     def tell(self, message: m.Interrupt | m.ShutDown) -> None:
         """Something without an answer."""
@@ -305,6 +337,8 @@ class MemoryChannel:
                     self._receivers[message.task.number].on_output(message)
                 case Show(message):
                     self.on_stray(message)
+                case Overheard(event):
+                    self.on_followed(event)
                 case Answered(request, body, error):
                     future = self._answers.pop(request)
                     if error is None:

@@ -13,6 +13,8 @@ from typing import Any
 
 _FRAME = re.compile(r'(?P<indent>[ |]*)File "(?P<file>.+)", line (?P<number>\d+), in ')
 
+_CELL = re.compile(r"<ipython-input-\d+-")
+
 _STYLES = {"linux": "monokai", "neutral": "default", "lightbg": "default"}
 
 
@@ -40,6 +42,11 @@ def with_source(text: str, line_of: Callable[[str, int], str] = _line_of) -> str
         if source:
             filled.append(f"{frame['indent']}  {source}")
     return "\n".join(filled)
+
+
+def anywhere(text: str) -> str:
+    """The text without the numbers of cells, which differ between engines that run the same code."""
+    return _CELL.sub("<ipython-input-", text)
 
 
 def coloured(text: str, colours: str) -> str:

@@ -120,6 +120,26 @@ def rotate_keys(options: argparse.Namespace) -> int:
     return 0
 
 
+def invite(options: argparse.Namespace) -> int:
+    """Write a connection file by which others come in over TCP, and may do less than the owner."""
+    place = Place.of_profile(options.profile)
+    found = connection.read(place.connection("client"))
+    cluster_keys = keys.load(place.keys)
+    if not found.tcp or cluster_keys is None:
+        raise NotConnected(
+            f"the cluster of profile {place.profile!r} has no TCP port, and on its unix socket everybody is its owner: "
+            "start it with --ParallelController.ip=ADDRESS"
+        )
+    path = Path(options.output or f"{options.access}.json").expanduser()
+    given = connection.Connection(
+        "", found.epoch, found.pid, "", "", "client", found.tcp, cluster_keys.of(options.access), options.access
+    )
+    connection.write(path, given)
+    may = "run code on the engines" if options.access == "run" else "see status, follow, and look into variables"
+    print(f"{path}: who has it may {may}, until `ipcluster rotate-keys`; RemoteController({str(path)!r}) connects")
+    return 0
+
+
 def create_profile(options: argparse.Namespace) -> int:
     """Make a profile and its config files."""
     for line in templates.create(options.name):

@@ -24,6 +24,31 @@ FAULTS: dict[str, list[Fault]] = {
             "2 s",
         ),
         Fault(
+            "an engine is stopped while a client looks into it",
+            "`peek` raises `NoAnswer`, `stacks` says so in its place; the other engines answer",
+            "4 s",
+        ),
+        Fault(
+            "an engine is killed while it is debugged",
+            "the debugger ends with `EngineLost`, after Enter where a line was being typed",
+            "2 s",
+        ),
+        Fault(
+            "code stops at a breakpoint, and its client has no terminal",
+            "it says so and goes on",
+            "1 s",
+        ),
+        Fault(
+            "nobody types at the debugger's prompt",
+            "it ends after `ParallelEngine.input_timeout` and says so; a program that was stopped goes on",
+            "",
+        ),
+        Fault(
+            "a client is killed while it debugs an engine",
+            "the debugger ends, the engine keeps its variables and serves the next call",
+            "15 s",
+        ),
+        Fault(
             "an engine is killed while it runs a task",
             "that task fails with `EngineLost(started=True)`, or is started again if `retries` allow; others' go on",
             "5 s",
@@ -48,6 +73,10 @@ FAULTS: dict[str, list[Fault]] = {
         Fault(
             "the kernel kills an engine for want of memory",
             "`EngineLost` that says so (`oom`); engines and controller beside it keep all",
+        ),
+        Fault(
+            "an engine is killed whose large result its client has not taken yet",
+            "the client gets it when it comes to it",
         ),
         Fault("engine code calls exit", "`RemoteExit`; the engine and its variables live on"),
         Fault(
@@ -139,6 +168,10 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("a script ends while its calls have not", "it ends without an error; what was sent is run", "6 s"),
         Fault("Ctrl-C at any moment of a call", "what the call started is cancelled; the client can be used at once"),
         Fault("a client is forked", "the fork gets `ForkedClientError`; the parent does not notice"),
+        Fault(
+            "a client is killed whose large arguments no engine has yet",
+            "what it had sent is run with them, and the results are had by their tasks' ids",
+        ),
         Fault("a client is gone before its results come", "they are kept, and are had by their tasks' ids"),
         Fault("a callback of a result raises", "logged; other callbacks run"),
         Fault(
@@ -197,6 +230,7 @@ FAULTS: dict[str, list[Fault]] = {
         Fault(
             "a task of joblib's ends its engine", "`EngineLost` from the call, with the exit code; the next call works"
         ),
+        Fault("a graph of calls has a cycle", "`ValueError` that names the cycle; nothing is sent"),
         Fault("a module that is sent has a C extension", "`PayloadError` that says so; nothing is sent"),
         Fault("a module that is sent does not compile", "`SyntaxError` that names file and line; nothing is sent"),
         Fault("a checkpoint is truncated, damaged or from another version", "`CheckpointError` that says which"),
@@ -218,6 +252,11 @@ FAULTS: dict[str, list[Fault]] = {
             "the disk of a cluster's files is full",
             "engines, controller and their successors go on without what they would write",
         ),
+        Fault(
+            "the memory that a host's processes share is full, or gone",
+            "objects travel through the socket; what engines have stays theirs",
+        ),
+        Fault("a whole cluster is killed at once", "the memory that it shared is freed by the next cluster"),
         Fault("the host allows no further process or thread", "`EngineStartError` with the reason"),
         Fault("the processors are overloaded", "nobody is taken for dead"),
         Fault("everything stands still for a while", "all goes on, with the same engines and variables", "10 s after"),

@@ -8,8 +8,9 @@ import pytest
 
 from benchmarks.__main__ import BEGIN, END, ROWS, write
 from benchmarks.contestant import Contestant, Missing
+from benchmarks.data import CALLS, Line, in_turns, table
 from benchmarks.environment import _install
-from benchmarks.table import MICROSECONDS, OURS, PER_SECOND, SECONDS, Figures, Row, lines, markdown
+from benchmarks.table import MICROSECONDS, MILLISECONDS, OURS, PER_SECOND, SECONDS, Figures, Row, lines, markdown
 
 ROOT = Path(__file__).parent.parent
 TIME = Row("time", "case", 4, MICROSECONDS, {"peer": 2})
@@ -35,6 +36,26 @@ def test_a_little_of_all_work_fills_the_rows_of_four_workers():
         if row.n <= 4:
             assert row.what in done.stdout
     assert done.stdout.count("broker") >= 7
+
+
+def test_a_quick_run_of_data_shows_each_call_and_one_copy_in_memory():
+    command = [sys.executable, "-m", "benchmarks.data", "--quick"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=55)
+    assert done.returncode == 0, done.stderr
+    _, *shown = done.stdout.split("\n\n")[0].splitlines()
+    assert [line.split()[0] for line in shown] == ["memory", *CALLS * 3]
+
+
+def test_contestants_take_turns():
+    order = []
+    figures = in_turns({"a": lambda: order.append("a") or 1.0, "b": lambda: order.append("b") or 2.0}, 2)
+    assert order == ["a", "b", "a", "b"]
+    assert figures == {"a": [1.0, 1.0], "b": [2.0, 2.0]}
+
+
+def test_a_line_has_medians_and_the_best_beside_the_floors():
+    _, line = table([Line("push", MILLISECONDS, "ours", "floor", 1.3)], {"ours": [3e-3, 2e-3, 9e-3], "floor": [1e-3]})
+    assert line.split() == ["push", "3", "2", "1", "1", "ms", "3.00", "2.00", "wanted", "1.3"]
 
 
 def test_a_contestant_says_what_it_does_not_offer_and_what_failed():
@@ -79,6 +100,16 @@ def test_what_was_not_measured_says_why():
     assert line.split(maxsplit=1) == ["slow", "no answer within 300 s"]
 
 
+def test_figures_of_an_earlier_run_are_added_to(tmp_path):
+    before = figures([1.0], [4.0])
+    before.miss("case", 4, "slow", "no answer")
+    before.save(tmp_path / "figures")
+    after = figures([3.0], [])
+    after.load(tmp_path / "figures")
+    assert after.median(TIME, OURS) == 2.0
+    assert (after.median(TIME, "peer"), after.why_not(TIME, "slow")) == (4.0, "no answer")
+
+
 def test_a_page_gets_its_table_between_the_marks(tmp_path):
     page = tmp_path / "page.md"
     page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
@@ -87,4 +118,4 @@ def test_a_page_gets_its_table_between_the_marks(tmp_path):
     text = page.read_text()
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
     assert "| time, s | **2** | 4 (2.00 ×) |" in text
-    assert list(markdown([row], figures([2.0], [4.0]), ["peer", "absent"]))[0] == f"| | {OURS} | peer |"
+    assert next(markdown([row], figures([2.0], [4.0]), ["peer", "absent"])) == f"| | {OURS} | peer |"

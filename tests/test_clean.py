@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ import psutil
 import pytest
 
 from ipkernel_ext import clean
-from ipkernel_ext.config import connection
+from ipkernel_ext.blobs import Home
+from ipkernel_ext.config import connection, shared
 from ipkernel_ext.config.connection import Connection
 from ipkernel_ext.config.place import Place
 
@@ -54,6 +56,44 @@ def process(pid: int, program: str, directory: Path | None, *, orphaned: bool = 
 
 def test_nothing_is_there(root: Path) -> None:
     assert not any(survey(root))
+
+
+def test_shared_memory_of_dead_clusters_is_stale(root: Path, place: Place, tmp_path: Path) -> None:
+    of_dead, of_stale, of_living, of_others, new, damaged = (tmp_path / name for name in "abcdef")
+    for directory in (of_dead, of_stale, of_living, of_others, new, damaged):
+        directory.mkdir()
+    living = root / ("1" * 16)
+    os.utime(damaged, (0, 0))
+    memory = [
+        (of_dead, root / ("3" * 16)),
+        (of_stale, place.directory),
+        (of_living, living),
+        (of_others, tmp_path / ("2" * 16)),
+        (new, None),
+        (damaged, None),
+    ]
+    agent = process(7, "agent", living)
+    living.mkdir()
+    Place(living, None).agent.write_text("7")
+    now = new.stat().st_mtime + 1
+    found = clean.survey(root, (), (agent,), host="here", now=now, memory=memory)
+    assert {of_dead, damaged} <= set(found.stale) and not {of_stale, of_living, of_others, new} & set(found.stale)
+    assert (new, "it is new: a cluster may be starting there") in found.left
+    assert clean.remove(of_dead) and not of_dead.exists()
+    shutil.rmtree(living)
+
+
+def test_shared_memory_goes_with_its_runtime_directory(place: Place) -> None:
+    shared_memory = shared.offer(place.directory, "/dev/shm", 2**18, 0)
+    assert shared_memory is not None and shared_memory.stat().st_mode & 0o777 == 0o700
+    assert not shared.is_used(shared_memory)
+    home = Home(shared_memory)
+    assert shared.is_used(shared_memory)
+    assert shared_memory not in [directory for directory, _ in shared.left()]
+    del home
+    assert (shared_memory, place.directory) in shared.left()
+    assert clean.remove(place.directory)
+    assert not shared_memory.exists()
 
 
 def test_what_a_killed_cluster_left_is_stale(root: Path, place: Place) -> None:

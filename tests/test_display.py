@@ -33,7 +33,10 @@ class Result:
         self.now += seconds
         return self.done()
 
-    def follow(self, until=None):
+    def asks_here(self):
+        return False
+
+    def follow(self, until=None, enough=None):
         while not self.done() and until is not None and self.now < until:
             self.now = min(until, self.now + 0.1)
         fresh = [output for at, output in self._outputs if at <= self.now][self._seen :]
@@ -200,7 +203,7 @@ def test_an_interrupted_screen_shows_what_it_has(capsys):
     screen = Screen(clock=result.clock)
     screen.show(stream(0, "no end of line"))
 
-    def interrupted(until=None):
+    def interrupted(*_):
         raise KeyboardInterrupt
 
     result.follow = interrupted

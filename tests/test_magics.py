@@ -270,6 +270,16 @@ def test_errors_have_the_colours_of_the_shell(session):
         ("%why x", "UsageError", "an engine, a task or a result"),
         ("%why nobody:3", "LookupError", "nothing is known of task nobody:3"),
         ("%scatter x", "TypeError", "cannot scatter"),
+        ("%peek", "UsageError", "write: %peek NAME"),
+        ("%peek -t 1 nothing_here", "NameNotFound", "no variable 'nothing_here' on engine 1"),
+        ("%where 3", "UsageError", "-t SPEC"),
+        ("%follow me", "UsageError", "%follow on"),
+        ("%pxdebug x", "UsageError", "an engine's id"),
+        ("%pxdebug 9", "NoSuchEngine", "0-2"),
+        ("%pxtime", "UsageError", "no code"),
+        ("%pxtime --push nothing_here 1", "UsageError", "nothing_here"),
+        ("%pxprofile", "UsageError", "%pxprofile CODE"),
+        ("%pxprofile --seconds never", "UsageError", "positive number of seconds"),
     ],
 )
 def test_wrong_input_says_what_is_right(session, cell, error, says):
@@ -300,6 +310,68 @@ def test_engines_and_cluster_status(session):
         assert [row.split()[3] for row in rows] == ["ready"] * 3
         assert all(row.endswith("MB") for row in rows)
         assert "remote.py" not in out
+
+
+def test_engines_are_looked_into_while_they_are_busy(session):
+    session("%px -t all -a -o held import time; step = 5; time.sleep(600)")
+    session("while not all(e.task for e in get_ipython().magics_manager.registry['ParallelMagics'].rc.engines): pass")
+    try:
+        assert session("%peek -t all step") == "[0-2] 5\n"
+        assert session("%peek -t 1 step") == "[1] 5\n"
+        out = session("%where -t all")
+        assert out.startswith("[0-2]\n") and "import time; step = 5; time.sleep(600)" in out
+    finally:
+        session("held.cancel(); held.wait(20)")
+    session("%px -t 0 own = {'a': 1}")
+    session("%peek -t all own")
+    assert session.error == "CompositeError"
+    assert session.out.startswith("[0] {'a': 1}\n") and "2 × NameNotFound" in session.out
+
+
+def test_where_the_time_of_a_cell_went(session):
+    session("%px -t all import os, time")
+    session("data = list(range(6))")
+    session("%%pxtime -t all --scatter data --gather total\ntime.sleep(0.2 * (data[0] == 0)); total = [sum(data)]")
+    assert session.error is None
+    head, *rows, cell, balance = session.out.splitlines()
+    assert head.split() == ["engine", "in", "code", "computing", "waiting", "moving", "data", "idle"]
+    assert [row.split()[0] for row in rows] == ["0", "1", "2"]
+    assert cell.startswith("the cell took ")
+    assert balance.startswith("load imbalance: engine 0 took ")
+    session("total")
+    assert session.value == "[1, 5, 9]"
+    session("%pxtime -t 0 print('hello'); 1 / 0")
+    assert session.error == "ZeroDivisionError"
+    assert "[0] hello\n" in session.out and "in code" in session.out
+
+
+def test_a_profile_of_a_cell(session, tmp_path):
+    page = tmp_path / "page.html"
+    session(f"%%pxprofile -t all -o kept --html {page}\ndef busy():\n    t = 0\n    while t < 3e6: t += 1\nbusy()")
+    assert session.error is None
+    assert session.out.startswith("3 engines: ")
+    assert "busy (<ipython-input-" in session.out
+    assert f"written: {page}" in session.out
+    assert page.read_text().startswith("<!DOCTYPE html>")
+    session("print(kept.stop() is kept)")
+    assert session.out.endswith("True\n")
+    session("%pxprofile -t all --seconds 0.05")
+    assert session.error is None and "between tasks" in session.out
+
+
+def test_following_other_clients(session):
+    assert session("%follow on") == "other clients are followed; %follow off ends that\n"
+    cell = (
+        "from ipkernel_ext import RemoteController\n"
+        "with RemoteController() as other: other[0].execute('print(6 * 7)')\n"
+        "import time\n"
+        "until = time.monotonic() + 20\n"
+        "import sys\n"
+        "while ' [0] 42' not in sys.stdout.getvalue() and time.monotonic() < until: pass"
+    )
+    session(cell)
+    assert " [0] >>> print(6 * 7)\n" in session.out and " [0] 42\n" in session.out
+    assert session("%follow") == "other clients are not followed any more\n"
 
 
 def test_why_says_why_something_does_not_go_on(session):

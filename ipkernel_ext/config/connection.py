@@ -30,6 +30,7 @@ class Connection(msgspec.Struct, frozen=True):
     role: str
     tcp: list[str] = []  # addresses for other hosts; any of them may be the one that can be reached
     keys: Keys | None = None  # for those
+    access: str = "owner"  # what they are for
 
 
 class Address(NamedTuple):
@@ -38,6 +39,7 @@ class Address(NamedTuple):
     urls: tuple[str, ...]  # one is to be used, the first that answers
     keys: Keys | None  # None: none are needed, or there are none
     source: str  # who says so, for errors
+    access: str = "owner"
 
 
 def write(path: Path, connection: Connection) -> None:
@@ -100,7 +102,8 @@ def locate(
             f"{url} asks for keys, which are in a connection file, and there is no file {path}: "
             f"copy {role}.json from the controller's host and name it"
         )
-    return Address((url,), read(path).keys, str(path))
+    found = read(path)
+    return Address((url,), found.keys, str(path), found.access)
 
 
 def on_this_host(path: Path) -> Address:
@@ -131,7 +134,7 @@ def _reachable(path: Path, found: Connection) -> Address:
             )
         return Address((found.url,), None, str(path))
     if found.tcp:
-        return Address(tuple(found.tcp), found.keys, str(path))
+        return Address(tuple(found.tcp), found.keys, str(path), found.access)
     if found.host == here:
         raise NotConnected(
             f"no cluster runs here any more: {found.directory} of {path} is gone. "

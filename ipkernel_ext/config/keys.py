@@ -46,19 +46,31 @@ class ClusterKeys(msgspec.Struct, frozen=True):
     client: Pair
     engine: Pair
     port: int = 0
+    run: Pair | None = None  # of clients that are invited, by what they may do
+    read: Pair | None = None
 
     def of(self, role: str) -> Keys:
-        """What goes into the connection file of a role."""
-        return Keys(self.server.public, self.client if role == "client" else self.engine)
+        """What goes into the connection file of a role, or of an invitation.
+
+        Raises
+        ------
+        NotConnected
+            These keys are of a version that made none for that.
+        """
+        pair: Pair | None = getattr(self, role)
+        if pair is None:
+            raise NotConnected(f"this cluster has no keys for {role!r} yet; `ipcluster rotate-keys` makes them")
+        return Keys(self.server.public, pair)
 
     def roles(self) -> dict[str, str]:
         """Role by public key: who may connect."""
-        return {self.client.public: "client", self.engine.public: "engine"}
+        pairs = {"client": self.client, "engine": self.engine, "run": self.run, "read": self.read}
+        return {pair.public: role for role, pair in pairs.items() if pair is not None}
 
 
 def make() -> ClusterKeys:
     """Keys that nobody has yet."""
-    return ClusterKeys(_pair(), _pair(), _pair())
+    return ClusterKeys(_pair(), _pair(), _pair(), run=_pair(), read=_pair())
 
 
 def _pair() -> Pair:

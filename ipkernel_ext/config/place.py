@@ -12,12 +12,11 @@ import hashlib
 import json
 import os
 import shutil
-import stat
 import tempfile
 import uuid
 from pathlib import Path
 
-from ipkernel_ext.config import private
+from ipkernel_ext.config import private, shared
 from ipkernel_ext.config.profiles import option, profile_dir
 from ipkernel_ext.errors import AlreadyRunning, NotConnected
 
@@ -127,8 +126,7 @@ class Place:
             One is there and is not this user's own.
         """
         for directory in (self.directory.parent, self.directory, self.engines, self.connections):
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _check_own(directory)
+            private.make_directory(directory)
         self.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def lock(self) -> int:
@@ -167,6 +165,7 @@ class Place:
         """Remove what a cluster that ended left here; logs of a profile stay."""
         for role in ("client", "engine"):
             self.connection(role).unlink(missing_ok=True)
+        shared.remove(self.directory)
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
@@ -233,11 +232,3 @@ def _is_at(file: int, path: Path) -> bool:
     except FileNotFoundError:
         return False
     return os.path.samestat(os.fstat(file), there)
-
-
-def _check_own(directory: Path) -> None:
-    status = directory.lstat()
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
-        raise NotConnected(f"{directory} is not a directory of this user; remove it, or set TMPDIR elsewhere")
-    if status.st_mode & 0o077:
-        directory.chmod(0o700)

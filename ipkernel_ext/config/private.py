@@ -1,4 +1,4 @@
-"""Files that only this user can read, 0600 from their first byte, and that are refused when others can."""
+"""Files and directories that only this user can read, from their first byte; what others can read is refused."""
 
 from __future__ import annotations
 
@@ -9,6 +9,22 @@ import uuid
 from pathlib import Path
 
 from ipkernel_ext.errors import NotConnected
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory, unless it is there.
+
+    Raises
+    ------
+    NotConnected
+        It is not this user's own.
+    """
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = path.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+        raise NotConnected(f"{path} is not a directory of this user; remove it, or set TMPDIR elsewhere")
+    if status.st_mode & 0o077:
+        path.chmod(0o700)
 
 
 def write(path: Path, content: bytes) -> None:

@@ -20,6 +20,9 @@ class ControllerSettings:
     engine_grace: float = 60.0  # seconds
     result_ttl: float = 86400.0  # seconds
     result_store: int = 2**30  # bytes
+    shared_memory: str = "/dev/shm"
+    share_above: int = 2**18  # bytes
+    share_pool: int = 2**30  # bytes
 
     @property
     def tcp(self) -> bool:
@@ -32,6 +35,9 @@ class EngineSettings:
     """See ``ParallelEngine``."""
 
     max_output: int = 64 * 2**20  # characters
+    exec_files: tuple[str, ...] = ()
+    exec_lines: tuple[str, ...] = ()
+    input_timeout: float = 3600.0  # seconds
 
 
 @dataclass(frozen=True)

@@ -40,12 +40,34 @@ class ParallelController(Configurable):
     result_store = Integer(
         2**30, min=0, help="Bytes of such results on disk; beyond that the oldest are dropped. 0 keeps none there."
     ).tag(config=True)
+    shared_memory = Unicode(
+        "/dev/shm",
+        help="Directory, in memory, through which large objects travel between the processes of this host. Empty: they "
+        "travel through the socket, as they do where this is full or missing.",
+    ).tag(config=True)
+    share_above = Integer(
+        2**18, min=8192, help="Bytes of the smallest array, or other large part of an object, that travels so."
+    ).tag(config=True)
+    share_pool = Integer(
+        2**30,
+        min=0,
+        help="Bytes of such memory that a client keeps for half a minute after their use, because memory that is "
+        "written again is written several times as fast; an engine keeps half of that.",
+    ).tag(config=True)
 
 
 class ParallelEngine(Configurable):
     """Engines."""
 
     max_output = Integer(64 * 2**20, min=0, help="Characters of output kept of one task.").tag(config=True)
+    exec_files = List(
+        Unicode(),
+        help="Files that each engine runs as it starts, also as a successor; what they print goes to its log.",
+    ).tag(config=True)
+    exec_lines = List(Unicode(), help="Code, magics too, that each engine runs then, after the files.").tag(config=True)
+    input_timeout = Float(
+        3600.0, min=0, help="Seconds for which the debugger waits for a command, before it ends and the engine goes on."
+    ).tag(config=True)
 
 
 class ParallelCluster(Configurable):
@@ -164,13 +186,22 @@ def controller_settings(config: Config) -> ControllerSettings:
     """From what the user configured."""
     made = _make(ParallelController, config)
     return ControllerSettings(
-        made.ip, made.port, made.recovery_window, made.engine_grace, made.result_ttl, made.result_store
+        made.ip,
+        made.port,
+        made.recovery_window,
+        made.engine_grace,
+        made.result_ttl,
+        made.result_store,
+        made.shared_memory,
+        made.share_above,
+        made.share_pool,
     )
 
 
 def engine_settings(config: Config) -> EngineSettings:
     """From what the user configured."""
-    return EngineSettings(_make(ParallelEngine, config).max_output)
+    given = _make(ParallelEngine, config)
+    return EngineSettings(given.max_output, tuple(given.exec_files), tuple(given.exec_lines), given.input_timeout)
 
 
 def cluster_settings(config: Config) -> ClusterSettings:

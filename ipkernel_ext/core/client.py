@@ -16,9 +16,20 @@ from msgspec.structs import replace
 from ipkernel_ext import errors
 from ipkernel_ext.core import failures
 from ipkernel_ext.core import messages as m
-from ipkernel_ext.core.effects import Answered, Effect, Reconnect, Resolve, RosterChanged, Send, Show
+from ipkernel_ext.core.access import DENIED
+from ipkernel_ext.core.effects import (
+    Answered,
+    AskUser,
+    Effect,
+    Overheard,
+    Reconnect,
+    Resolve,
+    RosterChanged,
+    Send,
+    Show,
+)
 from ipkernel_ext.core.messages import Failure, Hint, TaskId
-from ipkernel_ext.core.wire import Frame
+from ipkernel_ext.core.wire import Frame, has_large
 
 ACKNOWLEDGE_AFTER = 0.05  # seconds an acknowledgement may wait for company
 ACKNOWLEDGE_AT = 64
@@ -99,7 +110,7 @@ class Submission:
 class _Pending:
     """One task that has no result yet."""
 
-    __slots__ = ("attempt", "cancelled", "hint", "index", "outputs", "result", "submission")
+    __slots__ = ("attempt", "cancelled", "hint", "index", "outputs", "result", "submission", "typed")
 
     def __init__(self, submission: Submission, index: int) -> None:
         self.submission = submission
@@ -109,6 +120,7 @@ class _Pending:
         self.hint: Hint | None = None
         self.result: tuple[m.Result, Sequence[Frame]] | None = None  # waits for its output
         self.cancelled = False
+        self.typed: m.Input | None = None  # the last line that it was given
 
 
 class ClientCore:
@@ -138,6 +150,8 @@ class ClientCore:
         self._unheard: dict[int, Any] = {}  # questions by request
         self._acknowledge: list[int] = []
         self._acknowledge_at: float | None = None
+        self._follows = False
+        self._told = -1  # number of the last event that this client was told of
         self._functions: OrderedDict[str, None] = OrderedDict()
         self._failed: dict[int, str] = {}  # what went wrong, the latest
 
@@ -188,8 +202,18 @@ class ClientCore:
 
     def ask(self, question: m.Question) -> list[Effect]:
         """A question; Answered follows, at the latest with an error when the connection is lost."""
+        if isinstance(question, m.Follow):
+            self._follows, self._told = question.on, -1
         self._unheard[question.request] = question
         return [Send(CONTROLLER, question)] if self.connected else []
+
+    def give(self, number: int, asked: int, text: str | None, why: str) -> list[Effect]:
+        """The line that a task has asked for; None: there is none, and why."""
+        pending = self._pending.get(number)
+        if pending is None:
+            return []
+        pending.typed = m.Input(TaskId(self.client, number), asked, text, why)
+        return [Send(CONTROLLER, pending.typed)] if self.connected else []
 
     def tell(self, message: m.Interrupt | m.ShutDown) -> list[Effect]:
         """Something without an answer."""
@@ -213,6 +237,8 @@ class ClientCore:
                 return self._on_result(message, frames, now)
             case m.Stream() | m.Display():
                 return self._on_output(message, now)
+            case m.InputWanted():
+                return self._on_input_wanted(message)
             case m.WelcomeClient():
                 return self._on_welcome(message)
             case m.EngineJoined():
@@ -231,8 +257,15 @@ class ClientCore:
                 return []
             case m.NeedFunction():
                 return self._on_need_function(message.digest)
+            case m.Followed():
+                self._told = message.number if self._follows else -1
+                return [Overheard(message)]
             case m.Answer():
-                self._unheard.pop(message.request, None)
+                question = self._unheard.pop(message.request, None)
+                if DENIED in message.body:
+                    return [Answered(message.request, None, errors.NotAllowed(message.body[DENIED]))]
+                if isinstance(question, m.Follow) and question.on:
+                    self._told = max(self._told, int(message.body["latest"]))
                 return [Answered(message.request, message.body)]
             case m.HelloWanted():
                 return [Reconnect()]
@@ -252,6 +285,8 @@ class ClientCore:
         self.controller = (welcome.host, welcome.pid)
         effects: list[Effect] = [RosterChanged()]
         effects.extend(Send(CONTROLLER, question) for question in self._unheard.values())
+        if self._follows:
+            effects.append(Send(CONTROLLER, m.Follow(0, True, self._told)))
         by_submission: dict[int, tuple[Submission, list[int]]] = {}
         for number, pending in self._pending.items():
             by_submission.setdefault(id(pending.submission), (pending.submission, []))[1].append(number)
@@ -360,6 +395,17 @@ class ClientCore:
             effects.extend(self._resolve(*kept, now))
         return effects
 
+    def _on_input_wanted(self, wanted: m.InputWanted) -> list[Effect]:
+        """It is said again after each loss of a connection; a line that was lost on its way is given again."""
+        pending = self._pending.get(wanted.task.number)
+        if pending is None or wanted.task.client != self.client:
+            return []
+        if pending.typed is not None and pending.typed.asked == wanted.asked:
+            return [Send(CONTROLLER, pending.typed)]
+        if pending.cancelled:
+            return self.give(wanted.task.number, wanted.asked, None, "")
+        return [AskUser(wanted)]
+
     def _on_result(self, result: m.Result, frames: Sequence[Frame], now: float) -> list[Effect]:
         number = result.task.number
         pending = self._pending.get(number)
@@ -389,7 +435,8 @@ class ClientCore:
             frames = ()
         if result.failure is not None:
             self._note_failed(number, result.failure)
-        return [Resolve(result, frames), *self._note_acknowledge(number, now)]
+        acknowledge = self._note_acknowledge(number, now)
+        return [Resolve(result, frames), *(acknowledge or (self._flush_acknowledge() if has_large(frames) else ()))]
 
     def _on_refused(self, refused: m.Refused) -> list[Effect]:
         failure = refused.failure

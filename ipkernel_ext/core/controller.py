@@ -5,9 +5,10 @@ done in order. Sockets, clock, files and processes are the caller's (``net.contr
 This file says who may ask for what; the parts decide: ``roster`` and ``ledger`` (tables of peers
 and of tasks), ``dispatch`` (tasks on their way), ``recovery`` (what an earlier life left),
 ``jobs`` (ids of MPI ranks), ``credit`` (clients that do not take their results), ``keeping``
-(results whose clients are not here), ``answering`` (which engines do), ``lives`` (engines come and
-go). Each knows those before it, none after. ``status`` and ``reasons`` tell those who ask, and
-change nothing.
+(results whose clients are not here), ``answering`` (which engines do), ``looking`` (what is inside
+them), ``asking`` (what they ask their users), ``following`` (who is told what others run),
+``lives`` (engines come and go). Each knows those before it, none after. ``status`` and ``reasons``
+tell those who ask, and change nothing.
 
 Rules, and why:
 
@@ -29,17 +30,20 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ipkernel_ext.core import failures, status
+from ipkernel_ext.core import access, failures, status
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.answering import UNANSWERED, Answering
+from ipkernel_ext.core.asking import Asking
 from ipkernel_ext.core.credit import Credit, size_of
 from ipkernel_ext.core.dispatch import Dispatch
 from ipkernel_ext.core.effects import Drop, Effect, Expire, Mailbox, Peer, Stop
+from ipkernel_ext.core.following import Following
 from ipkernel_ext.core.functions import FunctionStore
 from ipkernel_ext.core.jobs import Jobs, is_seat
 from ipkernel_ext.core.keeping import KEEP_AFTER, Keeping
 from ipkernel_ext.core.ledger import Ledger
 from ipkernel_ext.core.lives import Lives
+from ipkernel_ext.core.looking import Looking
 from ipkernel_ext.core.messages import EngineRecord, Hint, TaskId
 from ipkernel_ext.core.outbox import Outbox
 from ipkernel_ext.core.queues import State, Task
@@ -59,6 +63,7 @@ _ROLES: dict[type, type] = {
 
 _MAY_SAY: dict[str, tuple[type, ...]] = {
     "client": (m.HelloClient,),
+    **dict.fromkeys(access.ACCESS, (m.HelloClient,)),
     "engine": (m.HelloEngine, m.HelloTasks, m.HelloAgent),
 }
 """Which hellos a key is for. What may be said after a hello follows from it."""
@@ -155,7 +160,12 @@ class ControllerCore:
         self._recovery = Recovery(out, roster, jobs, ledger, dispatch, self._functions, journal or {}, now, result_ttl)
         self._keeping = Keeping(out, roster, ledger, dispatch, self._recovery)
         self._answering = Answering(out, roster, ledger, dispatch)
-        self._lives = Lives(out, roster, jobs, dispatch, self._recovery, self._answering, host, engine_grace)
+        self._looking = Looking(out, roster)
+        self._asking = Asking(out, roster)
+        self._following = Following(out, roster)
+        self._lives = Lives(
+            out, roster, jobs, dispatch, self._recovery, self._answering, self._looking, host, engine_grace
+        )
         self._reasons = Reasons(roster, ledger, dispatch, engine_grace)
 
     # ------------------------------------------------------------ stimuli
@@ -173,7 +183,7 @@ class ControllerCore:
         member = self._roster.peers.get(peer)
         if type(message) in _ROLES:
             if role is None or type(message) in _MAY_SAY.get(role, ()):
-                self._hello(peer, member, message, now)
+                self._hello(peer, member, message, now, role)
             else:
                 self._refuse_role(peer, message, role, now)
         elif isinstance(member, Client):
@@ -204,6 +214,10 @@ class ControllerCore:
         self._keeping.settle()
         return self._effects(now)
 
+    def knows(self, task: TaskId) -> bool:
+        """Whether this task is not over: somebody may still want its result."""
+        return task in self._ledger.tasks
+
     def kept(self, task: TaskId, error: str, stored: bool, now: float) -> list[Effect]:
         """The store has all that belongs to a result.
 
@@ -227,6 +241,7 @@ class ControllerCore:
         self._lives.tick(now)
         self._answering.tick(now)
         self._recent.tick(now)
+        self._looking.tick(now)
         self._look_after_absent(now)
         self._recovery.expire(now)
         self._keeping.settle()
@@ -249,6 +264,9 @@ class ControllerCore:
         if self._recent.fresh:
             self._recent.settle(now)
         self._answering.settle(now)
+        self._asking.settle()
+        if self._following.active:
+            self._following.settle()
         return self._out.take()
 
     def next_deadline(self) -> float | None:
@@ -258,6 +276,7 @@ class ControllerCore:
             self._lives.due,
             self._answering.due,
             self._recent.due,
+            self._looking.due,
             self._absent_due,
             self._recovery.journal_until,
             self._recovery.orphans_until,
@@ -269,7 +288,9 @@ class ControllerCore:
 
     # ------------------------------------------------------------ hellos
 
-    def _hello(self, peer: Peer, member: Client | Engine | Agent | None, hello: Any, now: float) -> None:
+    def _hello(
+        self, peer: Peer, member: Client | Engine | Agent | None, hello: Any, now: float, key: str | None
+    ) -> None:
         role = _ROLES[type(hello)]
         if member is not None and type(member) is not role:
             self._refuse(peer, hello, _WHO[type(member)], now)
@@ -279,7 +300,11 @@ class ControllerCore:
             self.refused += 1
             self._out.send(peer, m.Refused(failures.version(hello.protocol, m.PROTOCOL)))
         elif isinstance(hello, m.HelloClient):
-            self._hello_client(peer, hello, now)
+            allowed = key if key in access.ACCESS else access.OWNER
+            if key is None or access.may_be_called(allowed, hello.client):
+                self._hello_client(peer, hello, allowed, now)
+            else:
+                self._refuse(peer, hello, f"a client of this key by the name {hello.client}", now)
         elif isinstance(hello, m.HelloEngine):
             self._lives.hello(peer, hello, now)
             self._keeping.engine_is_here(hello.engine.boot)
@@ -288,7 +313,7 @@ class ControllerCore:
         else:
             self._lives.hello_agent(peer, hello, now)
 
-    def _hello_client(self, peer: Peer, hello: m.HelloClient, now: float) -> None:
+    def _hello_client(self, peer: Peer, hello: m.HelloClient, allowed: str, now: float) -> None:
         roster = self._roster
         client = roster.clients.get(hello.client)
         if client is None:
@@ -299,6 +324,7 @@ class ControllerCore:
         elif client.peer is not None and client.peer != peer:
             roster.peers.pop(client.peer, None)
         client.peer = peer
+        client.access = allowed
         client.credit = Credit()
         client.generation = hello.generation
         client.here_since = now
@@ -317,10 +343,14 @@ class ControllerCore:
         if roster.trouble and not roster.engines:
             self._out.send(peer, m.EngineTrouble(roster.trouble))
         self._dispatch.retry_blocked(now)
+        self._asking.client_is_here(client)
 
     # ------------------------------------------------------------ from clients
 
     def _from_client(self, client: Client, message: m.FromClient, frames: Sequence[Frame], now: float) -> None:
+        if client.access != access.OWNER and not access.may(client.access, message):
+            self._deny(client, message, now)
+            return
         match message:
             case m.Submit():
                 self._on_submit(client, message, frames, now)
@@ -349,6 +379,13 @@ class ControllerCore:
             case m.Recent():
                 count, ended = self._recent.since(message.after, now)
                 self._answer(client, message.request, {"count": count, "ended": ended, "now": now})
+            case m.Inspect():
+                self._on_inspect(client, message, now)
+            case m.Follow():
+                latest = self._following.follow(client, message.on, message.since)
+                self._answer(client, message.request, {"latest": latest})
+            case m.Input():
+                self._asking.typed(client, message)
             case m.EndEngines():
                 self._on_end_engines(client, message)
             case m.Scale():
@@ -372,6 +409,8 @@ class ControllerCore:
         ):
             self._refuse_submit(client, submit, now)
             return
+        if self._following.active and numbers and numbers[0] > client.highest:
+            self._following.ran(client, submit, now)
         among = None if submit.among is None else frozenset(submit.among)
         if isinstance(submit.work, m.Fetch):
             for number in numbers:
@@ -440,6 +479,7 @@ class ControllerCore:
         self._ledger.leave(client)
         self._keeping.begin(client, now)
         self._keeping.settle()
+        self._asking.nobody(client)
         if client.tasks:
             self._look_for(client, now)
 
@@ -467,6 +507,7 @@ class ControllerCore:
                 continue
             if not client.kept and now >= client.away_since + KEEP_AFTER:
                 self._keeping.begin(client, now)
+                self._asking.nobody(client)
             due.append(client.away_since + (self._ttl if client.kept else min(self._ttl, KEEP_AFTER)))
         self._keeping.settle()
         self._absent_due = min(due, default=None)
@@ -516,6 +557,15 @@ class ControllerCore:
         concerned = self._reasons.concerned(ids) if why.engine is None else self._roster.named([why.engine])
         self._answer_later(client, why.request, concerned, UNANSWERED, now, text)
 
+    def _on_inspect(self, client: Client, inspect: m.Inspect, now: float) -> None:
+        peer = client.peer
+
+        def answer(told: dict[int, dict[str, Any]]) -> None:
+            if client.peer == peer:
+                self._answer(client, inspect.request, {"engines": list(told.items())})
+
+        self._looking.look(inspect.engines, inspect.inspection, inspect.patience, now, answer)
+
     def _answer_later(
         self,
         client: Client,
@@ -541,11 +591,15 @@ class ControllerCore:
             case m.Result():
                 self._on_result(engine, message, frames, now)
             case m.Stream() | m.Display():
-                self._on_output(engine, message)
+                self._on_output(engine, message, now)
             case m.EngineState():
                 self._lives.state(engine, message.state, now)
             case m.Measured():
                 self._answering.answered(engine, message, now)
+            case m.InputWanted():
+                self._asking.wanted(engine, message)
+            case m.Looked():
+                self._looking.looked(engine, message)
             case m.GivenBack():
                 self._dispatch.given_back(engine, message.tasks, now)
             case m.NeedFunction():
@@ -563,6 +617,8 @@ class ControllerCore:
             self._tell_store(result, frames)
             self._recovery.stray_result(engine, result, now)
         elif task.holder is engine and task.attempt == result.attempt:
+            if self._following.active:
+                self._following.failed(result, now)
             self._dispatch.result(engine, task, result, frames, now)
             self._owe(task, frames, now)
         else:
@@ -581,16 +637,20 @@ class ControllerCore:
             self._roster.peers.pop(client.peer, None)
             self._client_away(client, now)
 
-    def _on_output(self, engine: Engine, output: m.Stream | m.Display) -> None:
+    def _on_output(self, engine: Engine, output: m.Stream | m.Display, now: float) -> None:
         """Of a task that this engine has, or of none."""
         if output.task is None:
             self._roster.tell_owner(output.client or engine.last_client or "", output)
+            if self._following.active:
+                self._following.wrote(output, now)
             return
         task = self._ledger.tasks.get(output.task)
         if task is None:
             self._tell_store(output)
         elif task.holder is engine and task.attempt == output.attempt:
             self._roster.tell_of(output.task, output)
+            if self._following.active:
+                self._following.wrote(output, now)
             task.shown += size_of(output)
 
     def _tell_store(self, message: m.Result | m.Stream | m.Display, frames: Sequence[Frame] = ()) -> None:
@@ -626,6 +686,16 @@ class ControllerCore:
         self._grumble(text, now)
         if peer is not None:
             self._out.send(peer, m.Refused(failures.protocol(text)))
+
+    def _deny(self, client: Client, message: Any, now: float) -> None:
+        """It may not say that: whoever waits for an answer or a result is told so."""
+        self._grumble(f"{type(message).__name__} of a client whose key is for {client.access!r}", now)
+        text = access.refusal(client.access, message)
+        if hasattr(message, "request"):
+            self._answer(client, message.request, {access.DENIED: text})
+        elif client.peer is not None:
+            numbers = message.numbers if isinstance(message, m.Submit) else []
+            self._out.send(client.peer, m.Refused(m.Failure("NotAllowed", "NotAllowed", text), numbers))
 
     def _refuse_role(self, peer: Peer, hello: Any, role: str, now: float) -> None:
         wanted = _WHO[_ROLES[type(hello)]]
@@ -681,6 +751,9 @@ class ControllerCore:
         self._dispatch.check()
         self._answering.check()
         self._recent.check()
+        self._looking.check()
+        self._asking.check()
+        self._following.check()
         self._recovery.check()
 
     def sizes(self) -> dict[str, int]:
@@ -702,4 +775,6 @@ class ControllerCore:
             **self._keeping.sizes(),
             **self._answering.sizes(),
             **self._recent.sizes(),
+            **self._looking.sizes(),
+            **self._asking.sizes(),
         }

@@ -21,7 +21,7 @@ from ipkernel_ext.core.outbox import Outbox
 from ipkernel_ext.core.queues import BalancedQueue, Queue, State, Task
 from ipkernel_ext.core.roster import Engine, Roster
 from ipkernel_ext.core.scheduling import RECALL_AFTER, WINDOW, Pool, learn
-from ipkernel_ext.core.wire import Frame
+from ipkernel_ext.core.wire import Frame, has_large
 
 
 class Dispatch:
@@ -361,6 +361,7 @@ class Dispatch:
         if new:
             self._ledger.done(task, engine, result.outputs, result.failure)
             self._ledger.recent.note(task, engine.id, result.seconds, result.failure)
+            task.large = has_large(frames)
             engine.completed += 1
             engine.progress = now
             engine.stuck = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
-from ipkernel_ext.core.messages import Hint, Result, TaskId
+from ipkernel_ext.core.messages import Followed, Hint, InputWanted, Inspection, Result, TaskId
 from ipkernel_ext.core.wire import Frame
 
 Peer = Hashable
@@ -113,6 +113,25 @@ class RosterChanged(NamedTuple):
     """Engines came or went, or the connection did."""
 
 
+class AskUser(NamedTuple):
+    """A task of this client asks for a line."""
+
+    wanted: InputWanted
+
+
+class Overheard(NamedTuple):
+    """What another client has run, or what came of it."""
+
+    event: Followed
+
+
+class Typed(NamedTuple):
+    """The line that the running task asked for; None: there is none, and why."""
+
+    text: str | None
+    why: str
+
+
 class Begin(NamedTuple):
     """Write down that user code of this attempt begins."""
 
@@ -135,6 +154,13 @@ class TellUsage(NamedTuple):
     """Measure this process, and send what the core makes of it (``EngineCore.measured``)."""
 
 
+class LookInside(NamedTuple):
+    """Find out what is asked for, and send it (``Looked``) without keeping anything waiting for it."""
+
+    number: int
+    inspection: Inspection
+
+
 class Reconnect(NamedTuple):
     """Drop the connections and begin again with a hello."""
 
@@ -154,9 +180,13 @@ Effect = (
     | Show
     | Answered
     | RosterChanged
+    | AskUser
+    | Overheard
+    | Typed
     | Begin
     | Claimable
     | RaiseInterrupt
     | TellUsage
+    | LookInside
     | Reconnect
 )

@@ -27,7 +27,18 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from ipkernel_ext.core import messages as m
-from ipkernel_ext.core.effects import Begin, Claimable, Effect, RaiseInterrupt, Reconnect, Send, Stop, TellUsage
+from ipkernel_ext.core.effects import (
+    Begin,
+    Claimable,
+    Effect,
+    LookInside,
+    RaiseInterrupt,
+    Reconnect,
+    Send,
+    Stop,
+    TellUsage,
+    Typed,
+)
 from ipkernel_ext.core.messages import EngineRecord, TaskId
 from ipkernel_ext.core.wire import Entry, Frame
 
@@ -90,6 +101,8 @@ class EngineCore:
         self._due: float | None = None  # when the running item's time is up, or the interrupt has had no effect
         self._expired = False  # the running item's time is up
         self._overrun = False  # and the interrupt had no effect: the task has failed, and still runs
+        self._wanted: m.InputWanted | None = None  # what the running task asks its user
+        self._times_asked = 0
         self._functions: OrderedDict[str, Sequence[Frame]] = OrderedDict()
         self._asked: set[str] = set()  # functions asked for
         self.stopping = False
@@ -150,6 +163,10 @@ class EngineCore:
                 return [] if self.running is None else [RaiseInterrupt(*self.running)]
             case m.Measure():
                 return [TellUsage()]
+            case m.Input():
+                return self._on_input(message)
+            case m.Look():
+                return [LookInside(message.number, message.inspection)]
             case m.Forget():
                 for id, attempt in message.tasks:
                     if self._has_ended(id, attempt):
@@ -161,7 +178,7 @@ class EngineCore:
                 self._welcomed = generation
                 self.id = message.id
                 self.record = msgspec.structs.replace(self.record, id=message.id)
-                return []
+                return [] if self._wanted is None else [Send(Channel.CONTROL, self._wanted)]
             case m.HelloWanted():
                 return [Reconnect()]
             case m.StopEngine():
@@ -276,6 +293,26 @@ class EngineCore:
         self._asked.add(digest)
         return [Send(channel, m.NeedFunction(digest))]
 
+    # ------------------------------------------------------------ a line from the user
+
+    def ask(self, prompt: str) -> list[Effect]:
+        """The running task asks for a line, and waits. What it has written so far must have been handed in before."""
+        assert self.running is not None, "nothing runs"
+        self._times_asked += 1
+        self._wanted = m.InputWanted(self.running[0], self.id, self._times_asked, prompt)
+        return [Send(Channel.CONTROL, self._wanted)]
+
+    def ask_no_more(self) -> None:
+        """It does not wait for its line any more."""
+        self._wanted = None
+
+    def _on_input(self, input: m.Input) -> list[Effect]:
+        wanted = self._wanted
+        if wanted is None or (wanted.task, wanted.asked) != (input.task, input.asked):
+            return []
+        self._wanted = None
+        return [Typed(input.text, input.why)]
+
     # ------------------------------------------------------------ time
 
     def begin_item(self, now: float) -> bool:
@@ -361,6 +398,7 @@ class EngineCore:
         has_value: bool = False,
         seconds: float = 0.0,
         unseeded: bool = False,
+        cpu: float = 0.0,
     ) -> list[Effect]:
         """The running task ended.
 
@@ -373,6 +411,7 @@ class EngineCore:
         """
         assert self.running is not None, "nothing runs"
         id, attempt = self.running
+        self._wanted = None
         expired, self._expired, self._due = self._expired, False, None
         if self._overrun:
             self.running = None
@@ -381,7 +420,7 @@ class EngineCore:
         if expired and failure is not None and failure.kind == "TaskInterrupted":
             text = f"it ran longer than {self._timeout:g} s"
             failure = msgspec.structs.replace(failure, kind="TaskTimeout", type_name="TaskTimeout", message=text)
-        result = m.Result(id, attempt, self.id, count, failure, execution, has_value, seconds, unseeded)
+        result = m.Result(id, attempt, self.id, count, failure, execution, has_value, seconds, unseeded, cpu)
         kept = self._finished[id] = _Finished(result, frames, [*self._outputs, *outputs])
         self.running = None
         self._outputs = []
@@ -405,6 +444,7 @@ class EngineCore:
         assert len(self._functions) <= FUNCTIONS
         assert self._due is None or self.running is not None, "nothing runs that has a time"
         assert not self._overrun or (self.running is not None and self.record.state == "overrun"), "overrun by nothing"
+        assert self._wanted is None or self.running is not None, "nothing runs that asks"
         assert not self._late or self._open != self.generation, "a result was not sent"
 
     def sizes(self) -> dict[str, int]:

@@ -237,6 +237,8 @@ class Ledger:
                 self.end(task)
                 if holder is not None and not holder.gone:
                     self.forget(holder, task.id, task.attempt, now)
+                    if task.large:
+                        self._send_forget(holder)
             elif task.state is State.SENT or task.state is State.HELD:
                 task.cancelled = True  # whatever it still does is nobody's
                 self.later.ended(task.id, error)

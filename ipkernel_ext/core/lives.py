@@ -18,6 +18,7 @@ from ipkernel_ext.core.dispatch import Dispatch
 from ipkernel_ext.core.effects import Enlist, Peer, Watch
 from ipkernel_ext.core.failures import how
 from ipkernel_ext.core.jobs import Jobs
+from ipkernel_ext.core.looking import Looking
 from ipkernel_ext.core.messages import EngineRecord, Exit
 from ipkernel_ext.core.outbox import Outbox
 from ipkernel_ext.core.recovery import Recovery
@@ -38,6 +39,7 @@ class Lives:
         dispatch: Dispatch,
         recovery: Recovery,
         answering: Answering,
+        looking: Looking,
         host: str,
         grace: float,
     ) -> None:
@@ -47,6 +49,7 @@ class Lives:
         self._dispatch = dispatch
         self._recovery = recovery
         self._answering = answering
+        self._looking = looking
         self._host = host
         self._grace = grace
         self._silent: dict[str, Engine] = {}  # away or dying
@@ -73,6 +76,7 @@ class Lives:
         engine.away_since = None
         engine.stuck = False
         self._answering.forget(engine)
+        self._looking.forget(engine)
         engine.overrun = record.state == "overrun"
         engine.functions.clear()
         self._dispatch.unwant(engine)
@@ -176,6 +180,7 @@ class Lives:
                 self._roster.peers.pop(peer, None)
         engine.control = engine.tasks = None
         self._answering.forget(engine)
+        self._looking.forget(engine)
 
     def process_ended(self, boot: str, now: float) -> None:
         """Its process is gone; if it has an agent, that one will say how it ended."""

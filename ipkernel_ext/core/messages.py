@@ -40,6 +40,9 @@ Seconds = Annotated[float, Meta(ge=0)]
 Bytes = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 """A size."""
 
+Kind = Literal["run", "stdout", "stderr", "display", "failed"]
+"""What a follower is told of."""
+
 Failed = list[tuple[Number, str]]
 """Tasks whose results were failures, and what went wrong."""
 
@@ -123,6 +126,10 @@ class Seed(Record, frozen=True):
     seed: str
 
 
+class Debug(Record, frozen=True):
+    """Debug what failed last on this engine, as its user types; see InputWanted."""
+
+
 class Reset(Record, frozen=True):
     """Empty the namespace."""
 
@@ -133,7 +140,7 @@ class Fetch(Record, frozen=True):
     task: TaskId
 
 
-Work = Execute | Apply | Map | Push | Pull | Delete | Keys | Value | Seed | Reset
+Work = Execute | Apply | Map | Push | Pull | Delete | Keys | Value | Seed | Debug | Reset
 
 
 def function_of(work: Work | Fetch) -> str | None:
@@ -141,6 +148,44 @@ def function_of(work: Work | Fetch) -> str | None:
     kind = type(work)
     return work.function if kind is Apply or kind is Map else None  # type: ignore[union-attr]
 
+
+# ---------------------------------------------------------------- inspections: what an engine tells while it is busy
+
+
+class Peek(Record, frozen=True):
+    """The value of a variable, or of a local one where user code is; pickled, or in words."""
+
+    name: str
+    limit: Bytes  # that its pickle may have
+
+
+class Stacks(Record, frozen=True):
+    """Where user code is, in each thread."""
+
+
+class Completions(Record, frozen=True):
+    """What may stand where the cursor is, at the prompt of the debugger that runs."""
+
+    line: str
+    begin: Count  # of the word at the cursor
+    end: Count
+
+
+class Sample(Record, frozen=True):
+    """Begin to look where user code is, again and again."""
+
+    name: str  # of the samples
+    interval: Seconds
+    limit: Seconds  # after which it ends though nobody asks for it
+
+
+class Sampled(Record, frozen=True):
+    """End it, and tell what was seen."""
+
+    name: str
+
+
+Inspection = Peek | Stacks | Completions | Sample | Sampled
 
 # ---------------------------------------------------------------- parts of messages
 
@@ -331,6 +376,32 @@ class Recent(Record, frozen=True):
     after: Annotated[int, Meta(ge=0)] = 0
 
 
+class Inspect(Record, frozen=True):
+    """Look into these engines while they are busy; the answer has what each one tells, or why it does not."""
+
+    request: int
+    engines: list[int]
+    inspection: Inspection
+    patience: Seconds  # that they have
+
+
+class Follow(Record, frozen=True):
+    """Tell this client what the others run and print, from now on, or no more; the answer has the latest number."""
+
+    request: int
+    on: bool
+    since: int = -1  # it was told all up to this number; -1: it wants nothing of what was
+
+
+class Input(Record, frozen=True):
+    """Answer to InputWanted; also controller to engine. Text None: the end of the input, or why nobody types."""
+
+    task: TaskId
+    asked: Count
+    text: str | None
+    why: str = ""
+
+
 class EndEngines(Record, frozen=True):
     """End these engines' processes: at once, and with or without a successor of the same id."""
 
@@ -365,13 +436,16 @@ FromClient = (
     | Ask
     | Why
     | Recent
+    | Inspect
+    | Follow
+    | Input
     | EndEngines
     | Scale
     | ShutDown
     | Goodbye
 )
 
-Question = ClearQueue | Ask | Why | Recent | EndEngines | Scale
+Question = ClearQueue | Ask | Why | Recent | Inspect | Follow | EndEngines | Scale
 """What is answered."""
 
 # ---------------------------------------------------------------- controller to client
@@ -426,6 +500,7 @@ class Result(Record, frozen=True):
     has_value: bool = False  # the cell ended in an expression; its value is kept in Out
     seconds: float = 0.0  # in user code
     unseeded: bool = False  # its function drew random numbers, and nothing was there to seed them
+    cpu: float = 0.0  # seconds on processors meanwhile, of all threads
 
 
 class Stream(Record, frozen=True):
@@ -454,6 +529,17 @@ class Display(Record, frozen=True):
     execution: int | None = None
     attempt: int = 0
     client: str = ""  # as in Stream
+    id: str = ""  # by which it can be changed later
+    update: bool = False  # it takes the place of the earlier one of this id
+
+
+class InputWanted(Record, frozen=True):
+    """A task asks its user for a line, and waits for Input; also engine to controller. Said again until it is met."""
+
+    task: TaskId
+    engine: int
+    asked: Count  # 1, 2, 3 … within this engine's life
+    prompt: str
 
 
 class Refused(Record, frozen=True):
@@ -468,6 +554,19 @@ class Answer(Record, frozen=True):
 
     request: int
     body: dict[str, Any]
+
+
+class Followed(Record, frozen=True):
+    """What another client has run, or what came of it, in words."""
+
+    number: int
+    client: str
+    host: str  # of the client
+    pid: int
+    kind: Kind
+    engines: list[int]  # none: any
+    text: str
+    left_out: int = 0  # how many before it were too many to be told
 
 
 class NeedFunction(Record, frozen=True):
@@ -495,8 +594,10 @@ ToClient = (
     | Result
     | Stream
     | Display
+    | InputWanted
     | Refused
     | Answer
+    | Followed
     | NeedFunction
     | HelloWanted
     | ClusterEnds
@@ -536,6 +637,13 @@ class Measured(Record, frozen=True):
     rss: int | None = None  # bytes
 
 
+class Looked(Record, frozen=True):
+    """Answer to Look."""
+
+    number: int
+    told: dict[str, Any]
+
+
 class GivenBack(Record, frozen=True):
     """Answer to Recall: these will not run here."""
 
@@ -543,7 +651,18 @@ class GivenBack(Record, frozen=True):
 
 
 FromEngine = (
-    HelloEngine | HelloTasks | EngineState | Measured | Result | Stream | Display | GivenBack | NeedFunction | Goodbye
+    HelloEngine
+    | HelloTasks
+    | EngineState
+    | Measured
+    | Looked
+    | Result
+    | Stream
+    | Display
+    | InputWanted
+    | GivenBack
+    | NeedFunction
+    | Goodbye
 )
 
 # ---------------------------------------------------------------- controller to engine
@@ -586,6 +705,13 @@ class Measure(Record, frozen=True):
     """Say what you run and what you use. Whoever does not answer is stopped, or C code keeps Python's lock."""
 
 
+class Look(Record, frozen=True):
+    """Tell what is asked for, while user code runs."""
+
+    number: int
+    inspection: Inspection
+
+
 class Forget(Record, frozen=True):
     """Their clients have these results."""
 
@@ -609,6 +735,8 @@ ToEngine = (
     | Recall
     | InterruptRunning
     | Measure
+    | Look
+    | Input
     | Forget
     | SendAgain
     | StopEngine
@@ -698,6 +826,9 @@ FromPeer = (
     | Ask
     | Why
     | Recent
+    | Inspect
+    | Follow
+    | Input
     | EndEngines
     | Scale
     | ShutDown
@@ -706,9 +837,11 @@ FromPeer = (
     | HelloTasks
     | EngineState
     | Measured
+    | Looked
     | Result
     | Stream
     | Display
+    | InputWanted
     | GivenBack
     | NeedFunction
     | HelloAgent

@@ -50,6 +50,7 @@ class Task:
         "holder",
         "id",
         "lacking",
+        "large",
         "losses",
         "max_result",
         "outputs",
@@ -95,6 +96,7 @@ class Task:
         self.recalled = 0  # the attempt that its engine was asked to give back
         self.outputs = 0  # how many belong to its result, when DONE
         self.lacking = False  # its client may have missed some of its output, or the result
+        self.large = False  # its engine keeps much for its client
         self.shown = 0  # bytes of output that its client was sent
         self.written = False  # the journal has an entry of it
         self.function = function_of(work)

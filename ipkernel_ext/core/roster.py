@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
+from ipkernel_ext.core.access import OWNER
 from ipkernel_ext.core.credit import Credit
 from ipkernel_ext.core.effects import Expire, Mailbox, Peer
 from ipkernel_ext.core.messages import EngineMeasured, EngineRecord, Exit, Measured, TaskId
@@ -122,6 +123,7 @@ class Client:
         self.generation = 0
         self.host = ""
         self.pid = 0
+        self.access = OWNER  # what its key is for
         self.tasks: dict[int, Task] = {}  # not yet acknowledged
         self.expected: set[int] = set()  # it said at its hello that it will replay these
         self.highest = expired  # number it has used

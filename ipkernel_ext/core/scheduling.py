@@ -10,6 +10,8 @@ could neither run there nor be taken back, though its own time has not begun.
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 from ipkernel_ext.core.roster import Engine
 
 AHEAD = 0.005  # seconds of work an engine holds
@@ -40,19 +42,21 @@ class Pool:
     """The engines that can take a balanced task."""
 
     def __init__(self) -> None:
-        self._idle: dict[str, Engine] = {}
-        self._partial: dict[str, Engine] = {}
+        # a plain dict finds its first item the later, the more before it have been taken out
+        self._idle: OrderedDict[str, Engine] = OrderedDict()
+        self._partial: OrderedDict[str, Engine] = OrderedDict()
         self._loaded: dict[str, Engine] = {}  # hold balanced work that they may not have begun
 
     def file(self, engine: Engine) -> None:
         """Put the engine where it belongs, after anything about it changed."""
         boot = engine.boot
         held = len(engine.sent)
-        if held > 1 and engine.balanced and not engine.stuck and engine.present:
+        present = engine.present
+        if held > 1 and present and engine.balanced and not engine.stuck:
             self._loaded[boot] = engine
         else:
             self._loaded.pop(boot, None)
-        if not engine.present or engine.queue or (held and held >= window(engine)):
+        if not present or (held and held >= window(engine)) or engine.queue:
             self._idle.pop(boot, None)
             self._partial.pop(boot, None)
         elif held:
@@ -98,7 +102,6 @@ class Pool:
             return None
         for boot, engine in self._partial.items():
             if among is None or engine.id in among:
-                del self._partial[boot]
-                self._partial[boot] = engine
+                self._partial.move_to_end(boot)
                 return engine
         return None

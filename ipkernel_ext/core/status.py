@@ -82,7 +82,7 @@ def _label(work: m.Work) -> str:
             return f"{type(work).__name__.lower()} {', '.join(work.names)}"
         case m.Value():
             return f"value of Out[{work.execution}]"
-        case m.Keys() | m.Seed() | m.Reset():
+        case m.Keys() | m.Seed() | m.Debug() | m.Reset():
             return type(work).__name__.lower()
 
 

@@ -5,15 +5,16 @@ large frames as parts of their own. Layout of the header (MessagePack)::
 
     [protocol, epoch, [[message, [frame, …]], …]]
 
-where each *frame* is its bytes, when small, or nil, when it is the next part. A batch is what
-piled up while the socket was busy; nothing waits to be batched.
+where each *frame* is its bytes, when small, or nil, when it is the next part. A part that is small
+all the same is a reference: the frame is elsewhere on this host, where the shells find it. A batch is
+what piled up while the socket was busy; nothing waits to be batched.
 
 The epoch is the number of the controller's life. A side that does not know it yet says 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -29,6 +30,9 @@ Entry = tuple[Any, Sequence[Frame]]
 
 INLINE = 4096
 """Frames up to this many bytes travel inside the header."""
+
+LARGE = 2**17
+"""Bytes of a frame for whose sake whoever keeps it is told at once that it need not be kept any more."""
 
 _encoder = msgspec.msgpack.Encoder()
 
@@ -52,8 +56,13 @@ class Decoder:
         header = tuple[int, int, list[tuple[messages, list[bytes | None]]]]
         self._decode = msgspec.msgpack.Decoder(header).decode
 
-    def decode(self, parts: Sequence[Frame]) -> tuple[int, list[Entry]]:
+    def decode(self, parts: Sequence[Frame], find: Callable[[Frame], Frame] | None = None) -> tuple[int, list[Entry]]:
         """Epoch and entries of a batch.
+
+        Parameters
+        ----------
+        find
+            What makes a frame of a reference; None where none may come.
 
         Raises
         ------
@@ -74,15 +83,37 @@ class Decoder:
         for message, frames in entries:
             if None in frames:
                 count += frames.count(None)
-                frames = [next(following, None) if frame is None else frame for frame in frames]
+                frames = [_large(next(following, None), find) if frame is None else frame for frame in frames]
             batch.append((message, frames))
         if count != len(parts) - 1:
             raise ProtocolError(f"{len(parts) - 1} parts follow a header that announces {count}")
         return epoch, batch
 
 
-def encode(epoch: int, entries: Iterable[Entry]) -> list[Frame]:
-    """The parts of a batch."""
+def _large(part: Frame | None, find: Callable[[Frame], Frame] | None) -> Frame | None:
+    if part is None or len(part) > INLINE:
+        return part
+    if find is None:
+        raise ProtocolError("a reference that leads nowhere")
+    return find(part)
+
+
+def has_large(frames: Sequence[Frame]) -> bool:
+    """Whether one of the frames is large."""
+    for frame in frames:  # noqa: SIM110 - a generator costs more than the rest, for each task
+        if len(frame) >= LARGE:
+            return True
+    return False
+
+
+def encode(epoch: int, entries: Iterable[Entry], refer: Callable[[Frame], Frame] | None = None) -> list[Frame]:
+    """The parts of a batch.
+
+    Parameters
+    ----------
+    refer
+        What travels instead of a large frame: itself, its bytes, or a reference to it.
+    """
     header: list[Any] = []
     parts: list[Frame] = [b""]
     for message, frames in entries:
@@ -92,7 +123,7 @@ def encode(epoch: int, entries: Iterable[Entry]) -> list[Frame]:
                 inline.append(frame)
             else:
                 inline.append(None)
-                parts.append(frame)
+                parts.append(frame if refer is None else refer(frame))
         header.append((message, inline))
     parts[0] = _encoder.encode((messages.PROTOCOL, epoch, header))
     return parts

@@ -214,4 +214,9 @@ def _line_buffered_stdio() -> Callable[[], None]:
         flush = library.fflush
     except (OSError, ValueError, AttributeError):
         return lambda: None
-    return lambda: flush(stdout)
+    try:
+        waits = ctypes.PyDLL(None).__fpending  # keeps Python's lock, which costs more to get back than to ask this
+        waits.restype = ctypes.c_size_t
+    except (OSError, AttributeError):
+        return lambda: flush(stdout)
+    return lambda: flush(stdout) if waits(stdout) else None

@@ -54,6 +54,8 @@ class _Rich(NamedTuple):
     bundle: dict[str, Any]
     metadata: dict[str, Any]
     execution: int | None
+    id: str = ""
+    update: bool = False
 
 
 class OutputBuffer:
@@ -159,15 +161,34 @@ class OutputBuffer:
         if first:
             self.on_pending()
 
-    def display(self, bundle: dict[str, Any], metadata: dict[str, Any], execution: int | None = None) -> None:
-        """A rich output. ``execution``: it is the value of the cell of that number."""
+    def display(
+        self,
+        bundle: dict[str, Any],
+        metadata: dict[str, Any],
+        execution: int | None = None,
+        id: str = "",
+        update: bool = False,
+    ) -> None:
+        """A rich output.
+
+        Parameters
+        ----------
+        execution : int or None
+            It is the value of the cell of that number.
+        id : str
+            By which it can be changed later.
+        update : bool
+            It takes the place of the earlier one of this id.
+        """
         if self.through is not None:
             self.through.write("stdout", f"{bundle.get('text/plain', '')}\n")
             return
         self.catch_up()
-        rich = _Rich(plain(bundle), plain(metadata), execution)
+        rich = _Rich(plain(bundle), plain(metadata), execution, sendable(id), update)
         size = sum(len(value) for value in rich.bundle.values() if isinstance(value, str | bytes))
         with self._lock:
+            if update and self._replaces(rich):
+                return
             self._size += size
             if self._size > 2 * self._half:
                 self._tail.dropped += size
@@ -176,6 +197,14 @@ class OutputBuffer:
             first = len(self._pending) == 1
         if first:
             self.on_pending()
+
+    def _replaces(self, rich: _Rich) -> bool:
+        """Put a change in the place of the one before, where that has not been sent."""
+        last = self._pending[-1] if self._pending else None
+        if not isinstance(last, _Rich) or not last.update or last.id != rich.id:
+            return False
+        self._pending[-1] = rich
+        return True
 
     def take(self) -> list[Stream | Display]:
         """The pieces that wait to be sent."""
@@ -241,7 +270,10 @@ class OutputBuffer:
         for i, piece in enumerate(waiting):
             number = self._sequence + len(pieces)
             if isinstance(piece, _Rich):
-                pieces.append(Display(self._task, engine, number, *piece, self._attempt, client))
+                bundle, metadata, execution, id, update = piece
+                pieces.append(
+                    Display(self._task, engine, number, bundle, metadata, execution, self._attempt, client, id, update)
+                )
                 continue
             name, text = piece
             texts.append(text)

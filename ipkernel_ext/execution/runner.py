@@ -8,24 +8,29 @@ comes from, and where its result goes, must not be known here.
 
 from __future__ import annotations
 
+import bdb
 import builtins
 import difflib
 import keyword
 import sys
+import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import nullcontext
 from functools import partial
+from types import FrameType, TracebackType
 from typing import Any, NoReturn, Protocol, assert_never
 
 import msgspec
 
 from ipkernel_ext import payload
 from ipkernel_ext.core import messages as m
+from ipkernel_ext.core.effects import Typed
 from ipkernel_ext.core.messages import Failure
 from ipkernel_ext.core.wire import Frame
 from ipkernel_ext.errors import (
     NameNotFound,
+    NothingToDebug,
     ParallelError,
     PayloadError,
     RemoteError,
@@ -35,6 +40,7 @@ from ipkernel_ext.errors import (
     TaskTimeout,
     VersionMismatch,
 )
+from ipkernel_ext.execution.debugger import Ask, Debugger, ask_nobody, of_user_code
 from ipkernel_ext.execution.draws import Draws
 from ipkernel_ext.execution.functions import FunctionCache
 from ipkernel_ext.execution.interrupt import Interrupter
@@ -68,6 +74,8 @@ class Outcome(msgspec.Struct):
         The cell ended in a value, which is kept in ``Out``.
     seconds : float
         In user code, including what its objects do when they are rebuilt and pickled.
+    cpu : float
+        Seconds on processors meanwhile, of all threads.
     unseeded : bool
         The function has drawn from the global random generators, and no seed was given.
     """
@@ -78,6 +86,7 @@ class Outcome(msgspec.Struct):
     has_value: bool = False
     seconds: float = 0.0
     unseeded: bool = False
+    cpu: float = 0.0
 
 
 class _Stop(Exception):
@@ -111,10 +120,21 @@ class Runner:
     ----------
     shell, output, interrupter
         Of this engine.
+
+    Attributes
+    ----------
+    shell : EngineShell
+        Where it runs them.
+    ask
+        Asks the client of the running task for a line: with a prompt, and the seconds to wait for it.
+    share
+        Puts large frames of values into shared memory, where there is any.
     """
 
+    ask: Ask = staticmethod(ask_nobody)
+
     def __init__(self, shell: EngineShell, output: OutputBuffer, interrupter: Interrupter) -> None:
-        self._shell = shell
+        self.shell = self._shell = shell
         self._interrupter = interrupter
         self._functions = FunctionCache(shell.user_ns)
         self._draws = Draws()
@@ -124,6 +144,10 @@ class Runner:
         self._task: Hashable = None
         self._timer: Timer | None = None
         self._max_result = 0
+        self._failed: TracebackType | None = None  # of what failed last
+        self._debugger: Debugger | None = None  # of the running task
+        shell.on_breakpoint = self._breakpoint
+        self.share: Callable[[Sequence[Frame]], Sequence[Frame]] = lambda frames: frames
 
     def run(
         self,
@@ -150,12 +174,17 @@ class Runner:
         outcome = Outcome()
         before = sys.stdout, sys.stderr
         sys.stdout, sys.stderr = self._stdout, self._stderr
-        begun = time.perf_counter()
+        begun, used = time.perf_counter(), time.process_time()
         self._task, self._timer, self._max_result = task, timer, max_result
         raised = self._guarded(task, self._do, work, frames, function or (), outcome)
-        outcome.seconds = time.perf_counter() - begun
+        outcome.seconds, outcome.cpu = time.perf_counter() - begun, time.process_time() - used
         self._mend_builtins()
         self._functions.end()
+        if self._debugger is not None:
+            self._debugger.end()
+            self._debugger = None
+        if raised is not None and not isinstance(work, m.Debug):
+            self._keep(raised)
         if raised is not None and self._guarded(task, _describe, raised, outcome) is not None:
             outcome.failure, outcome.frames = _indescribable(raised), ()
         sys.stdout, sys.stderr = before
@@ -179,6 +208,40 @@ class Runner:
         if names.__len__() < self._builtins.__len__():
             for name, value in self._builtins.items():
                 names.setdefault(name, value)
+
+    # ------------------------------------------------------------ debugging
+
+    def _keep(self, raised: BaseException) -> None:
+        """Keep the traceback of what failed, if user code is in it, for who wants to debug it."""
+        stop = raised if isinstance(raised, _Stop) else _Stop(raised)
+        trace = None if stop.ours or isinstance(stop.error, bdb.BdbQuit) else of_user_code(stop.error.__traceback__)
+        if trace is not None:
+            self._failed = trace
+
+    def _debug(self) -> None:
+        if self._failed is None:
+            text = f"nothing has failed on engine {self._engine()} since it began, or was reset"
+            raise _Stop(NothingToDebug(text), ours=True)
+        self._new_debugger().post_mortem(self._failed)
+
+    def _breakpoint(self, frame: FrameType) -> None:
+        """User code has called ``breakpoint`` in this frame."""
+        if self._task is None or threading.current_thread() is not threading.main_thread():
+            print("breakpoint() is for the code of a call, and in its main thread: it goes on", file=sys.stderr)
+            return
+        if self._debugger is None:
+            self._debugger = self._new_debugger()
+        self._debugger.begin(frame)
+
+    def _new_debugger(self) -> Debugger:
+        self._debugger = Debugger(self.shell, self._typed, self.shell.input_timeout)
+        return self._debugger
+
+    def _typed(self, prompt: str, timeout: float) -> Typed | None:
+        """A line of the user's. What runs from now on can be interrupted again."""
+        typed = self.ask(prompt, timeout)
+        self._interrupter.arm(self._task)
+        return typed
 
     # ------------------------------------------------------------ the kinds of work
 
@@ -205,7 +268,10 @@ class Runner:
                 outcome.frames = self._value(work.execution)
             case m.Seed():
                 Streams(work.seed).begin(self._engine())
+            case m.Debug():
+                self._debug()
             case m.Reset():
+                self._failed = None
                 self._shell.empty()
                 self._functions.clear()
             case _:
@@ -241,7 +307,7 @@ class Runner:
         if self._too_large(result):
             self._refuse(result, value)
         del value
-        return payload.own(result)
+        return self._kept(result)
 
     def _in_namespace(self, f: Callable[..., Any]) -> Callable[..., Any]:
         """The function; one that runs code in the namespace of its caller does so in the user's, and not in ours."""
@@ -277,7 +343,7 @@ class Runner:
         if self._too_large(result):
             self._refuse(result, values)
         del values
-        return payload.own(result)
+        return self._kept(result)
 
     def _timed(self, f: Callable[..., Any], timer: Timer, as_value: bool, *args: Any) -> Any:
         """Call with an item's time running; an interrupt because of that time is for this call alone."""
@@ -313,7 +379,7 @@ class Runner:
         if self._too_large(result):
             raise self._too_large_to_send(result, f"the value of {' and '.join(names)}", "it stays there")
         del values
-        return payload.own(result)
+        return self._kept(result)
 
     def _delete(self, names: Sequence[str]) -> None:
         namespace = self._shell.user_ns
@@ -336,7 +402,7 @@ class Runner:
         result = _dump(kept[execution], f"Out[{execution}]")
         if self._too_large(result):
             raise self._too_large_to_send(result, f"Out[{execution}]", "it stays there")
-        return payload.own(result)
+        return self._kept(result)
 
     # ------------------------------------------------------------ parts of them
 
@@ -371,6 +437,10 @@ class Runner:
                 near = difflib.get_close_matches(name, self._shell.keys(), 3)
                 hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
                 raise _Stop(NameNotFound(f"there is no variable {name!r} on engine {self._engine()}{hint}"), ours=True)
+
+    def _kept(self, result: Sequence[Frame]) -> list[Frame]:
+        """Frames that stay as they are although user code goes on. What they were made of is not referred to here."""
+        return payload.own(self.share(result))
 
     def _too_large(self, result: Sequence[Frame]) -> bool:
         return bool(self._max_result) and sum(map(len, result)) > self._max_result
@@ -431,6 +501,8 @@ def _describe(raised: BaseException, outcome: Outcome) -> None:
     elif isinstance(error, KeyboardInterrupt):
         text = "the task was interrupted (KeyboardInterrupt)"
         outcome.failure = Failure("TaskInterrupted", name, text, trace, stop.item)
+    elif isinstance(error, bdb.BdbQuit):
+        outcome.failure = Failure("TaskInterrupted", name, "the task was ended in the debugger", trace, stop.item)
     elif isinstance(error, SystemExit):
         outcome.failure = Failure("RemoteExit", name, _exit_text(error), trace, stop.item)
     else:

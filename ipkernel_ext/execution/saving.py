@@ -12,8 +12,6 @@ import tempfile
 from collections.abc import Sequence
 from typing import IO, Any, NamedTuple
 
-from IPython.core.getipython import get_ipython
-
 from ipkernel_ext import payload
 
 _spools: dict[str, IO[bytes]] = {}
@@ -39,6 +37,8 @@ class Saved(NamedTuple):
 
 def save() -> Saved:
     """Write the user's variables."""
+    from IPython.core.getipython import get_ipython  # clients import this module, and need no IPython
+
     shell: Any = get_ipython()
     namespace = shell.user_ns
     names: list[str] = shell.keys()

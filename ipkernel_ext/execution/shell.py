@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import getpass
 import linecache
+import os
 import sys
 import types
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 from IPython.core import page
@@ -68,8 +70,11 @@ class _Publisher(DisplayPublisher):
 
     shell: EngineShell
 
-    def publish(self, data: Any, metadata: Any = None, *_: Any, **__: Any) -> None:
-        self.shell.output.display(dict(data), dict(metadata or {}))
+    def publish(
+        self, data: Any, metadata: Any = None, *_: Any, transient: Any = None, update: bool = False, **__: Any
+    ) -> None:
+        id = str((transient or {}).get("display_id") or "")
+        self.shell.output.display(dict(data), dict(metadata or {}), id=id, update=bool(update and id))
 
     def clear_output(self, wait: bool = False) -> None:
         """Nothing: what was shown stays."""
@@ -132,7 +137,17 @@ class EngineShell(InteractiveShell):
         It ended in a value, which is in ``Out``.
     problem_text : str
         Traceback of what it raised.
+    input_timeout : float
+        Seconds for which code waits for a line from its user.
+    on_breakpoint
+        Called with the frame in which user code calls ``breakpoint``.
+    debugger : Debugger or None
+        The one that waits for a command.
     """
+
+    input_timeout = 3600.0
+    on_breakpoint: Callable[[FrameType], None] = staticmethod(lambda frame: None)
+    debugger: Any = None
 
     compiler_class = Type(_Compiler)
     displayhook_class = Type(_Hook)
@@ -170,6 +185,7 @@ class EngineShell(InteractiveShell):
         self._set_global(dict.fromkeys(type(self)._walk_mro(), self))
         sys.modules["__main__"] = self.user_module
         getpass.getpass = self._input
+        sys.breakpointhook = self._on_breakpoint
         sys.stdout, sys.stderr = CaptureStream(self.output, "stdout"), CaptureStream(self.output, "stderr")
         self.builtin_trap.__enter__()
 
@@ -177,14 +193,14 @@ class EngineShell(InteractiveShell):
     def being_global(self) -> Iterator[None]:
         """The same for a while, where several shells share a process."""
         shells: dict[Any, Any] = {kind: kind._instance for kind in type(self)._walk_mro()}
-        before = sys.modules["__main__"], getpass.getpass, sys.stdout, sys.stderr
+        before = sys.modules["__main__"], getpass.getpass, sys.breakpointhook, sys.stdout, sys.stderr
         self.become_global()
         try:
             yield
         finally:
             self.builtin_trap.__exit__(None, None, None)
             self._set_global(shells)
-            sys.modules["__main__"], getpass.getpass, sys.stdout, sys.stderr = before
+            sys.modules["__main__"], getpass.getpass, sys.breakpointhook, sys.stdout, sys.stderr = before
 
     @staticmethod
     def _set_global(shells: dict[Any, Any]) -> None:
@@ -228,8 +244,15 @@ class EngineShell(InteractiveShell):
     def warm_up(self) -> None:
         """Run a cell and forget it, so that a user's first one is as fast as those that follow."""
         self.run("None")
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Forget the cells that were run, but not what they did: the next one is the first."""
+        for number in range(1, self.execution_count):
+            self.forget(f"_i{number}")
+            self.forget(f"_{number}")
+        self.kept().clear()
         self.execution_count = 1
-        self.forget("_i1")
         self.history_manager.begin()
 
     def transform_cell(self, raw_cell: str) -> str:
@@ -322,6 +345,10 @@ class EngineShell(InteractiveShell):
         self.user_ns["_exit_code"] = child.run(expanded, lambda text: self.output.write("stdout", text))
 
     system_piped = system_raw = system
+
+    def _on_breakpoint(self, *_: Any, **__: Any) -> None:
+        if os.environ.get("PYTHONBREAKPOINT") != "0":
+            self.on_breakpoint(sys._getframe(1))
 
     def _no_input(self, *_: Any, **__: Any) -> str:
         frame = sys._getframe(1)

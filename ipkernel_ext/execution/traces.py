@@ -17,13 +17,17 @@ import ipkernel_ext
 from ipkernel_ext.execution.output import sendable
 
 _LIBRARY = os.path.dirname(codeop.__file__)  # asyncio in it is not imported here: that is slow
-_ABOVE = (
+ABOVE = (
     *(os.path.dirname(str(package.__file__)) + os.sep for package in (ipkernel_ext, IPython)),
     *(os.path.join(_LIBRARY, package) + os.sep for package in ("asyncio", "concurrent")),
     codeop.__file__,
     "<frozen ",
 )
+"""How the names of files begin that hold what runs user code, or is read as such."""
 _BELOW = os.path.dirname(__file__) + os.sep
+
+RUNS = os.path.join(os.path.dirname(__file__), "runner.py")
+"""Where user code is called."""
 
 LONGEST = 50_000  # characters of a traceback
 MESSAGE = 10_000  # characters of a message
@@ -65,7 +69,7 @@ def format_traceback(error: BaseException) -> str:
             continue
         seen.add(id(part))
         above = 0
-        while above < len(part.stack) and part.stack[above].filename.startswith(_ABOVE):
+        while above < len(part.stack) and part.stack[above].filename.startswith(ABOVE):
             above += 1
         del part.stack[:above]
         while part.stack and part.stack[-1].filename.startswith(_BELOW):

@@ -26,10 +26,22 @@ import zmq
 
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core import wire
+from ipkernel_ext.core.access import OWNER, READ, READER, may
+from ipkernel_ext.core.access import refusal as refused
 from ipkernel_ext.core.client import ClientCore, Submission, refusal
-from ipkernel_ext.core.effects import Answered, Effect, Reconnect, Resolve, RosterChanged, Send, Show
+from ipkernel_ext.core.effects import (
+    Answered,
+    AskUser,
+    Effect,
+    Overheard,
+    Reconnect,
+    Resolve,
+    RosterChanged,
+    Send,
+    Show,
+)
 from ipkernel_ext.core.wire import Frame
-from ipkernel_ext.errors import ForkedClientError, NotConnected, ProtocolError
+from ipkernel_ext.errors import ForkedClientError, NotAllowed, NotConnected, ProtocolError
 from ipkernel_ext.net.callbacks import CallbackThread
 from ipkernel_ext.net.edge import Edge, Locate
 from ipkernel_ext.net.sockets import Poller, Wake, until
@@ -72,6 +84,9 @@ class Receiver(Protocol):
     def on_output(self, output: m.Stream | m.Display) -> None:
         """One of its tasks wrote something."""
 
+    def on_input(self, wanted: m.InputWanted) -> None:
+        """One of its tasks asks for a line; ``Channel.give`` gives it."""
+
 
 class Channel(Protocol):
     """What ``remote`` needs of the connection to a controller."""
@@ -79,17 +94,32 @@ class Channel(Protocol):
     client: str
     on_stray: Callable[[m.Stream | m.Display], None]
     """Gets output that belongs to no task of ours that is under way; must be quick and must not raise."""
+    on_followed: Callable[[m.Followed], None]
+    """Gets what other clients run and print, likewise."""
     advised: set[str]
     """What the user was told, and needs to be told once only."""
+    asking: weakref.WeakSet[Any]
+    """Receivers of which tasks wait for a line."""
+    failed: tuple[int, int] | None
+    """Of the last call that failed: its first task number, and the lowest engine on which it did."""
 
     def next_numbers(self, count: int) -> range:
         """Task numbers nobody else has."""
+
+    def share(self, frames: Sequence[Frame]) -> Sequence[Frame]:
+        """Frames to be sent; large ones in shared memory if the controller is on this host, and so theirs alone."""
 
     def submit(self, submission: Submission, receiver: Receiver) -> None:
         """Send tasks; results go to the receiver."""
 
     def cancel(self, numbers: Sequence[int]) -> None:
         """Take queued tasks away, interrupt running ones."""
+
+    def give(self, number: int, asked: int, text: str | None, why: str) -> None:
+        """The line that a task asked for; None: there is none, and why."""
+
+    def note_failed(self, first: int, engine: int) -> None:
+        """A task failed on an engine; ``first``: number of its call's first one."""
 
     def tell(self, message: m.Interrupt | m.ShutDown) -> None:
         """Something without an answer."""
@@ -149,19 +179,36 @@ class Roster:
         return sum(engine.state != "restarting" for engine in self.engines.values())
 
 
-class ClientChannel:
+class Failures:
+    """What a channel remembers of calls that failed."""
+
+    failed: tuple[int, int] | None = None
+
+    def note_failed(self, first: int, engine: int) -> None:
+        """A task failed on an engine; ``first``: number of its call's first one."""
+        before = self.failed
+        lowest = min(engine, before[1]) if before is not None and before[0] == first else engine
+        self.failed = first, lowest
+
+
+class ClientChannel(Failures):
     """A client's connection to a controller.
 
     Parameters
     ----------
     locate
         Says where the controller is.
+    access : str
+        What the key that it comes with is for.
     """
 
-    def __init__(self, locate: Locate) -> None:
-        self.client = uuid.uuid4().hex[:12]
+    def __init__(self, locate: Locate, access: str = OWNER) -> None:
+        self.client = f"{READER if access == READ else ''}{uuid.uuid4().hex[:12]}"
+        self._access = access
         self.on_stray: Callable[[m.Stream | m.Display], None] = lambda output: None
+        self.on_followed: Callable[[m.Followed], None] = lambda event: None
         self.advised: set[str] = set()
+        self.asking: weakref.WeakSet[Any] = weakref.WeakSet()
         self._locate = locate
         self._forks = _forks
         self._core = ClientCore(
@@ -181,7 +228,7 @@ class ClientChannel:
         self._wake = Wake()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._poller = Poller()
-        self._edge = Edge(self._context, locate, wire.Decoder(m.ToClient), self._poller)
+        self._edge = Edge(self._context, locate, wire.Decoder(m.ToClient), self._poller, warm=1.0)
         self._out: list[wire.Entry] = []
         self._closing = False
         self._ended: str | None = None
@@ -207,6 +254,10 @@ class ClientChannel:
                 self._numbers = itertools.count(first + count)
         return range(first, first + count)
 
+    def share(self, frames: Sequence[Frame]) -> Sequence[Frame]:
+        """Frames to be sent; large ones in shared memory if the controller is on this host, and so theirs alone."""
+        return self._edge.share(frames)
+
     def submit(self, submission: Submission, receiver: Receiver) -> None:
         """Send tasks; results go to the receiver."""
         if self._forks != _forks or self._closing or self._ended is not None:
@@ -218,9 +269,15 @@ class ClientChannel:
         """Take queued tasks away, interrupt running ones."""
         self._enqueue(lambda: self._core.cancel(numbers))
 
+    def give(self, number: int, asked: int, text: str | None, why: str) -> None:
+        """The line that a task asked for; None: there is none, and why."""
+        self._enqueue(lambda: self._core.give(number, asked, text, why))
+
     def tell(self, message: m.Interrupt | m.ShutDown) -> None:
         """Something without an answer."""
         self._check()
+        if not may(self._access, message):
+            raise NotAllowed(refused(self._access, message))
         self._enqueue(lambda: self._core.tell(message))
 
     def ask(self, make: Callable[[int], m.Question]) -> Future[dict[str, Any]]:
@@ -322,6 +379,7 @@ class ClientChannel:
         deadline = self._core.next_deadline()
         if deadline is not None and time.monotonic() >= deadline:
             self._do(self._core.tick(time.monotonic()))
+        self._edge.tick(time.monotonic())
         self._flush()
 
     def _do_commands(self, most: int) -> None:
@@ -344,7 +402,7 @@ class ClientChannel:
             self._do(self._core.submit(*submissions))
 
     def _deadline(self) -> float | None:
-        return min((d for d in (self._core.next_deadline(), self._edge.retry_at) if d is not None), default=None)
+        return min((d for d in (self._core.next_deadline(), self._edge.next_deadline()) if d is not None), default=None)
 
     def _reconnect(self) -> None:
         self._out.clear()
@@ -383,6 +441,12 @@ class ClientChannel:
                     self._out.append((message, frames))
                 case Show(message):
                     self._show(message)
+                case AskUser(wanted):
+                    receiver = self._receivers.get(wanted.task.number)
+                    if receiver is not None:
+                        receiver.on_input(wanted)
+                case Overheard(event):
+                    self.on_followed(event)
                 case Answered(request, body, error):
                     self._answer(request, body, error)
                 case RosterChanged():
@@ -452,5 +516,6 @@ class ClientChannel:
         self._do(self._core.leave())
         self._flush()
         self._edge.close(linger)
+        self._edge.end_sharing()  # while what was sent is still ours: that is not to be removed
         self._do(self._core.end("this RemoteController was closed before the result came"))
         self._context.term()

@@ -12,13 +12,14 @@ import select
 import signal
 import socket as std_socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import zmq
 
+from ipkernel_ext import blobs
 from ipkernel_ext.config import addresses
 from ipkernel_ext.config.keys import ClusterKeys
 from ipkernel_ext.core import failures, wire
@@ -72,6 +73,8 @@ class ControllerServer:
     log : logging.Logger
     owner : int or None
         A descriptor whose end of file means that the cluster is to end.
+    home : Home or None
+        Shared memory through which large frames travel on this host.
     options
         Given to ``ControllerCore``: ``recovery_window``, ``engine_grace``, ``result_ttl``.
 
@@ -91,6 +94,7 @@ class ControllerServer:
         engines: Path,
         log: logging.Logger,
         owner: int | None = None,
+        home: blobs.Home | None = None,
         **options: float,
     ) -> None:
         self.url = f"ipc://{path}"
@@ -100,6 +104,10 @@ class ControllerServer:
         self._engines = engines
         self._log = log
         self._owner = owner
+        self._home = home
+        self._sweeper = None if home is None else blobs.Sweeper(home)
+        self._sharing: set[Peer] = set()  # those who have this shared memory
+        self._held: dict[m.TaskId, list[blobs.Blob]] = {}  # of results that their clients may not have opened yet
         # an epoch never comes again, even where the journal was lost with its directory
         self.epoch = max(journal.epoch + 1, int(time.time()))
         self._core = ControllerCore(
@@ -127,6 +135,7 @@ class ControllerServer:
         self._prune_at = 0.0
         self._look_at = time.monotonic() + LOOK
         self._stood_still = 0.0  # seconds, in all
+        self._woke = 0.0  # when this turn of the loop began
         self._wake = Wake()
         self._poller = Poller()
         self._ends = select.epoll() if hasattr(select, "epoll") else None  # of local engines' processes
@@ -225,6 +234,7 @@ class ControllerServer:
             self._poller.register(self._owner)
         if self._ends is not None:
             self._poller.register(self._ends.fileno())
+        self._woke = self._now()
         while self._stop is None:
             ready = self._wait()
             if self._owner in ready:
@@ -258,15 +268,21 @@ class ControllerServer:
 
     def _wait(self) -> dict[Any, int]:
         """Wait until something happens or is due."""
+        self._note_stand(self._woke, self._woke)
         begun = self._now()
         deadline = self._core.next_deadline()
         due = self._look_at if deadline is None else min(deadline, self._look_at)
         ready = self._poller.poll(until(due, begun))
-        now = self._now()
-        if now - max(due, begun) > PAUSE:
-            self._stood_still += now - begun
-            self._log.warning("this process stood still for up to %.0f s", now - begun)
+        self._note_stand(begun, max(due, begun))
+        self._woke = self._now()
         return ready
+
+    def _note_stand(self, since: float, due: float) -> None:
+        """If it is much later than it was to be, this process stood still since then, or was as if it had."""
+        now = self._now()
+        if now - due > PAUSE:
+            self._stood_still += now - since
+            self._log.warning("this process stood still for up to %.0f s", now - since)
 
     def _look(self) -> None:
         """Whether peers that come can still find us, whatever cleans up here."""
@@ -274,6 +290,9 @@ class ControllerServer:
         if now < self._look_at:
             return
         self._look_at = now + LOOK
+        if self._sweeper is not None:
+            self._sweeper.sweep(now)
+            self._held = {task: held for task, held in self._held.items() if self._core.knows(task)}
         if self._path.exists():
             return
         if not self._engines.exists():
@@ -301,6 +320,8 @@ class ControllerServer:
     # ------------------------------------------------------------ in
 
     def _take(self, door: LocalDoor | RemoteDoor) -> None:
+        local = door is self._local
+        find = None if not local else self._home.open if self._home is not None else blobs.absent
         for _ in range(BATCH):
             received = door.receive()
             if received is None:
@@ -309,7 +330,7 @@ class ControllerServer:
                 return
             peer, parts = received
             try:
-                _, entries = self._decode(parts or ())
+                _, entries = self._decode(parts or (), find)
             except ProtocolError as error:
                 self._on_garbage(peer, error)
                 continue
@@ -318,6 +339,8 @@ class ControllerServer:
             for message, frames in entries:
                 if isinstance(message, m.HelloEngine):
                     self._pids[message.engine.boot] = self._local.pids.get(peer, 0)
+                if frames and local:
+                    self._note_shared(peer, message, frames)
                 try:
                     self._do(self._core.receive(peer, message, frames, now, role))
                 except Exception as error:
@@ -343,6 +366,20 @@ class ControllerServer:
         except Exception as broken:
             self._flush()
             raise ParallelError(f"this controller has lost track ({broken!r}); it has to begin anew") from error
+
+    def _note_shared(self, peer: Peer, message: Any, frames: Sequence[wire.Frame]) -> None:
+        """Who says hello with a proof has this shared memory. What is in it of a result stays until that is over.
+
+        Its engine keeps a result until its client has it; but the engine may die before.
+        """
+        match message:
+            case m.HelloClient() | m.HelloEngine() | m.HelloTasks():
+                if self._home is not None and frames[0] == self._home.proof:
+                    self._sharing.add(peer)
+            case m.Result():
+                held = [frame for frame in frames if isinstance(frame, blobs.Blob)]
+                if held and self._core.knows(message.task):
+                    self._held[message.task] = held
 
     def _on_garbage(self, peer: Peer, error: ProtocolError) -> None:
         self._core.refused += 1
@@ -382,6 +419,7 @@ class ControllerServer:
 
     def _forget(self, peer: Peer) -> None:
         self._out.pop(peer, None)
+        self._sharing.discard(peer)
         if isinstance(peer, bytes):
             self._local.forget(peer)
         elif isinstance(peer, RemotePeer) and self._remote is not None:
@@ -405,7 +443,7 @@ class ControllerServer:
         entries: list[wire.Entry] = []
         for parts in read_results(self._engines / boot):
             with suppress(ProtocolError):
-                entries.extend(self._decode(parts)[1])
+                entries.extend(self._decode(parts, self._home.open if self._home is not None else blobs.absent)[1])
         return entries
 
     # ------------------------------------------------------------ out
@@ -413,13 +451,17 @@ class ControllerServer:
     def _do(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
             match effect:
-                case Send(peer, message, frames):
+                case Send():
+                    peer, message, frames = effect  # which is quicker than to match them
                     if type(peer) is Mailbox:
                         self._store.take(message, frames)
                         continue
                     self._out.setdefault(peer, []).append((message, frames))
-                case Journal(task, hint):
+                case Journal():
+                    task, hint = effect
                     self._journal.write_task(task, hint)
+                    if hint is None:
+                        self._held.pop(task, None)
                 case Enlist(engine, boot):
                     self._journal.write_engine(engine, boot)
                 case Expire(client, number):
@@ -468,11 +510,14 @@ class ControllerServer:
             for peer, entries in out.items():
                 door, id = self._way_to(peer)
                 try:
-                    send(door.socket, wire.encode(self.epoch, entries), id)
+                    send(door.socket, wire.encode(self.epoch, entries, self._refer(peer)), id)
                 except zmq.ZMQError as error:
                     if error.errno not in (zmq.EHOSTUNREACH, zmq.EAGAIN):
                         raise
                     self._do(self._core.left(peer, self._now()))
+
+    def _refer(self, peer: Peer) -> Callable[[wire.Frame], wire.Frame]:
+        return blobs.plain if self._home is None or peer not in self._sharing else self._home.refer
 
     def _way_to(self, peer: Any) -> tuple[LocalDoor | RemoteDoor, bytes]:
         if type(peer) is RemotePeer and self._remote is not None:

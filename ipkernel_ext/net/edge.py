@@ -13,10 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import zmq
 
+from ipkernel_ext import blobs
+from ipkernel_ext.config import shared
 from ipkernel_ext.config.connection import Address
 from ipkernel_ext.core.wire import Decoder, Entry, Frame, encode
 from ipkernel_ext.errors import NotConnected
@@ -48,6 +51,8 @@ class Edge:
         Of what the controller may send here.
     poller
         Watches the connection while it is open.
+    warm : float
+        Share of the shared memory that is to be kept warm which this process may keep; 0: it shares none.
 
     Attributes
     ----------
@@ -57,16 +62,24 @@ class Edge:
         Why it is not open.
     url : str
         Where it leads.
+    pool : Pool or None
+        Shared memory, where the controller is on this host and offers it. It outlives the connection.
     """
 
     def __init__(
-        self, context: zmq.Context[zmq.Socket[bytes]], locate: Locate, decoder: Decoder, poller: zmq.Poller | Poller
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        locate: Locate,
+        decoder: Decoder,
+        poller: zmq.Poller | Poller,
+        warm: float = 0.0,
     ) -> None:
         self._context = context
         self._poller = poller
         self._locate = locate
         self._decode = decoder.decode
         self._monitor: Monitor | None = None
+        self._greeted = False  # something was said on this connection
         self._handshake: Handshake | None = None  # of an attempt over TCP that may still fail
         self._failures = 0  # attempts in a row
         self._trying_since = 0.0
@@ -77,6 +90,8 @@ class Edge:
         self.trouble: Trouble | None = None
         self.url = ""
         self.address: Address | None = None
+        self.pool: blobs.Pool | None = None
+        self._warm = warm
 
     def open(self, now: float) -> bool:
         """Open a new socket. False while nobody knows where to; then ``retry_at`` says when to try again."""
@@ -110,10 +125,59 @@ class Edge:
         self.retry_at = now + ATTEMPT if remote else None
         self.socket = connecting_socket(self._context, self.url, address.keys, once=True)
         self._monitor = Monitor(self.socket, EVENTS if remote else zmq.EVENT_DISCONNECTED)
+        self._share()
+        self._greeted = False
         self.socket.connect(self.url)
         self._poller.register(self.socket, zmq.POLLIN)
         self._poller.register(self._monitor.pair, zmq.POLLIN)
         return True
+
+    def _share(self) -> None:
+        """Use the shared memory that the controller there offers."""
+        offered = shared.find(self.url) if self._warm else None
+        if self.pool is not None and offered is not None and str(self.pool.home.directory) == offered.directory:
+            return
+        self.end_sharing()
+        if offered is not None:
+            with suppress(OSError):
+                home = blobs.Home(Path(offered.directory))
+                self.pool = blobs.Pool(home, offered.above, int(offered.pool * self._warm))
+
+    def end_sharing(self) -> None:
+        """Give up shared memory; what others may still come for stays there."""
+        if self.pool is not None:
+            self.pool.close()
+        self.pool = None
+
+    def next_deadline(self) -> float | None:
+        """When the caller's loop has to turn for this connection's sake, or None."""
+        pool = None if self.pool is None else self.pool.next_deadline()
+        if pool is None or self.retry_at is None:
+            return self.retry_at if pool is None else pool
+        return min(pool, self.retry_at)
+
+    def tick(self, now: float) -> None:
+        """Give back shared memory that is no longer needed."""
+        due = None if self.pool is None else self.pool.next_deadline()
+        if self.pool is not None and due is not None and now >= due:
+            self.pool.tick(now)
+
+    def share(self, frames: Sequence[Frame]) -> Sequence[Frame]:
+        """The frames, large ones in shared memory where there is any; from any thread."""
+        pool = self.pool
+        return frames if pool is None else pool.share(frames)
+
+    def greeting(self, hello: Any) -> Entry:
+        """A hello, with what tells the controller that large frames may come in shared memory."""
+        return hello, () if self.pool is None else (self.pool.home.proof,)
+
+    def encode(self, epoch: int, entries: Iterable[Entry]) -> list[Frame]:
+        """The parts of a batch for the controller."""
+        return encode(epoch, entries, blobs.plain if self.pool is None else self.pool.home.refer)
+
+    def decode(self, parts: Sequence[Frame]) -> tuple[int, list[Entry]]:
+        """A batch of the controller's, large frames mapped from shared memory; ProtocolError when it is none."""
+        return self._decode(parts, blobs.absent if self.pool is None else self.pool.home.fetch)
 
     def _fail(self, trouble: Trouble, now: float) -> None:
         first, longest = PAUSES
@@ -166,10 +230,14 @@ class Edge:
     def send(self, epoch: int, entries: Iterable[Entry]) -> None:
         """Send one batch; into the void while the connection is not open, or not any more (``lost`` will say so)."""
         if self.socket is not None:
+            if not self._greeted:
+                (hello, _), *rest = entries
+                entries = [self.greeting(hello), *rest]
+                self._greeted = True
             with suppress(zmq.Again):
-                send(self.socket, encode(epoch, entries))
+                send(self.socket, self.encode(epoch, entries))
 
     def receive(self) -> tuple[int, list[Entry]] | None:
         """The next batch, or None. ProtocolError when it is not the controller's."""
         parts: Sequence[Frame] | None = receive(self.socket) if self.socket is not None else None
-        return None if parts is None else self._decode(parts)
+        return None if parts is None else self.decode(parts)

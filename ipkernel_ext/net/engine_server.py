@@ -8,8 +8,10 @@ is ``execution``.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
+import queue
 import signal
 import threading
 import time
@@ -27,16 +29,19 @@ from ipkernel_ext.core.effects import (
     Begin,
     Claimable,
     Effect,
+    LookInside,
     RaiseInterrupt,
     Reconnect,
     Send,
     Stop,
     TellUsage,
+    Typed,
 )
 from ipkernel_ext.core.engine import Channel, Claim, EngineCore
 from ipkernel_ext.errors import ProtocolError
 from ipkernel_ext.execution.descriptors import Descriptors
 from ipkernel_ext.execution.interrupt import Interrupter
+from ipkernel_ext.execution.looking import Lookout
 from ipkernel_ext.execution.output import OutputBuffer
 from ipkernel_ext.execution.runner import Runner
 from ipkernel_ext.execution.usage import Usage
@@ -50,6 +55,7 @@ FLUSH_IDLE = 0.1  # seconds between looks at what is written while no task runs
 LINGER = 200  # milliseconds for which the last result may still be on its way out
 OWNER_ENDED = "its owner has ended"
 INSIST_AFTER = 0.02, 1.0  # seconds after which an interrupt without effect is sent again, at first and at most
+WARM = 0.5  # of the shared memory that a client keeps warm
 GRACE = 3.0  # seconds that user code has to end after it was told to
 SMALL = 0.0005  # seconds; results of tasks that take less may wait for those of the tasks behind them
 TOGETHER = 32  # results that leave together, at most; fewer than a begun file keeps
@@ -97,7 +103,8 @@ class EngineServer:
         self._lock = threading.Lock()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._control_poller = Poller()
-        self._edge = Edge(self._context, locate, _decoder, self._control_poller)
+        self._edge = Edge(self._context, locate, _decoder, self._control_poller, warm=WARM)
+        runner.share = self._edge.share
         self._control_wake = Wake()
         self._main_wake = Wake()
         self._for_control: deque[wire.Entry] = deque()
@@ -118,6 +125,9 @@ class EngineServer:
         self._results_watched = False  # the control thread knows of that time
         self._look_at = 0.0
         self._usage = Usage()
+        self._lookout = Lookout(runner.shell)
+        self._typed: queue.SimpleQueue[Typed] = queue.SimpleQueue()
+        runner.ask = self._ask
         self._claimed_at = 0.0  # monotonic; of the running task
         self._stopping: str | None = None
         self._waiting_said = False
@@ -153,6 +163,7 @@ class EngineServer:
         if self._tasks is not None:
             self._tasks.close(LINGER)
         self._context.term()
+        self._edge.end_sharing()
         if self._begun is not None:
             if not self.failed:
                 self._begun.leave()
@@ -194,11 +205,12 @@ class EngineServer:
         if self._tasks is None:
             return
         while (parts := receive(self._tasks)) is not None:
-            epoch, entries = _decoder.decode(parts)
-            for message, frames in entries:
-                with self._lock:
-                    effects = self._core.receive(Channel.TASKS, self._tasks_generation, epoch, message, frames)
-                self._do_main(effects)
+            epoch, entries = self._edge.decode(parts)
+            effects: list[Effect] = []
+            with self._lock:
+                for message, frames in entries:
+                    effects += self._core.receive(Channel.TASKS, self._tasks_generation, epoch, message, frames)
+            self._do_main(effects)
 
     def _claim(self) -> Claim | None:
         with self._lock:
@@ -228,6 +240,7 @@ class EngineServer:
                 outcome.has_value,
                 outcome.seconds,
                 outcome.unseeded,
+                outcome.cpu,
             )
             waits = outcome.seconds < SMALL and self._core.busy and self._let_wait(effects)
         if not waits or len(self._results) >= TOGETHER:
@@ -244,7 +257,7 @@ class EngineServer:
         entries = [(e.message, e.frames) for e in effects if isinstance(e, Send)]
         if not entries or self._begun is None or self._stopping is not None:
             return False
-        if not self._begun.keep(wire.encode(self._core.epoch, entries)):
+        if not self._begun.keep(self._edge.encode(self._core.epoch, entries)):
             return False
         self._results += entries
         if self._results_at is None:
@@ -258,13 +271,28 @@ class EngineServer:
         """What has waited leaves now."""
         entries = self._take_results() if self._results else ()
         if entries and self._tasks is not None:
-            send(self._tasks, wire.encode(self._core.epoch, entries))
+            send(self._tasks, self._edge.encode(self._core.epoch, entries))
 
     def _take_results(self) -> Sequence[wire.Entry]:
         with self._lock:
             entries, self._results = self._results, []
             self._results_at = None
         return entries
+
+    def _ask(self, prompt: str, timeout: float) -> Typed | None:
+        """Ask the running task's client for a line, and wait for it. None: it has not come in time."""
+        self._descriptors.take()
+        while not self._typed.empty():
+            self._typed.get()
+        with self._lock:
+            self._do_main([*self._core.output(self._output.take()), *self._core.ask(prompt)])
+        try:
+            return self._typed.get(timeout=timeout)
+        except queue.Empty:
+            return None
+        finally:
+            with self._lock:
+                self._core.ask_no_more()
 
     def _start_timer(self) -> _Timer:
         timer = _Timer(self._core, self._lock)
@@ -276,6 +304,8 @@ class EngineServer:
         entries: list[wire.Entry] = []
         for effect in effects:
             match effect:
+                case Send(Channel.TASKS, m.HelloTasks() as message, _):
+                    entries.append(self._edge.greeting(message))
                 case Send(Channel.TASKS, message, frames):
                     entries.append((message, frames))
                 case Send(_, message, frames):
@@ -292,7 +322,7 @@ class EngineServer:
                 case _:
                     raise AssertionError(f"not an effect on the main thread: {effect}")
         if entries and self._tasks is not None:
-            parts = wire.encode(self._core.epoch, entries)
+            parts = self._edge.encode(self._core.epoch, entries)
             if self._begun is not None and isinstance(entries[-1][0], m.Result):
                 self._begun.keep(parts)
             send(self._tasks, parts)
@@ -320,6 +350,7 @@ class EngineServer:
             if (lost or retry) and self._stopping is None:
                 self._reconnect()
             self._send_waiting()
+            self._edge.tick(now)
             if self._pending and self._flush_at is None:
                 self._flush_at = now + FLUSH_AFTER
             due = self._core.next_deadline()
@@ -357,7 +388,7 @@ class EngineServer:
 
     def _deadline(self) -> float | None:
         deadlines = (
-            self._edge.retry_at,
+            self._edge.next_deadline(),
             self._flush_at,
             self._insist_at,
             self._results_at,
@@ -428,6 +459,10 @@ class EngineServer:
                 case TellUsage():
                     seconds = time.monotonic() - self._claimed_at
                     entries.append((self._core.measured(seconds, self._usage.cpu(), self._usage.rss()), ()))
+                case LookInside(number, inspection):
+                    self._lookout.look(inspection, functools.partial(self._tell, number))
+                case Typed():
+                    self._typed.put(effect)
                 case Claimable():
                     self._main_wake.set()
                 case Reconnect():
@@ -438,6 +473,11 @@ class EngineServer:
                     raise AssertionError(f"not an effect on the control thread: {effect}")
         if entries:
             self._edge.send(self._core.epoch, entries)
+
+    def _tell(self, number: int, told: dict[str, Any]) -> None:
+        """What a look has found; from the thread that looked."""
+        self._for_control.append((m.Looked(number, told), ()))
+        self._control_wake.set()
 
     def _insist(self, now: float) -> None:
         """Interrupt again what has not seen its interrupt yet."""

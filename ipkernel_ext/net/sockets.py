@@ -41,13 +41,16 @@ class Wake:
         return self._reader
 
     def set(self) -> None:
-        """Wake the loop. What it is to find must have been put in place before."""
+        """Wake the loop. What it is to find must have been put in place before.
+
+        A KeyboardInterrupt at any moment of it leaves a byte too many at worst, never a byte too few.
+        """
         if self._is_set:
             return
         with self._lock:
-            if not self._closed:
-                self._is_set = True
+            if not self._closed and not self._is_set:
                 os.write(self._writer, b"!")
+                self._is_set = True
 
     def clear_if(self, ready: Container[Any]) -> None:
         """As ``clear``, if it is among what the loop was woken by."""
@@ -56,11 +59,12 @@ class Wake:
 
     def clear(self) -> None:
         """To be called by the loop before it looks at what there is."""
-        try:
-            os.read(self._reader, 64)
-        except BlockingIOError:
-            pass
-        self._is_set = False
+        with self._lock:
+            try:
+                os.read(self._reader, 64)
+            except BlockingIOError:
+                pass
+            self._is_set = False
 
     def set_by_signals(self) -> None:
         """Have every signal set it, also one that comes in the moment before a poll. From the main thread."""
@@ -78,8 +82,9 @@ class Poller:
     """Waits for sockets and descriptors; a ``zmq.Poller`` with a third of the system calls.
 
     The descriptor of a ZeroMQ socket says no more than that there is something to look at, and who sends looks at it
-    too. So each socket is asked once before the wait, but for those from which we only receive; and whatever is the
-    matter with its descriptor, a socket counts as ready: who then reads from it finds out.
+    too. So each socket is asked once before the wait, but for pairs, from which we only receive; and whatever is the
+    matter with its descriptor, a socket counts as ready: who then reads from it finds out. A new one is asked too: its
+    descriptor says nothing before it was looked at for the first time.
     """
 
     def __init__(self) -> None:
@@ -87,6 +92,7 @@ class Poller:
         self._sources: dict[int, Any] = {}
         self._descriptors: dict[Any, int] = {}
         self._sent_on: list[zmq.Socket[bytes]] = []
+        self._new: list[zmq.Socket[bytes]] = []
 
     def register(self, source: zmq.Socket[bytes] | int, flags: int = zmq.POLLIN) -> None:
         """Wait for this too."""
@@ -96,20 +102,25 @@ class Poller:
         self._sources[descriptor] = source
         self._descriptors[source] = descriptor
         self._poll.register(descriptor, select.POLLIN)
-        if not isinstance(source, int) and source.type != zmq.PAIR:
-            self._sent_on.append(source)
+        if not isinstance(source, int):
+            (self._new if source.type == zmq.PAIR else self._sent_on).append(source)
 
     def unregister(self, source: zmq.Socket[bytes] | int) -> None:
         """Wait for this no more. KeyError if it was not waited for."""
         descriptor = self._descriptors.pop(source)
         del self._sources[descriptor]
         self._poll.unregister(descriptor)
-        if source in self._sent_on:
-            self._sent_on.remove(source)
+        for asked in (self._sent_on, self._new):
+            if source in asked:
+                asked.remove(source)
 
     def poll(self, timeout: int | None = None) -> dict[Any, int]:
         """What is ready, at the latest after so many milliseconds."""
-        ready = {socket: _READABLE for socket in self._sent_on if int(socket.get(zmq.EVENTS)) & _READABLE}
+        ready: dict[Any, int] = {}
+        for socket in (*self._sent_on, *self._new):
+            if int(socket.get(zmq.EVENTS)) & _READABLE:
+                ready[socket] = _READABLE
+        self._new.clear()
         for descriptor, events in self._poll.poll(0 if ready else timeout):
             ready[self._sources[descriptor]] = events
         return ready

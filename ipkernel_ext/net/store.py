@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ipkernel_ext import blobs
 from ipkernel_ext.core import failures, wire
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.mailbox import Complete, Mailboxes, relabelled
@@ -97,7 +98,11 @@ class ResultStore:
         if entries is None:
             query = "select body from parts natural join results where client = ? and number = ? order by position"
             parts = [body for (body,) in self._rows(query, *task)]
-            entries = self._decode(parts)[1] if parts else [(failures.result(task, failures.unknown_result(task)), ())]
+            entries = (
+                self._decode(parts, blobs.absent)[1]
+                if parts
+                else [(failures.result(task, failures.unknown_result(task)), ())]
+            )
         return relabelled(entries, alias)
 
     def discard(self, client: str, number: int | None) -> None:
@@ -148,7 +153,7 @@ class ResultStore:
             self._open = False
 
     def _put(self, complete: Complete) -> bool:
-        parts = wire.encode(0, complete.entries)
+        parts = wire.encode(0, complete.entries, blobs.plain)  # who wrote them into shared memory may be gone then
         size = sum(map(len, parts))
         if size > min(LARGEST, self._limit):
             self._aside[complete.task] = complete.entries

@@ -9,6 +9,7 @@ import ctypes
 import gc
 import logging
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -18,7 +19,8 @@ from pathlib import Path
 
 import msgspec
 
-from ipkernel_ext.config import connection, keys, logs
+from ipkernel_ext import blobs
+from ipkernel_ext.config import connection, keys, logs, shared
 from ipkernel_ext.config.place import Place
 from ipkernel_ext.config.resolved import ControllerSettings
 from ipkernel_ext.errors import NotConnected, ParallelError
@@ -75,6 +77,7 @@ def serve(
         place.engines,
         log,
         owner,
+        _share(place, settings, log),
         recovery_window=settings.recovery_window,
         engine_grace=settings.engine_grace,
         result_ttl=settings.result_ttl,
@@ -99,6 +102,30 @@ def serve(
         server.close()
     place.sweep()
     os.close(lock)
+
+
+def _share(place: Place, settings: ControllerSettings, log: logging.Logger) -> blobs.Home | None:
+    """Offer shared memory, after what dead clusters have left of it was removed."""
+    try:
+        directory = shared.offer(place.directory, settings.shared_memory, settings.share_above, settings.share_pool)
+        if directory is None:
+            return None
+        home = blobs.Home(directory)
+    except (OSError, NotConnected) as error:
+        log.warning("large objects travel through the socket: %s", error)
+        return None
+    _remove_left(settings.shared_memory)
+    return home
+
+
+def _remove_left(place: str) -> None:
+    """Remove the shared memory of clusters that were killed: nobody uses it, and nobody will make them go on."""
+    for directory, runtime in shared.left(place):
+        if runtime is None:
+            continue
+        cluster = Place(runtime, None)
+        if cluster.controller_pid() is None and cluster.agent_pid() is None:
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def _publish(

@@ -22,17 +22,19 @@ from ipkernel_ext import versions
 from ipkernel_ext.config import connection, logs
 from ipkernel_ext.config.resolved import EngineSettings
 from ipkernel_ext.core.messages import EngineRecord
+from ipkernel_ext.errors import EngineStartError
 from ipkernel_ext.execution.descriptors import Descriptors
 from ipkernel_ext.execution.interrupt import Interrupter
 from ipkernel_ext.execution.output import OutputBuffer
 from ipkernel_ext.execution.runner import Runner
 from ipkernel_ext.execution.shell import EngineShell
+from ipkernel_ext.execution.startup import start_up
 from ipkernel_ext.net.edge import Locate
 from ipkernel_ext.net.engine_server import GRACE, OWNER_ENDED, EngineServer, stop_on_signals
 from ipkernel_ext.nursery import mpi
 from ipkernel_ext.nursery.children import LINK
 from ipkernel_ext.nursery.orders import EngineOrders, EngineSetup, first_line, set_up
-from ipkernel_ext.nursery.owner import take_owner
+from ipkernel_ext.nursery.owner import ending_with, take_owner
 
 
 class Parts(NamedTuple):
@@ -40,6 +42,7 @@ class Parts(NamedTuple):
 
     output: OutputBuffer
     shell: EngineShell
+    settings: EngineSettings
 
 
 def build(settings: EngineSettings) -> Parts:
@@ -47,8 +50,9 @@ def build(settings: EngineSettings) -> Parts:
     versions.here(search=True)  # found out once for all that are forked
     output = OutputBuffer(settings.max_output)
     shell = EngineShell(output)
+    shell.input_timeout = settings.input_timeout
     shell.become_global()
-    return Parts(output, shell)
+    return Parts(output, shell, settings)
 
 
 def record_of(orders: EngineOrders | None = None, rank: mpi.Rank | None = None) -> EngineRecord:
@@ -103,6 +107,7 @@ def serve(
     tells : bool
         Say on standard output when it has joined.
     """
+    _start_up(parts, owner)
     descriptors = Descriptors(parts.output, words)
     faulthandler.enable(descriptors.log, all_threads=False)
     log = _log(descriptors.log, level)
@@ -126,6 +131,16 @@ def serve(
         os.killpg(0, signal.SIGKILL)  # nobody is left who would end what user code started
     mpi.leave(GRACE)
     os._exit(int(server.failed))  # user code's threads and exit handlers do not hold the engine up
+
+
+def _start_up(parts: Parts, owner: int | None) -> None:
+    """Run the profile's code; an engine on which it fails is none."""
+    with open(2, "w", buffering=1, errors="backslashreplace", closefd=False) as log, ending_with(owner):
+        try:
+            start_up(parts.shell, parts.settings.exec_files, parts.settings.exec_lines, log)
+        except EngineStartError as error:
+            log.write(f"{error}\n")
+            os._exit(1)
 
 
 def _tell(descriptor: int, id: int, url: str) -> None:

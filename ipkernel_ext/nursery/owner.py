@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ipkernel_ext.nursery import open_files
 
@@ -24,6 +28,31 @@ def out_of_the_way(descriptor: int) -> int:
     high = _high(descriptor)
     os.close(descriptor)
     return high
+
+
+@contextmanager
+def ending_with(owner: int | None) -> Iterator[None]:
+    """This process ends when its owner does, while nobody else looks; None: it has no owner."""
+    if owner is None:
+        yield
+        return
+    reader, writer = os.pipe()
+
+    def watch() -> None:
+        poll = select.poll()
+        poll.register(owner, select.POLLIN)
+        poll.register(reader, select.POLLIN)
+        if any(descriptor == owner for descriptor, _ in poll.poll()):
+            os._exit(1)
+
+    watcher = threading.Thread(target=watch, name="ipkernel_ext owner", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        os.close(writer)
+        watcher.join()
+        os.close(reader)
 
 
 def _high(descriptor: int) -> int:

@@ -174,7 +174,11 @@ def test_larger_than_a_block(rc, path, monkeypatch):
     monkeypatch.setattr(checkpoints, "UNDER_WAY", 300_000)
     rc.execute("import numpy as np; A = np.random.rand(60_000); B = A.tobytes()")
     before = rc.apply(lambda: hash(A.tobytes() + B))  # noqa: F821
-    rc.checkpoint(path)
+    rc.max_result, taken = 50_000, rc.max_result
+    try:
+        rc.checkpoint(path)
+    finally:
+        rc.max_result = taken
     rc.reset()
     rc.restore(path)
     assert rc.apply(lambda: hash(A.tobytes() + B)) == before  # noqa: F821

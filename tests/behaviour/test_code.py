@@ -160,3 +160,12 @@ def test_output_is_followed_for_so_long_only_however_much_there_is(clusters):
     result.cancel()
     with pytest.raises(TaskCancelled):
         result.get(20)
+
+
+def test_a_display_that_was_changed_is_one_output_as_it_is_now(rc):
+    code = (
+        "from IPython.display import display\n"
+        "a, b = display('first', display_id=True), display('other', display_id=True)\n"
+        "a.update('second')"
+    )
+    assert rc[0].execute(code).outputs == ["'second'", "'other'"]

@@ -121,6 +121,8 @@ def test_gather_and_reduce(rc):
     assert A.gather() == whole
     assert A.reduce(operator.add) == A.reduce(sum) == sum(whole)
     assert (A.reduce(max), A.reduce(min)) == (9, 1)
+    np.testing.assert_array_equal(np.asarray(A), whole)
+    assert np.asarray(A, float).dtype == float
     assert A.reduce(lambda x, y: x * y, 100) == functools.reduce(operator.mul, whole, 100)
     rc.scatter("A", [1])
     assert A.reduce(operator.add) == 1

@@ -60,3 +60,17 @@ def test_a_damaged_file_says_so_and_shows_nothing(tmp_path: Path) -> None:
     with pytest.raises(NotConnected, match="damaged") as caught:
         keys.load(path)
     assert cluster.server.secret not in str(caught.value)
+
+
+def test_an_invitation_has_a_key_of_its_own() -> None:
+    cluster = keys.make()
+    given = {access: cluster.of(access).own.public for access in ("client", "engine", "run", "read")}
+    assert len(set(given.values())) == 4
+    assert cluster.roles() == {public: access for access, public in given.items()}
+
+
+def test_keys_of_before_there_were_invitations_say_how_to_get_some() -> None:
+    earlier = msgspec.structs.replace(keys.make(), run=None)
+    assert "run" not in earlier.roles().values()
+    with pytest.raises(NotConnected, match="rotate-keys"):
+        earlier.of("run")

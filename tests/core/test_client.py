@@ -11,6 +11,7 @@ from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.client import ClientCore, Submission
 from ipkernel_ext.core.effects import Answered, Effect, Reconnect, Resolve, Send, Show
 from ipkernel_ext.core.messages import Failure, Hint, TaskId
+from ipkernel_ext.core.wire import LARGE
 from tests.core.cluster import CODE, ann
 
 LOST = Failure("EngineLost", "EngineLost", "engine 0 is lost", started=True)
@@ -64,6 +65,14 @@ def stream(sequence: int, attempt: int = 1) -> m.Stream:
 @pytest.fixture
 def client() -> Client:
     return Client()
+
+
+def test_a_large_result_is_acknowledged_at_once(client: Client) -> None:
+    client.submit(0, 1)
+    assert sent(client.receive(result(0))) == []
+    effects = client.core.receive(5, result(1), (b"small", bytes(LARGE)), 0.0)
+    assert sent(effects) == [m.Acknowledge([0, 1])]
+    assert client.core.next_deadline() is None
 
 
 def test_the_limits_of_a_submission_go_with_each_replay(client: Client) -> None:

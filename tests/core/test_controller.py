@@ -10,6 +10,7 @@ from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.effects import Enlist, Journal, Log, Send, Watch
 from ipkernel_ext.core.lives import EXIT_REPORT
 from ipkernel_ext.core.messages import Hint
+from ipkernel_ext.core.wire import LARGE
 from tests.core.cluster import CODE, NOTHING, Controller, ann
 
 
@@ -313,6 +314,16 @@ def test_a_hello_acknowledges_what_it_does_not_name(one: Controller) -> None:
     one.result(0)
     one.client(unresolved=[], generation=1)
     assert one.core.sizes()["tasks"] == 0
+
+
+def test_an_engine_need_not_keep_a_large_result_any_longer_than_its_client_needs(one: Controller) -> None:
+    one.submit(0, 1)
+    one.result(0)
+    one.receive("b0/tasks", m.Result(ann(1), 1, 0), (bytes(LARGE),))
+    one.receive("ann", m.Acknowledge([0]))
+    assert one.to("b0") == []
+    one.receive("ann", m.Acknowledge([1]))
+    assert one.to("b0") == [m.Forget([(ann(0), 1), (ann(1), 1)])]
 
 
 def test_results_of_a_client_that_left_go_into_the_store(one: Controller) -> None:

@@ -94,3 +94,67 @@ def test_the_log_has_one_line_a_minute() -> None:
     assert "engine" in line.text
     assert lines(1.0) == lines(GRUMBLE - 1) == []
     assert len(lines(GRUMBLE)) == 1
+
+
+READER = m.HelloClient("~r1", m.PROTOCOL, "3.11", "h", 1, [], 1)
+TO_THE_CLUSTER = [m.EndEngines(1, [0]), m.Scale(2, 0), m.ClearQueue(3, None), m.ShutDown()]
+TO_WORK = [
+    m.Submit([0], m.Execute("1")),
+    m.Submit([1], m.Fetch(m.TaskId("c1", 0))),
+    m.Function("f"),
+    m.Cancel([0]),
+    m.Interrupt([0]),
+    m.Acknowledge([0]),
+    m.Inspect(4, [0], m.Sample("p", 0.01, 1.0), 3.0),
+    m.Inspect(5, [0], m.Completions("p x", 2, 3), 3.0),
+    m.Input(m.TaskId("c1", 0), 1, "x"),
+]
+TO_SEE = [
+    m.Ask(6, "status"),
+    m.Why(7),
+    m.Follow(8, True),
+    m.Inspect(9, [0], m.Peek("a", 10), 3.0),
+    m.Inspect(10, [0], m.Stacks(), 3.0),
+]
+
+
+def refused(core, message) -> bool:
+    before = core.refused
+    core.receive("peer", message, (), 0.0, "whatever it is for")
+    core.check()
+    return core.refused > before
+
+
+def test_who_may_run_may_not_end_engines_or_the_cluster() -> None:
+    core = new_core()
+    core.receive("peer", CLIENT, (), 0.0, "run")
+    assert all(refused(core, message) for message in TO_THE_CLUSTER)
+    assert not any(refused(core, message) for message in (*TO_WORK, *TO_SEE))
+    assert not core.stopping
+
+
+def test_who_may_read_changes_nothing() -> None:
+    core = new_core()
+    core.receive("peer", READER, (), 0.0, "read")
+    assert all(refused(core, message) for message in (*TO_THE_CLUSTER, *TO_WORK))
+    assert not any(refused(core, message) for message in TO_SEE)
+    assert not core.stopping
+    assert core.sizes()["tasks"] == 0
+
+
+def test_whoever_waits_for_an_answer_or_a_result_is_told() -> None:
+    core = new_core()
+    core.receive("peer", READER, (), 0.0, "read")
+    (answer,) = answers(core.receive("peer", m.Scale(2, 0), (), 0.0, "read"))
+    assert answer.request == 2 and "may not start or end engines" in answer.body["denied"]
+    (denied,) = answers(core.receive("peer", m.Submit([3], m.Execute("1")), (), 0.0, "read"))
+    assert denied.numbers == [3] and denied.failure.kind == "NotAllowed"
+
+
+def test_a_reader_cannot_take_the_name_of_another_client() -> None:
+    core = new_core()
+    (refused,) = answers(core.receive("peer", CLIENT, (), 0.0, "read"))
+    assert isinstance(refused, m.Refused)
+    for role in ("client", "run"):
+        assert isinstance(answers(core.receive(role, READER, (), 0.0, role))[0], m.Refused)
+    assert core.sizes()["clients"] == 0

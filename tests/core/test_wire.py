@@ -25,7 +25,16 @@ EXAMPLES: list[Any] = [
     m.Submit([1], m.Map("f", 4, True), hints=[m.Hint(0, "b0", 1, 2)], timeout=1.5, max_result=2**40),
     *(
         m.Submit([1], work)
-        for work in (m.Push(["a"]), m.Pull(["a"]), m.Delete(["a"]), m.Keys(), m.Value(1), m.Seed("1/2"), m.Reset())
+        for work in (
+            m.Push(["a"]),
+            m.Pull(["a"]),
+            m.Delete(["a"]),
+            m.Keys(),
+            m.Value(1),
+            m.Seed("1/2"),
+            m.Debug(),
+            m.Reset(),
+        )
     ),
     m.Cancel([1]),
     m.Interrupt([0]),
@@ -37,6 +46,14 @@ EXAMPLES: list[Any] = [
     m.Why(1, 2),
     m.Why(1, None, [ann(1)]),
     m.Recent(1, 5),
+    m.Inspect(1, [0, 1], m.Peek("a", 2**20), 3.0),
+    m.Inspect(1, [0], m.Stacks(), 3.0),
+    m.Inspect(1, [0], m.Completions("p ab", 2, 4), 3.0),
+    m.Inspect(1, [0], m.Sample("p1", 0.01, 3600.0), 3.0),
+    m.Inspect(1, [0], m.Sampled("p1"), 3.0),
+    m.Follow(1, True, 7),
+    m.Input(ann(1), 2, "p x"),
+    m.Input(ann(1), 2, None, "nobody is there"),
     m.EndEngines(1, [0], True),
     m.Scale(3, 8),
     m.ShutDown(),
@@ -50,6 +67,7 @@ EXAMPLES: list[Any] = [
     m.Stream(ann(1), 0, 3, "stderr", "text", 2),
     m.Stream(None, 0, 3, "stdout", "text"),
     m.Display(ann(1), 0, 3, {"text/plain": "x", "image/png": b"\x00"}, {"a": {"b": 1}}, 4, 2),
+    m.Display(ann(1), 0, 3, {"text/plain": "x"}, {}, id="bar", update=True),
     m.Refused(FAILURE, [1]),
     m.Answer(1, {"a": [1, None]}),
     m.NeedFunction("f"),
@@ -60,11 +78,15 @@ EXAMPLES: list[Any] = [
     m.GivenBack([(ann(1), 1)]),
     m.EngineState("overrun"),
     m.Measured((ann(1), 1), 0.5, 99.5, 2**30),
+    m.Followed(3, "ann", "here", 1, "stdout", [0, 2], "text", 5),
+    m.InputWanted(ann(1), 0, 2, "ipdb> "),
+    m.Looked(3, {"value": [b"x"]}),
     m.WelcomeEngine(1),
     m.Task(ann(1), 2, CODE, True, 1.5, 2**40),
     m.Recall([(ann(1), 1)], True, True),
     m.InterruptRunning(),
     m.Measure(),
+    m.Look(3, m.Stacks()),
     m.Forget([(ann(1), 1)]),
     m.SendAgain([ann(1)]),
     m.StopEngine(),
@@ -148,6 +170,16 @@ def test_a_flipped_byte_never_raises_anything_else(data: st.DataObject) -> None:
 def test_deep_nesting_is_an_error_too() -> None:
     with pytest.raises(ProtocolError):
         FROM_PEER.decode([b"\x91" * 100_000])
+
+
+def test_a_large_frame_may_travel_as_a_reference() -> None:
+    frames = [b"small", b"x" * 10_000, b"y" * 10_000]
+    references = {b"ref": frames[1]}
+    parts = wire.encode(3, [(m.Cancel([1]), frames)], lambda frame: b"ref" if frame is frames[1] else frame)
+    assert parts[1:] == [b"ref", frames[2]]
+    assert FROM_PEER.decode(parts, lambda part: references[part]) == (3, [(m.Cancel([1]), frames)])
+    with pytest.raises(ProtocolError, match="leads nowhere"):
+        FROM_PEER.decode(parts)
 
 
 @pytest.mark.parametrize("extra", [-1, 1])

@@ -4,6 +4,7 @@ import asyncio
 import builtins
 import itertools
 
+import networkx as nx
 import pytest
 
 from ipkernel_ext import RemoteController
@@ -56,6 +57,22 @@ def test_a_handle_of_a_remote_value(cluster):
         return repr(A)
 
     assert run(cluster, main).startswith("<async RemoteValue A: list of 10 items")
+
+
+def test_what_else_there_is(cluster, tmp_path):
+    async def main(rc):
+        await rc.push({"x": 1})
+        await rc.checkpoint(tmp_path / "x.ckpt")
+        await rc.reset()
+        assert (await rc[0].restore(tmp_path / "x.ckpt", redistribute=True)).names == {0: ["x"]}
+        (tmp_path / "sent.py").write_text("y = 5")
+        assert (await rc.sync_modules(tmp_path / "sent.py")).sent == ["sent"]
+        assert (await rc.execute("import sent; sent.y")).values == [5, 5]
+        graph = nx.DiGraph([(int, str)])
+        assert await rc.run_graph(graph) == {int: 0, str: "0"}
+        assert await rc.register_joblib_backend("of a coroutine") is None
+
+    run(cluster, main)
 
 
 def test_the_loop_goes_on_and_calls_run_side_by_side(cluster, tmp_path):

@@ -15,7 +15,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from ipkernel_ext import extras, launch
 from ipkernel_ext.errors import EngineLost
 from ipkernel_ext.execution import batches
-from ipkernel_ext.joblib_backend import EnginesBackend
+from ipkernel_ext.joblib_backend import EnginesBackend, SharedArguments
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +69,12 @@ def test_order_arguments_and_generators(on_engines):
     assert parallel([]) == []
 
 
+def test_the_older_way_to_choose_a_backend(engines):
+    with joblib.parallel_backend("ipkernel_ext", n_jobs=2):
+        assert set(parallel(joblib.delayed(os.getpid)() for _ in range(20))) <= set(engines.apply(os.getpid))
+    assert set(joblib.Parallel(2, backend="ipkernel_ext")([joblib.delayed(abs)(-1)])) == {1}
+
+
 def test_no_more_engines_than_jobs(on_engines):
     assert len(set(parallel((joblib.delayed(os.getpid)() for _ in range(20)), n_jobs=1))) == 1
     backend = EnginesBackend(on_engines)
@@ -108,6 +114,26 @@ def test_a_large_argument_goes_to_each_engine_once(on_engines):
     assert on_engines.apply(lambda: len(batches._held)) == [0, 0], "and is let go of at the end"
     small = parallel(joblib.delayed(address)(array[:10], row=1) for _ in range(2))
     assert {writeable for _, _, writeable, _ in small} == {True}
+
+
+def test_engines_of_a_host_share_a_large_argument(on_engines):
+    def mapped():
+        """The file that is the memory of what this engine holds."""
+        (array,) = batches._held.values()
+        with open("/proc/self/maps") as maps:
+            for line in maps:
+                place, *_, inode, file = [*line.split(), ""][:6]
+                begin, end = (int(number, 16) for number in place.split("-"))
+                if begin <= array.ctypes.data < end:
+                    return inode, file
+        raise AssertionError("it is in no memory")
+
+    shared = SharedArguments(on_engines)
+    shared.stand_in(joblib.parallel.BatchedCalls([(abs, (np.arange(500_000.0),), {})], None))
+    one, other = on_engines.apply(mapped)
+    shared.drop()
+    assert one == other
+    assert one[1].startswith("/dev/shm/")
 
 
 def emptied(frame):

@@ -22,6 +22,7 @@ class Kernel:
     def take(self, cell, until=""):
         """Take what a cell gives until it is done, or has printed this, or sends a message of this type."""
         self.printed, self.shown, self.error, self.value = "", [], None, None
+        self.places = []  # for each of those shown, the type of its message and its display id
         while True:
             message = self.client.get_iopub_msg(timeout=40)
             if message["parent_header"].get("msg_id") != cell:
@@ -36,6 +37,7 @@ class Kernel:
                         return self.printed
                 case "display_data" | "update_display_data":
                     self.shown.append(content["data"])
+                    self.places.append((message["msg_type"], content["transient"].get("display_id")))
                 case "execute_result":
                     self.value = content["data"]["text/plain"]
                 case "error":
@@ -151,3 +153,72 @@ def test_cells_may_await(kernel):
     assert kernel("late, first.wait(20), first.cancelled()") == "(True, True, True)"
     kernel("rc.close()")
     assert kernel.error is None
+
+
+def typed(kernel, cell, *lines):
+    """Run a cell, and type these at its prompts; the prompts."""
+    message = kernel.client.execute(cell, allow_stdin=True)
+    prompts = []
+    for line in lines:
+        prompts.append(kernel.client.get_stdin_msg(timeout=40)["content"]["prompt"])
+        kernel.client.input(line)
+    kernel.take(message)
+    return prompts
+
+
+def test_the_debugger_of_an_engine_in_a_notebook(kernel):
+    kernel("%cluster start -n 2")
+    kernel("%px kept = 1")
+    kernel("%px -t 1 1 / 0")
+    assert kernel.error == "ZeroDivisionError"
+    prompts = typed(kernel, "%pxdebug", "p kept + 1", "!kept = 7", "q")
+    assert prompts == ["[1] ipdb> "] * 3
+    assert kernel.error is None
+    assert "2\n" in kernel.printed
+    kernel("%pull kept")
+    assert kernel("kept") == "[1, 7]"
+
+
+def test_a_breakpoint_in_a_notebook(kernel):
+    kernel("%cluster start -n 1")
+    assert typed(kernel, "%px a = 1; breakpoint(); b = a + 1", "!a = 40", "c") == ["[0] ipdb> "] * 2
+    kernel("%pull b")
+    assert kernel("b") == "[41]"
+
+
+def test_a_notebook_without_stdin_passes_breakpoints_over(kernel):
+    kernel("%cluster start -n 1")
+    kernel.take(kernel.client.execute("%px breakpoint(); b = 3", allow_stdin=False))
+    assert kernel.error is None
+    assert "the debugger ends: its client has no terminal" in kernel.printed
+
+
+def test_displays_of_engines_are_changed_in_place(kernel):
+    kernel("%cluster start -n 2")
+    kernel("%px from IPython.display import display; handle = display('first', display_id='mine')")
+    texts = [shown["text/plain"] for shown in kernel.shown]
+    assert texts == ["'first'"] * 2
+    ids = [id for _, id in kernel.places]
+    assert len(set(ids)) == 2 and {kind for kind, _ in kernel.places} == {"display_data"}
+    kernel("%px -t 1 handle.update('second')")
+    assert kernel.places == [("update_display_data", next(id for id in ids if "[1]" in id))]
+    assert [shown["text/plain"] for shown in kernel.shown] == ["'second'"]
+    assert kernel.printed == ""
+
+
+BAR = """%%px -t 0
+import sys, threading
+for percent in range(0, 100, 10):
+    print(f"\\r{percent} % done", end="", file=sys.stderr, flush=True)
+    threading.Event().wait(0.2)
+print("\\r100 % done", file=sys.stderr)
+"""
+
+
+def test_a_progress_bar_of_an_engine_is_one_output_that_changes(kernel):
+    kernel("%cluster start -n 1")
+    kernel(BAR)
+    shown = [text for text in (bundle.get("text/plain", "") for bundle in kernel.shown) if "% done" in text]
+    assert len(shown) >= 2 and all(text.startswith("[0] ") for text in shown)
+    assert len({id for _, id in kernel.places}) == 1
+    assert kernel.printed == "[0] 100 % done\n"

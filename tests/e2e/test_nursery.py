@@ -1,6 +1,7 @@
 """The agent, its zygote and its engines, with real processes that are really killed."""
 
 import json
+import math
 import os
 import pty
 import signal
@@ -239,6 +240,52 @@ def test_a_module_that_starts_threads_is_named_and_engines_are_spawned(tmp_path,
 def test_a_module_that_is_not_there_is_named():
     with pytest.raises(EngineStartError, match="preload: nosuchmodule cannot be imported"):
         launch(n=1, preload=["nosuchmodule"])
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_each_life_of_an_engine_begins_with_the_profiles_own_code(tmp_path, method):
+    script = tmp_path / "start.py"
+    script.write_text("print('begun by', __file__)\nfrom math import pi\n")
+    lines = ["doubled = 2 * pi", "%env STARTED=yes"]
+    with launch(n=2, start_method=method, exec_files=[str(script)], exec_lines=lines) as rc:
+        assert rc.pull(["pi", "doubled"]) == [(math.pi, 2 * math.pi)] * 2
+        assert repr(rc[0].execute("doubled > pi")) == "Out[0:1]: True"
+        assert rc.keys() == [["doubled", "pi"]] * 2
+        assert f"begun by {script}\n" in rc.cluster.logs(1)
+        with pytest.raises(EngineLost):
+            rc[1].execute("import os; os._exit(3)")
+        rc.wait_for_engines(2, 20)
+        with pytest.raises(EngineLost):
+            rc[1].pull("doubled")
+        assert rc[1].pull("doubled") == 2 * math.pi
+
+
+@pytest.mark.fault("engines do not start")
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"exec_lines": ["ok = 1", "1 / 0"]}, "the start-up line '1 / 0' failed:\n.*line 1.*ZeroDivisionError"),
+        ({"exec_files": ["/no/such.py"]}, "the start-up file /no/such.py of ParallelEngine.exec_files: .*No such file"),
+        ({"exec_lines": ["print('waits'); import time; time.sleep(100)"], "timeout": 2}, "others still start:\nwaits"),
+    ],
+)
+def test_code_of_the_profile_that_fails_or_does_not_end_is_named(options, says):
+    with pytest.raises(EngineStartError, match=f"(?s){says}"):
+        launch(n=1, **options)
+
+
+def test_an_engine_that_still_starts_ends_with_its_owner(tmp_path):
+    pid = tmp_path / "pid"
+    script = tmp_path / "start.py"
+    script.write_text(f"import os, time\nopen({str(pid)!r}, 'w').write(f'{{os.getpid()}}\\n')\ntime.sleep(300)")
+    code = f"from ipkernel_ext import launch; launch(n=1, exec_files=[{str(script)!r}])"
+    with subprocess.Popen([sys.executable, "-c", code]) as owner:
+        while not pid.exists() or not pid.read_text().endswith("\n"):
+            assert owner.poll() is None
+        engine = psutil.Process(int(pid.read_text()))
+        agent = engine.parent()
+        owner.kill()
+    assert not gone([engine, agent])
 
 
 @pytest.mark.fault("engine code crashes the interpreter")

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import psutil
 import pytest
 
@@ -103,6 +104,22 @@ def test_work_over_tcp(cluster, command):
     cluster.controller.send_signal(signal.SIGINT)
     assert cluster.controller.wait(10) == 0
     assert not cluster.place.keys.exists()
+
+
+@pytest.mark.parametrize(("engine", "client"), [("tcp", "ipc"), ("ipc", "tcp")])
+def test_what_is_in_shared_memory_on_one_side_travels_as_bytes_to_the_other(cluster, command, engine, client):
+    cluster.start()
+    command("ipengine", *([f"--file={cluster.copy('engine')}"] if engine == "tcp" else []))
+    array = np.arange(2**20)
+    with RemoteController(connection_file=cluster.copy("client") if client == "tcp" else None) as rc:
+        rc.wait_for_engines(1, 20)
+        assert rc.status()["controller"]["address"].startswith(client)
+        rc.push({"array": array})
+        pulled = rc[0].pull("array")
+        np.testing.assert_array_equal(pulled, array)
+        pulled[0] = 1
+        assert rc.submit(np.sum, array).result(20) == array.sum()
+        assert rc[0].apply(np.full, 2**20, 3.0).sum() == 3 * 2**20
 
 
 def test_an_address_given_takes_its_keys_from_the_file(cluster, command):

@@ -77,3 +77,34 @@ def test_the_table_of_the_engines_is_drawn_in_place_until_ctrl_c(terminal):
     terminal.until("In [")
     terminal.type("6 * 7\n")
     assert "KeyboardInterrupt" not in terminal.until("42")
+
+
+def test_the_debugger_of_an_engine_at_a_terminal(terminal):
+    terminal.type("%px secret_value = 5\n%px -t 1 1 / 0\n")
+    terminal.until("ZeroDivisionError: division by zero")
+    terminal.type("%pxdebug\n")
+    terminal.until("[1] ipdb> ")
+    terminal.type("p secret_v\t\n")
+    terminal.until("secret_value")
+    terminal.until("\n5")
+    terminal.until("[1] ipdb> ")
+    terminal.type("import time; print('slow'); time.sleep(60)\n")
+    terminal.until("\r\nslow")
+    terminal.type("\x03")
+    terminal.until("KeyboardInterrupt")
+    terminal.until("[1] ipdb> ")
+    terminal.type("!secret_value = 6\nq\n")
+    terminal.until("In [")
+    terminal.type("%px secret_value\n")
+    terminal.until("Out[1:")
+    assert "6" in terminal.until("\n")
+
+
+def test_a_breakpoint_in_a_cell_at_a_terminal(terminal):
+    terminal.type("%px -t 0 a = 1; breakpoint(); b = a + 1\n")
+    terminal.until("[0] ipdb> ")
+    terminal.type("!a = 40\nc\n")
+    terminal.until("In [")
+    terminal.type("%px -t 0 b\n")
+    terminal.until("Out[0:")
+    assert "41" in terminal.until("\n")

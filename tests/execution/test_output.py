@@ -211,3 +211,19 @@ def test_what_a_message_cannot_carry_becomes_text():
     given = {1: (1, 2.5, None, True), "b": b"x", "big": 2**70, "o": odd, "t": Text("t")}
     assert plain(given) == {"1": [1, 2.5, None, True], "b": b"x", "big": str(2**70), "o": str(odd), "t": "t"}
     assert type(plain(Text("t"))) is str
+
+
+def test_changes_that_have_not_been_sent_yet_are_one():
+    buffer = OutputBuffer()
+    buffer.begin(TaskId("ann", 1), 1)
+    buffer.display({"text/plain": "0"}, {}, id="bar")
+    for step in range(1, 5):
+        buffer.display({"text/plain": str(step)}, {}, id="bar", update=True)
+    buffer.display({"text/plain": "other"}, {}, id="other", update=True)
+    pieces, count = buffer.end()
+    assert [(piece.bundle["text/plain"], piece.id, piece.update) for piece in pieces] == [
+        ("0", "bar", False),
+        ("4", "bar", True),
+        ("other", "other", True),
+    ]
+    assert count == 3

@@ -147,7 +147,7 @@ def test_a_value_that_fell_out_is_freed(shell, run):
     for i in range(KEPT + 3):
         run(f"{i}")
     gc.collect()
-    assert not [o for o in gc.get_objects() if type(o).__name__ == "Big"]
+    assert not [o for o in gc.get_objects() if type(type(o)) is type and type(o).__name__ == "Big"]
 
 
 def test_sources_of_old_cells_are_forgotten(shell, run, monkeypatch):

@@ -3,6 +3,8 @@
 import os
 import threading
 
+import pytest
+
 from ipkernel_ext.net.sockets import Wake, until
 
 
@@ -36,3 +38,29 @@ def test_a_deadline_is_never_met_early():
     assert until(None, 5.0) is None
     assert until(5.0, 6.0) == 0
     assert until(5.0004, 5.0) == 1
+
+
+def test_an_interrupt_in_the_middle_of_setting_it_costs_no_later_wake(monkeypatch) -> None:
+    wake = Wake()
+
+    def interrupted(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            wake.set()
+    wake.set()
+    assert os.read(wake.fileno(), 64)
+    wake.close()
+
+
+def test_it_is_cleared_when_the_loop_was_woken_by_it() -> None:
+    wake = Wake()
+    wake.set()
+    wake.clear_if({})
+    assert os.read(wake.fileno(), 64)
+    wake.clear_if({wake.fileno(): 1})
+    wake.set()
+    assert os.read(wake.fileno(), 64)
+    wake.close()

@@ -12,6 +12,7 @@ from ipkernel_ext.core.effects import (
     Begin,
     Claimable,
     Effect,
+    LookInside,
     RaiseInterrupt,
     Reconnect,
     Send,
@@ -248,6 +249,8 @@ class SimEngine(Actor):
                     self._interrupt(task, attempt)
                 case TellUsage():
                     out[Channel.CONTROL].append((self.core.measured(0.0, 0.0, 1), ()))
+                case LookInside(number, _):
+                    out[Channel.CONTROL].append((m.Looked(number, {}), ()))
                 case Claimable():
                     self._wake()
                 case Reconnect():
