@@ -39,7 +39,7 @@ class Block(NamedTuple):
 
 
 def blocks(ended: Iterable[Ended], shift: float, most: int = BLOCKS) -> list[Block]:
-    """Blocks of these tasks, in order of their end; what is too much is drawn more coarsely.
+    """Blocks of these tasks, in order of their end; what is too much is drawn more coarsely, then left out evenly.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def blocks(ended: Iterable[Ended], shift: float, most: int = BLOCKS) -> list[Blo
     while len(joined) > most and close < 1.0:
         close *= 2
         joined = _joined(fine, close)
-    return joined[-most:]
+    return joined[:: -(-len(joined) // most) or 1]
 
 
 def _block(ended: Ended, shift: float) -> Block:

@@ -39,9 +39,9 @@ def test_too_many_are_drawn_more_coarsely():
     assert one.tasks == 100
 
 
-def test_no_more_than_are_wanted():
-    engines = [ended(i, 1.0, 0.5, engine=i) for i in range(100)]
-    assert [block.engine for block in blocks(engines, 0.0, most=10)] == list(range(90, 100))
+def test_what_is_still_too_much_is_left_out_evenly():
+    engines = [ended(i, 1.0, 0.5, engine=i) for i in range(95)]
+    assert [block.engine for block in blocks(engines, 0.0, most=10)] == list(range(0, 95, 10))
 
 
 def test_what_no_engine_had_is_no_block():

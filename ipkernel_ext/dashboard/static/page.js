@@ -175,7 +175,7 @@ function showCluster() {
   set($("tile-queued"), `${(cluster.queued ?? 0).toLocaleString("en")} queued`);
   set($("tile-rate"), `${(cluster.rate ?? 0).toLocaleString("en", { maximumFractionDigits: cluster.rate < 10 ? 1 : 0 })} /s`);
   set($("tile-done"), `${(cluster.done ?? 0).toLocaleString("en")} done`);
-  set($("tile-cpu"), `${cluster.cpu ?? 0} %`);
+  set($("tile-cpu"), `${(cluster.cpu ?? 0).toLocaleString("en")} %`);
   set($("tile-cores"), `${((cluster.cpu ?? 0) / 100).toFixed(1)} cores`);
   set($("tile-memory"), bytes(cluster.memory ?? 0));
   set($("tile-each"), total ? `${bytes((cluster.memory ?? 0) / total)} each` : "");
