@@ -105,6 +105,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
 
     showed_tracebacks: Magic | None = None  # the shell's own way
     _client: RemoteController | None = None
+    _had = False  # a cluster, in this session
     _given = False  # the client is the user's own
 
     def __init__(self, shell: Any) -> None:
@@ -130,6 +131,20 @@ class ParallelMagics(Magics, settings.ParallelMagics):
     @property
     def rc(self) -> RemoteController:
         """The session's client. Connects, and starts a cluster where none runs, when first asked for."""
+        return self._connected_client(self.autostart)
+
+    @property
+    def there(self) -> RemoteController:
+        """The session's client, for magics that look at a cluster or end things: where one has been, none is started.
+
+        Raises
+        ------
+        NotConnected
+            The session's cluster is gone, and its profile has no other.
+        """
+        return self._connected_client(self.autostart and not self._had)
+
+    def _connected_client(self, autostart: bool) -> RemoteController:
         if self._client is not None and self._client.ended is None:
             return self._client
         self._give_back()
@@ -140,7 +155,11 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         try:
             self._client = self._connect(profile=self.profile)
         except NotConnected:
-            if not self.autostart or find(Place.of_profile(self.profile)) is not None:
+            if find(Place.of_profile(self.profile)) is not None:
+                raise
+            if not autostart and self._had:
+                raise NotConnected("no cluster runs; %cluster start, or %px, starts one") from None
+            if not autostart:
                 raise
         if self._client is None:
             self._start(self.n, self.profile)
@@ -175,6 +194,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         return self._limited(RemoteController(*args, **options))
 
     def _limited(self, client: RemoteController) -> RemoteController:
+        self._had = True
         if self.max_result:
             client.max_result = self.max_result
         return client
@@ -226,6 +246,8 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         %cluster stop                                  end it
         """
         action, _, rest = line.strip().partition(" ")
+        if action == "scale" and not rest.strip().isdecimal():
+            raise UsageError(f"write: %cluster scale N, where N is a number of engines from 0 on, not {rest.strip()!r}")
         number = Option(("-n",), "a number of engines")
         places = Option(("--engines",), "a place: local, mpi, ssh, slurm, …")
         found, rest = split(rest, (number, places, Option(("--profile",), "a profile"), Option(("--keep",))))
@@ -247,13 +269,11 @@ class ParallelMagics(Magics, settings.ParallelMagics):
             if client is not self._client:
                 client.close()
         elif action == "restart":
-            self.rc.restart()
-            print(f"engines {targets.summary(self.rc.ids)} began anew")
+            self.there.restart()
+            print(f"{targets.named(self.there.ids)} began anew")
         elif action == "scale":
-            if not rest.isdigit():
-                raise UsageError(f"write: %cluster scale N, where N is a number of engines, not {rest!r}")
-            self.rc.cluster.scale(int(rest))
-            print(f"the engines are {targets.summary(self.rc.ids) or 'none'}")
+            self.there.cluster.scale(int(rest))
+            print(f"the engines are {targets.summary(self.there.ids) or 'none'}")
         elif action == "stop":
             self._stop(profile)
         else:
@@ -451,7 +471,8 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         targets.parse(spec)
         self._auto_targets = spec
         transforms.append(self._auto)
-        print(f"cells run on the engines {spec}; %autopx ends that")
+        on = "all engines" if spec == "all" else f"{'engine' if spec.isdecimal() else 'engines'} {spec}"
+        print(f"cells run on {on}; %autopx ends that")
 
     def _auto(self, lines: list[str]) -> list[str]:
         """A cell as one for the engines."""
@@ -473,7 +494,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         name = line.strip()
         which = int(name) if re.fullmatch(r"-?\d+", name) else name or None
         try:
-            result = self.rc.get_result(which)
+            result = self.there.get_result(which)
         except (LookupError, ValueError) as error:
             raise UsageError(str(error)) from None
         self._wait(lambda: result, _until_done)
@@ -617,7 +638,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         found, rest = split(line, _OPTIONS["engines"])
         if rest:
             raise UsageError(f"%engines takes no {rest!r}; it shows all engines")
-        rc = self.rc
+        rc = self.there
         if "env" in found:
             print(environments.compared(rc))
             return
@@ -644,16 +665,16 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         """
         name = line.strip()
         if not name:
-            print(self.rc.why())
+            print(self.there.why())
         elif re.fullmatch(r"-?\d+", name):
-            print(self.rc.why(int(name)))
+            print(self.there.why(int(name)))
         elif ":" in name:
-            print(self.rc.why(name))
+            print(self.there.why(name))
         else:
             result = self._local(name)
             if not isinstance(result, AsyncResult):
                 raise UsageError(f"{name} is a {type(result).__name__}; %why takes an engine, a task or a result")
-            print(self.rc.why(result))
+            print(self.there.why(result))
 
     @line_magic
     @shows_errors
@@ -665,16 +686,16 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         """
         found = only_options(line, "%interrupt", _OPTIONS["interrupt"])
         if "kill" in found:
-            self.rc.restart(targets=self._spec(found))
+            self.there.restart(targets=self._spec(found))
         else:
-            self.rc.interrupt(targets=self._spec(found))
+            self.there.interrupt(targets=self._spec(found))
 
     @line_magic
     @shows_errors
     def pxreset(self, line: str) -> None:
         """Empty the engines' namespaces. %pxreset [-t SPEC]"""
         found = only_options(line, "%pxreset", _OPTIONS["pxreset"])
-        self.rc.reset(targets=self._spec(found), block=True)
+        self.there.reset(targets=self._spec(found), block=True)
 
     @line_magic
     @shows_errors
@@ -737,7 +758,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         %pxwhos [-t SPEC]
         """
         found = only_options(line, "%pxwhos", _OPTIONS["pxwhos"])
-        chosen = self.rc[self._spec(found)] if found else self.rc
+        chosen = self.there[self._spec(found)] if found else self.there
         ids = chosen.ids
         described = chosen.apply(variables, block=True)
         every = [described] if len(ids) == 1 and chosen.targets == ids[0] else described
@@ -887,7 +908,7 @@ def load(shell: Any) -> None:
     if id(shell) in _loaded:
         return
     magics = ParallelMagics(shell)
-    shell.register_magics(magics, LookingMagics(shell, lambda: magics.rc, magics._spec))
+    shell.register_magics(magics, LookingMagics(shell, lambda: magics.rc, lambda: magics.there, magics._spec))
     _loaded[id(shell)] = magics
     for name in _OPTIONS:
         for prefix in ("%", "%%"):

@@ -326,6 +326,8 @@ def test_what_this_package_refuses_is_told_without_its_own_frames(session):
         ("%cluster status 0", "takes no '0'"),
         ("%cluster start -n 0", "positive number"),
         ("%cluster start -n x", "positive number"),
+        ("%cluster scale -1", "a number of engines from 0 on, not '-1'"),
+        ("%cluster scale", "a number of engines from 0 on, not ''"),
     ],
 )
 def test_what_a_magic_does_not_take_it_does_not_ignore(session, cell, says):
@@ -431,7 +433,7 @@ def test_help_texts(session, magic):
 
 def test_autopx_sends_every_cell_until_it_is_said_again(session):
     session("%px counted = 0")
-    assert "cells run on the engines 1" in session("%autopx -t 1")
+    assert "cells run on engine 1;" in session("%autopx -t 1")
     assert session("counted = 5\nprint(counted)") == "[1] 5\n"
     session("%timeit -n1 -r1 counted")
     assert "[1]" in session.out
@@ -635,6 +637,16 @@ def own(ipython_dir):
         yield session
     finally:
         session.close()
+
+
+def test_looking_at_a_cluster_that_has_ended_starts_none(own):
+    own("%px 1")
+    own("%cluster stop")
+    for magic in ("%why", "%engines", "%result", "%pxwhos", "%where", "%peek x", "%interrupt", "%cluster restart"):
+        own(magic)
+        assert own.error == "NotConnected", magic
+        assert "no cluster runs; %cluster start, or %px, starts one" in own.out + own.err
+    assert "started" in own("%px 1")
 
 
 @pytest.mark.parametrize(
