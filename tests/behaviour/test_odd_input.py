@@ -105,6 +105,18 @@ def test_a_result_cannot_be_set(rc):
     assert result.get() == [1] * 4
 
 
+def test_clients_and_results_are_not_sent_to_engines(rc):
+    with pytest.raises(PayloadError, match=r"names\['rc'\].*a RemoteController cannot be sent to an engine"):
+        rc.push({"rc": rc})
+    with pytest.raises(PayloadError, match=r"args\[0\].*a View cannot be sent to an engine"):
+        rc.apply(len, rc[:2])
+    result = rc.apply(abs, -1, block=False)
+    with pytest.raises(PayloadError, match=r"args\[0\].*pass result.get\(\), or after=result"):
+        rc.apply(len, result)
+    with pytest.raises(PayloadError, match="a RemoteController cannot be sent to an engine"):
+        rc.apply(lambda: rc.ids)
+
+
 def test_arrays_and_their_items_are_targets(rc):
     numpy = pytest.importorskip("numpy")
     assert rc.apply(int, 3, targets=numpy.array([0, 1])) == [3, 3]
