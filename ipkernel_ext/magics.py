@@ -33,7 +33,7 @@ from ipkernel_ext.looking_magics import LookingMagics
 from ipkernel_ext.magic_options import TARGETS as _TARGETS
 from ipkernel_ext.magic_options import Option, function_and_data, names_as, only_options, seconds, split
 from ipkernel_ext.overview import Live, engines_table
-from ipkernel_ext.remote import RemoteController
+from ipkernel_ext.remote import Engines, RemoteController
 from ipkernel_ext.results import AsyncResult, ExecuteResult, ResultList
 from ipkernel_ext.shown import is_ours, lines_of, shows_errors
 from ipkernel_ext.synced_modules import Follower
@@ -90,11 +90,15 @@ _OPTIONS = {
 _ALONE = frozenset({"start", "stop", "restart", "status"})
 """Actions of %cluster after which only options may come."""
 
+LOOKS = 0.1  # seconds between two looks at what still runs
+
 ANSWERS = 0.5  # seconds in which engines must say their names, for tab completion
 
 FOLLOWS = 0.5  # seconds in which engines that are free load edited modules anew, before a cell
 
 REDRAWN = 1.0  # seconds between two tables of `%engines -w`
+
+OBEYS_SOON = 1.0  # seconds, after which it is said what has not ended although it was asked to
 
 OBEYS = 5.0  # seconds in which interrupted code must end
 
@@ -426,7 +430,18 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         """Cancel a result, and wait a while until it has ended; a second Ctrl-C ends that too."""
         if result.cancel():
             try:
-                if not result.wait(CANCEL):
+                if result.wait(OBEYS_SOON):
+                    return
+                running = [r["engine_id"] for r in result.metadata if r["status"] == "pending"]
+                ids = [id for id in running if id is not None]
+                were = f"{targets.named(ids)} {'was' if len(ids) == 1 else 'were'}" if ids else "what runs was"
+                have = "has" if len(ids) < 2 else "have"
+                print(
+                    f"{were} asked to stop and {have} not yet; Ctrl-C again gives the prompt back, "
+                    f"%interrupt --kill ends {'it' if len(ids) < 2 else 'them'}",
+                    flush=True,
+                )
+                if not result.wait(CANCEL - OBEYS_SOON):
                     print(f"cancelled; {result.progress} of {len(result)} have ended, the others do not obey yet")
             except KeyboardInterrupt:
                 pass  # the first one goes on
@@ -679,7 +694,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
     @line_magic
     @shows_errors
     def interrupt(self, line: str) -> None:
-        """Interrupt what the engines run at this moment.
+        """Interrupt what the engines run at this moment, and say after a second at most whether it has ended.
 
         %interrupt [-t SPEC]
         %interrupt --kill [-t SPEC]    end the engines' processes and start them anew: their variables are lost
@@ -687,8 +702,11 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         found = only_options(line, "%interrupt", _OPTIONS["interrupt"])
         if "kill" in found:
             self.there.restart(targets=self._spec(found))
-        else:
-            self.there.interrupt(targets=self._spec(found))
+            return
+        rc, begun = self.there, time.monotonic()
+        chosen = rc[rc._choose(self._spec(found)).ids]
+        chosen.interrupt()
+        print(_obeyed(chosen, begun))
 
     @line_magic
     @shows_errors
@@ -758,7 +776,8 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         %pxwhos [-t SPEC]
         """
         found = only_options(line, "%pxwhos", _OPTIONS["pxwhos"])
-        chosen = self.there[self._spec(found)] if found else self.there
+        spec = self._spec(found)
+        chosen = self.there if spec == "all" else self.there[spec]
         ids = chosen.ids
         described = chosen.apply(variables, block=True)
         every = [described] if len(ids) == 1 and chosen.targets == ids[0] else described
@@ -857,6 +876,23 @@ def _leads_to(client: RemoteController | None, cluster: Cluster) -> bool:
     assert client is not None
     controller = client._link.status()["controller"]
     return controller["host"] == socket.gethostname() and controller["pid"] == cluster.place.controller_pid()
+
+
+def _obeyed(engines: Engines, begun: float) -> str:
+    """What became of an interrupt, sent when the monotonic clock said ``begun``; waits a moment for it."""
+    while True:
+        passed = time.monotonic() - begun
+        records = engines.engines
+        still = [e.id for e in records if e.state == "unresponsive" or (e.task and (e.seconds or 0.0) >= passed)]
+        if not still or passed >= OBEYS_SOON:
+            break
+        time.sleep(LOOKS)
+    ended = [engine.id for engine in records if engine.id not in still]
+    lines = [f"{targets.named(ended)}: what ran has ended"] if ended or not still else []
+    if still:
+        runs, it = ("runs", "it") if len(still) == 1 else ("run", "them")
+        lines.append(f"{targets.named(still)} still {runs}; %where says where, `%interrupt --kill` ends {it}")
+    return "\n".join(lines)
 
 
 def _until_done(result: AsyncResult) -> None:

@@ -552,7 +552,7 @@ def test_an_engine_that_does_not_stay_up_is_given_up_and_that_is_said():
         result = rc.submit(abs, -1)
         with pytest.raises(NoEngines, match="engines do not stay up"):
             result.result(5)
-        told = "died 3 times within 10 s, so it is not started again until the cluster is scaled, as by `%cluster scale"
+        told = "there are no engines: engine 0"
         with pytest.raises(NoSuchEngine, match=told):
             rc[0]
         with pytest.raises(NoSuchEngine, match=told):
