@@ -1125,7 +1125,7 @@ class View(Engines):
         self._end(self.ids, restart=False)
 
     def __repr__(self) -> str:
-        return f"<View of engines {targets.summary(self.ids)}>"
+        return f"<View of {targets.named(self.ids)}>"
 
 
 class RemoteController(Engines):
@@ -1368,6 +1368,8 @@ class RemoteController(Engines):
                 self.cluster.launched.stop()
 
     def __enter__(self) -> RemoteController:
+        if self.ended is not None:
+            raise NotConnected(self.ended)
         return self
 
     def __exit__(

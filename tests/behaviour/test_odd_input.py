@@ -5,7 +5,7 @@ from concurrent.futures import Future, InvalidStateError
 import pytest
 
 from ipkernel_ext import RemoteController, launch
-from ipkernel_ext.errors import NoEngines, PayloadError
+from ipkernel_ext.errors import NoEngines, NotConnected, PayloadError
 from ipkernel_ext.testing import InProcessCluster
 
 
@@ -86,6 +86,21 @@ def test_what_leads_to_no_cluster_is_refused_in_words(call, says):
     with pytest.raises(TypeError) as raised:
         call()
     assert str(raised.value) == says
+
+
+def test_a_view_says_of_how_many_engines_it_is(rc):
+    assert [repr(rc[:2]), repr(rc[0]), repr(rc[10:20])] == [
+        "<View of engines 0-1>",
+        "<View of engine 0>",
+        "<View of no engines>",
+    ]
+
+
+def test_a_client_that_is_closed_is_not_entered():
+    rc = InProcessCluster(1).client()
+    rc.close()
+    with pytest.raises(NotConnected, match="is closed"), rc:
+        pass
 
 
 def test_a_map_of_nothing_needs_no_engine(rc):
