@@ -54,6 +54,8 @@ class LookingMagics(Magics):
     ----------
     client
         Gives the session's client.
+    there
+        The same, for what only looks: it starts no cluster where one has been.
     spec
         The engines that the options of a line name.
     """
@@ -61,10 +63,15 @@ class LookingMagics(Magics):
     shell: Any
 
     def __init__(
-        self, shell: Any, client: Callable[[], RemoteController], spec: Callable[[dict[str, str]], targets.Spec]
+        self,
+        shell: Any,
+        client: Callable[[], RemoteController],
+        there: Callable[[], RemoteController],
+        spec: Callable[[dict[str, str]], targets.Spec],
     ) -> None:
         super().__init__(shell=shell)
         self._client = client
+        self._there = there
         self._spec = spec
         self._follows = False
 
@@ -82,7 +89,7 @@ class LookingMagics(Magics):
         found, name = split(line, OPTIONS["peek"])
         if not name.isidentifier():
             raise UsageError(f"write: %peek NAME, where NAME is a variable of the engines, not {name!r}")
-        rc, spec = self._client(), self._spec(found)
+        rc, spec = self._there(), self._spec(found)
         ids, single = targets.choose(spec, rc.ids, {engine.id: engine for engine in rc.known})
         engines: dict[str, list[int]] = {}
         failed: list[Exception] = []
@@ -109,7 +116,7 @@ class LookingMagics(Magics):
         found, rest = split(line, OPTIONS["where"])
         if rest:
             raise UsageError(f"%where takes engines only (-t SPEC), not {rest!r}")
-        print(self._client().stacks(targets=self._spec(found)))
+        print(self._there().stacks(targets=self._spec(found)))
 
     @line_magic
     @shows_errors
@@ -127,7 +134,7 @@ class LookingMagics(Magics):
         if word not in ("", "on", "off"):
             raise UsageError(f"write: %follow on, or %follow off, not {word!r}")
         on = not self._follows if not word else word == "on"
-        self._client().follow(on)
+        self._there().follow(on)
         self._follows = on
         print("other clients are followed; %follow off ends that" if on else "other clients are not followed any more")
 
@@ -146,7 +153,7 @@ class LookingMagics(Magics):
         name = line.strip()
         if name and not re.fullmatch(r"-?\d+", name):
             raise UsageError(f"write: %pxdebug ENGINE, where ENGINE is an engine's id, not {name!r}")
-        self._client().debug(int(name) if name else None)
+        self._there().debug(int(name) if name else None)
 
     @no_var_expand
     @line_cell_magic

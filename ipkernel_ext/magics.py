@@ -33,7 +33,7 @@ from ipkernel_ext.looking_magics import LookingMagics
 from ipkernel_ext.magic_options import TARGETS as _TARGETS
 from ipkernel_ext.magic_options import Option, function_and_data, names_as, only_options, seconds, split
 from ipkernel_ext.overview import Live, engines_table
-from ipkernel_ext.remote import RemoteController
+from ipkernel_ext.remote import Engines, RemoteController
 from ipkernel_ext.results import AsyncResult, ExecuteResult, ResultList
 from ipkernel_ext.shown import is_ours, lines_of, shows_errors
 from ipkernel_ext.synced_modules import Follower
@@ -90,11 +90,15 @@ _OPTIONS = {
 _ALONE = frozenset({"start", "stop", "restart", "status"})
 """Actions of %cluster after which only options may come."""
 
+LOOKS = 0.1  # seconds between two looks at what still runs
+
 ANSWERS = 0.5  # seconds in which engines must say their names, for tab completion
 
 FOLLOWS = 0.5  # seconds in which engines that are free load edited modules anew, before a cell
 
 REDRAWN = 1.0  # seconds between two tables of `%engines -w`
+
+OBEYS_SOON = 1.0  # seconds, after which it is said what has not ended although it was asked to
 
 OBEYS = 5.0  # seconds in which interrupted code must end
 
@@ -105,6 +109,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
 
     showed_tracebacks: Magic | None = None  # the shell's own way
     _client: RemoteController | None = None
+    _had = False  # a cluster, in this session
     _given = False  # the client is the user's own
 
     def __init__(self, shell: Any) -> None:
@@ -130,6 +135,20 @@ class ParallelMagics(Magics, settings.ParallelMagics):
     @property
     def rc(self) -> RemoteController:
         """The session's client. Connects, and starts a cluster where none runs, when first asked for."""
+        return self._connected_client(self.autostart)
+
+    @property
+    def there(self) -> RemoteController:
+        """The session's client, for magics that look at a cluster or end things: where one has been, none is started.
+
+        Raises
+        ------
+        NotConnected
+            The session's cluster is gone, and its profile has no other.
+        """
+        return self._connected_client(self.autostart and not self._had)
+
+    def _connected_client(self, autostart: bool) -> RemoteController:
         if self._client is not None and self._client.ended is None:
             return self._client
         self._give_back()
@@ -140,7 +159,11 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         try:
             self._client = self._connect(profile=self.profile)
         except NotConnected:
-            if not self.autostart or find(Place.of_profile(self.profile)) is not None:
+            if find(Place.of_profile(self.profile)) is not None:
+                raise
+            if not autostart and self._had:
+                raise NotConnected("no cluster runs; %cluster start, or %px, starts one") from None
+            if not autostart:
                 raise
         if self._client is None:
             self._start(self.n, self.profile)
@@ -175,6 +198,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         return self._limited(RemoteController(*args, **options))
 
     def _limited(self, client: RemoteController) -> RemoteController:
+        self._had = True
         if self.max_result:
             client.max_result = self.max_result
         return client
@@ -226,6 +250,8 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         %cluster stop                                  end it
         """
         action, _, rest = line.strip().partition(" ")
+        if action == "scale" and not rest.strip().isdecimal():
+            raise UsageError(f"write: %cluster scale N, where N is a number of engines from 0 on, not {rest.strip()!r}")
         number = Option(("-n",), "a number of engines")
         places = Option(("--engines",), "a place: local, mpi, ssh, slurm, …")
         found, rest = split(rest, (number, places, Option(("--profile",), "a profile"), Option(("--keep",))))
@@ -247,13 +273,11 @@ class ParallelMagics(Magics, settings.ParallelMagics):
             if client is not self._client:
                 client.close()
         elif action == "restart":
-            self.rc.restart()
-            print(f"engines {targets.summary(self.rc.ids)} began anew")
+            self.there.restart()
+            print(f"{targets.named(self.there.ids)} began anew")
         elif action == "scale":
-            if not rest.isdigit():
-                raise UsageError(f"write: %cluster scale N, where N is a number of engines, not {rest!r}")
-            self.rc.cluster.scale(int(rest))
-            print(f"the engines are {targets.summary(self.rc.ids) or 'none'}")
+            self.there.cluster.scale(int(rest))
+            print(f"the engines are {targets.summary(self.there.ids) or 'none'}")
         elif action == "stop":
             self._stop(profile)
         else:
@@ -406,7 +430,18 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         """Cancel a result, and wait a while until it has ended; a second Ctrl-C ends that too."""
         if result.cancel():
             try:
-                if not result.wait(CANCEL):
+                if result.wait(OBEYS_SOON):
+                    return
+                running = [r["engine_id"] for r in result.metadata if r["status"] == "pending"]
+                ids = [id for id in running if id is not None]
+                were = f"{targets.named(ids)} {'was' if len(ids) == 1 else 'were'}" if ids else "what runs was"
+                have = "has" if len(ids) < 2 else "have"
+                print(
+                    f"{were} asked to stop and {have} not yet; Ctrl-C again gives the prompt back, "
+                    f"%interrupt --kill ends {'it' if len(ids) < 2 else 'them'}",
+                    flush=True,
+                )
+                if not result.wait(CANCEL - OBEYS_SOON):
                     print(f"cancelled; {result.progress} of {len(result)} have ended, the others do not obey yet")
             except KeyboardInterrupt:
                 pass  # the first one goes on
@@ -451,7 +486,8 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         targets.parse(spec)
         self._auto_targets = spec
         transforms.append(self._auto)
-        print(f"cells run on the engines {spec}; %autopx ends that")
+        on = "all engines" if spec == "all" else f"{'engine' if spec.isdecimal() else 'engines'} {spec}"
+        print(f"cells run on {on}; %autopx ends that")
 
     def _auto(self, lines: list[str]) -> list[str]:
         """A cell as one for the engines."""
@@ -473,7 +509,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         name = line.strip()
         which = int(name) if re.fullmatch(r"-?\d+", name) else name or None
         try:
-            result = self.rc.get_result(which)
+            result = self.there.get_result(which)
         except (LookupError, ValueError) as error:
             raise UsageError(str(error)) from None
         self._wait(lambda: result, _until_done)
@@ -617,7 +653,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         found, rest = split(line, _OPTIONS["engines"])
         if rest:
             raise UsageError(f"%engines takes no {rest!r}; it shows all engines")
-        rc = self.rc
+        rc = self.there
         if "env" in found:
             print(environments.compared(rc))
             return
@@ -644,37 +680,40 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         """
         name = line.strip()
         if not name:
-            print(self.rc.why())
+            print(self.there.why())
         elif re.fullmatch(r"-?\d+", name):
-            print(self.rc.why(int(name)))
+            print(self.there.why(int(name)))
         elif ":" in name:
-            print(self.rc.why(name))
+            print(self.there.why(name))
         else:
             result = self._local(name)
             if not isinstance(result, AsyncResult):
                 raise UsageError(f"{name} is a {type(result).__name__}; %why takes an engine, a task or a result")
-            print(self.rc.why(result))
+            print(self.there.why(result))
 
     @line_magic
     @shows_errors
     def interrupt(self, line: str) -> None:
-        """Interrupt what the engines run at this moment.
+        """Interrupt what the engines run at this moment, and say after a second at most whether it has ended.
 
         %interrupt [-t SPEC]
         %interrupt --kill [-t SPEC]    end the engines' processes and start them anew: their variables are lost
         """
         found = only_options(line, "%interrupt", _OPTIONS["interrupt"])
         if "kill" in found:
-            self.rc.restart(targets=self._spec(found))
-        else:
-            self.rc.interrupt(targets=self._spec(found))
+            self.there.restart(targets=self._spec(found))
+            return
+        rc, begun = self.there, time.monotonic()
+        chosen = rc[rc._choose(self._spec(found)).ids]
+        chosen.interrupt()
+        print(_obeyed(chosen, begun))
 
     @line_magic
     @shows_errors
     def pxreset(self, line: str) -> None:
         """Empty the engines' namespaces. %pxreset [-t SPEC]"""
         found = only_options(line, "%pxreset", _OPTIONS["pxreset"])
-        self.rc.reset(targets=self._spec(found), block=True)
+        self.there.reset(targets=self._spec(found), block=True)
 
     @line_magic
     @shows_errors
@@ -737,7 +776,8 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         %pxwhos [-t SPEC]
         """
         found = only_options(line, "%pxwhos", _OPTIONS["pxwhos"])
-        chosen = self.rc[self._spec(found)] if found else self.rc
+        spec = self._spec(found)
+        chosen = self.there if spec == "all" else self.there[spec]
         ids = chosen.ids
         described = chosen.apply(variables, block=True)
         every = [described] if len(ids) == 1 and chosen.targets == ids[0] else described
@@ -838,6 +878,23 @@ def _leads_to(client: RemoteController | None, cluster: Cluster) -> bool:
     return controller["host"] == socket.gethostname() and controller["pid"] == cluster.place.controller_pid()
 
 
+def _obeyed(engines: Engines, begun: float) -> str:
+    """What became of an interrupt, sent when the monotonic clock said ``begun``; waits a moment for it."""
+    while True:
+        passed = time.monotonic() - begun
+        records = engines.engines
+        still = [e.id for e in records if e.state == "unresponsive" or (e.task and (e.seconds or 0.0) >= passed)]
+        if not still or passed >= OBEYS_SOON:
+            break
+        time.sleep(LOOKS)
+    ended = [engine.id for engine in records if engine.id not in still]
+    lines = [f"{targets.named(ended)}: what ran has ended"] if ended or not still else []
+    if still:
+        runs, it = ("runs", "it") if len(still) == 1 else ("run", "them")
+        lines.append(f"{targets.named(still)} still {runs}; %where says where, `%interrupt --kill` ends {it}")
+    return "\n".join(lines)
+
+
 def _until_done(result: AsyncResult) -> None:
     result.wait()
 
@@ -887,7 +944,7 @@ def load(shell: Any) -> None:
     if id(shell) in _loaded:
         return
     magics = ParallelMagics(shell)
-    shell.register_magics(magics, LookingMagics(shell, lambda: magics.rc, magics._spec))
+    shell.register_magics(magics, LookingMagics(shell, lambda: magics.rc, lambda: magics.there, magics._spec))
     _loaded[id(shell)] = magics
     for name in _OPTIONS:
         for prefix in ("%", "%%"):

@@ -66,6 +66,10 @@ class Ref:
 # ---------------------------------------------------------------- objects to frames
 
 
+class StaysHere(TypeError):
+    """Raised by what refuses to be pickled as a whole: of what it consists is not to be looked at."""
+
+
 def dumps(obj: Any, name: str = "object") -> list[Frame]:
     """An object as frames.
 
@@ -1004,7 +1008,7 @@ def _explain(obj: Any, name: str, error: BaseException) -> str:
         except Exception:  # user code was asked; the first error says enough
             path = name
     why = _text(error).split("\n")[0] or type(error).__name__
-    if type(error) not in (TypeError, pickle.PicklingError):
+    if type(error) not in (TypeError, StaysHere, pickle.PicklingError):
         why = f"{type(error).__name__}: {why}"
     return f"cannot pickle {path}{use}: {why}"
 
@@ -1027,6 +1031,17 @@ def _find(obj: Any, path: str, error: BaseException) -> tuple[str, str, BaseExce
     return path, use, error
 
 
+def _refuses(obj: Any) -> bool:
+    """Whether it is pickled as a whole or not at all, and so not."""
+    try:
+        obj.__reduce__()
+    except StaysHere:
+        return True
+    except Exception:  # of the user's classes; their parts say more
+        pass
+    return False
+
+
 Part = tuple[Any, str, str]
 
 
@@ -1047,6 +1062,8 @@ def _parts(obj: Any, path: str, use: str) -> list[Part]:
         brought = [(value, name, f", {what} that {path} uses{use}") for name, (value, what) in _brought(obj).items()]
         defaults = [(value, f"{path} (a default)", use) for value in obj.__defaults__ or ()]
         return [*brought, *defaults]
+    if _refuses(obj):
+        return []
     parts = [(getattr(obj, name), f"{path}.{name}", use) for name in _slots(type(obj)) if hasattr(obj, name)]
     if isinstance(obj, BaseException):
         parts.append((obj.args, f"{path}.args", use))

@@ -41,7 +41,7 @@ from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.client import Submission
 from ipkernel_ext.core.messages import EngineRecord, TaskId
 from ipkernel_ext.core.wire import Frame
-from ipkernel_ext.errors import NoEngines, NotConnected, ResultExpired
+from ipkernel_ext.errors import NoEngines, NoSuchEngine, NotConnected, ResultExpired
 from ipkernel_ext.executor import EngineExecutor
 from ipkernel_ext.history import Call
 from ipkernel_ext.interruption import guarded
@@ -137,6 +137,9 @@ class Engines:
         known = self._link.roster().engines
         return [known[id] for id in self.ids if id in known]
 
+    def __reduce__(self) -> Any:
+        raise payload.StaysHere(f"a {type(self).__name__} cannot be sent to an engine")
+
     def __len__(self) -> int:
         return len(self.ids)
 
@@ -155,7 +158,15 @@ class Engines:
         roster = self._link.roster()
         if spec is None:
             return self._own(roster)
-        return targets.choose(spec, roster.ids, roster.engines)
+        return self._chosen(spec, roster.ids)
+
+    def _chosen(self, spec: Spec, ids: list[int], along: bool = False) -> Chosen:
+        """Some of these engines; of one that was here and died for good, the error says how."""
+        try:
+            return targets.choose(spec, ids, self._link.roster().engines, along=along)
+        except NoSuchEngine as error:
+            reason = "" if along or not isinstance(spec, int) or spec < 0 else self._reason(engine=spec)
+            raise (NoSuchEngine(f"{error}: {reason}") if reason else error) from None
 
     def _own(self, roster: Roster) -> Chosen:
         raise NotImplementedError
@@ -322,7 +333,7 @@ class Engines:
         if isinstance(key, str):
             targets.choose(key, self.ids, self._link.roster().engines)
             return View(self._link, key, self.block, within=self._fixed())
-        ids, single = targets.choose(key, self.ids, self._link.roster().engines, along=self._along())
+        ids, single = self._chosen(key, self.ids, self._along())
         return View(self._link, ids[0] if single else ids, self.block)
 
     def _fixed(self) -> list[int] | None:
@@ -1115,7 +1126,7 @@ class View(Engines):
         self._end(self.ids, restart=False)
 
     def __repr__(self) -> str:
-        return f"<View of engines {targets.summary(self.ids)}>"
+        return f"<View of {targets.named(self.ids)}>"
 
 
 class RemoteController(Engines):
@@ -1157,11 +1168,12 @@ class RemoteController(Engines):
     ) -> None:
         found = None
         if channel is None:
+            _check_place(url, profile, connection_file)
             found = {"url": url, "profile": profile, "connection_file": None}
             if connection_file is not None:
                 found["connection_file"] = str(Path(connection_file).expanduser().absolute())
-            if (url or "").startswith("ssh://"):
-                self._tunnel = Tunnel(str(url), timeout)
+            if isinstance(url, str) and url.startswith("ssh://"):
+                self._tunnel = Tunnel(url, timeout)
             locate = _locator(url, profile, connection_file) if self._tunnel is None else self._tunnel.locate
             channel = ClientChannel(locate, locate().access)
         super().__init__(Link(channel, timeout), "all", True)
@@ -1380,6 +1392,8 @@ class RemoteController(Engines):
                 self.cluster.launched.stop()
 
     def __enter__(self) -> RemoteController:
+        if self.ended is not None:
+            raise NotConnected(self.ended)
         return self
 
     def __exit__(
@@ -1438,12 +1452,17 @@ def _check_name(name: Any) -> None:
         raise ValueError(f"{name!r} is not a name of a variable")
 
 
+def _check_place(url: Any, profile: Any, connection_file: Any) -> None:
+    if not isinstance(profile, str | None):
+        raise TypeError(f"profile is a string, not {profile!r}")
+    for name, given in (("url", url), ("connection_file", connection_file)):
+        if not isinstance(given, str | Path | None):
+            raise TypeError(f"{name} is a string or a path, not {given!r}")
+
+
 def _locator(url: str | None, profile: str | None, connection_file: str | Path | None) -> Callable[[], Address]:
     from ipkernel_ext.config import connection
 
-    for name, given in (("url", url), ("profile", profile), ("connection_file", connection_file)):
-        if not isinstance(given, str | Path | None) or (name == "profile" and isinstance(given, Path)):
-            raise TypeError(f"{name} is a string{'' if name == 'profile' else ' or a path'}, not {given!r}")
     url = None if url is None else str(url)
     scheme, separator, _ = (url or "").partition("://")
     if url is not None and not separator:

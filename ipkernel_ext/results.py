@@ -635,6 +635,9 @@ class AsyncResult(ClientFuture):
             yield from fresh
             seen += len(fresh)
 
+    def __reduce__(self) -> Any:
+        raise payload.StaysHere("a result that may not be there yet cannot be sent: pass result.get(), or after=result")
+
     def __len__(self) -> int:
         return len(self._pieces)
 

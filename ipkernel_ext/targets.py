@@ -159,6 +159,12 @@ def summary(ids: Iterable[int]) -> str:
     return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
 
 
+def named(ids: Iterable[int]) -> str:
+    """Ids as words: ``engine 0``, ``engines 0-3, 7``, ``no engines``."""
+    ids = list(ids)
+    return f"engine{'' if len(ids) == 1 else 's'} {summary(ids)}" if ids else "no engines"
+
+
 def label(ids: Iterable[int]) -> str:
     """``[2]``, or ``[0-127]``."""
     return f"[{summary(ids)}]"

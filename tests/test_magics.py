@@ -4,8 +4,10 @@ import ast
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -326,6 +328,8 @@ def test_what_this_package_refuses_is_told_without_its_own_frames(session):
         ("%cluster status 0", "takes no '0'"),
         ("%cluster start -n 0", "positive number"),
         ("%cluster start -n x", "positive number"),
+        ("%cluster scale -1", "a number of engines from 0 on, not '-1'"),
+        ("%cluster scale", "a number of engines from 0 on, not ''"),
     ],
 )
 def test_what_a_magic_does_not_take_it_does_not_ignore(session, cell, says):
@@ -431,7 +435,7 @@ def test_help_texts(session, magic):
 
 def test_autopx_sends_every_cell_until_it_is_said_again(session):
     session("%px counted = 0")
-    assert "cells run on the engines 1" in session("%autopx -t 1")
+    assert "cells run on engine 1;" in session("%autopx -t 1")
     assert session("counted = 5\nprint(counted)") == "[1] 5\n"
     session("%timeit -n1 -r1 counted")
     assert "[1]" in session.out
@@ -475,6 +479,8 @@ def test_pxwhos_marks_what_differs(session):
     assert by_name["≠", "text", "dict"][-1] == "0"
     assert by_name["≠", "text", "str"][-1] == "1-2"
     assert "only" in session("%pxwhos -t 0")
+    session("%pxwhos -t all")
+    assert session.error is None
 
 
 def test_values_that_are_too_large_are_refused(session):
@@ -560,6 +566,38 @@ def test_a_cell_that_takes_too_long_is_interrupted(session):
     assert "positive number" in session.err
 
 
+STUBBORN = """
+import time
+until = time.monotonic() + SECONDS
+while time.monotonic() < until:
+    try:
+        time.sleep(0.05)
+    except KeyboardInterrupt:
+        pass
+"""
+
+
+def test_it_is_said_what_does_not_obey_ctrl_c(session):
+    timer = threading.Timer(1.0, session.process.send_signal, [signal.SIGINT])
+    timer.start()
+    out = session("%%px -t 0,1" + STUBBORN.replace("SECONDS", "4"))
+    timer.join()
+    assert session.error == "KeyboardInterrupt"
+    assert "engines 0-1 were asked to stop and have not yet; Ctrl-C again gives the prompt back" in out
+
+
+def test_interrupt_says_what_does_not_obey(session):
+    session("%%px -a -t 0 -o stubborn" + STUBBORN.replace("SECONDS", "600"))
+    session("%px -a -t 1 -o obeys import time; time.sleep(600)")
+    session("while any(not e.task for e in get_ipython().magics_manager.registry['ParallelMagics'].rc.engines[:2]): 0")
+    out = session("%interrupt")
+    assert "engines 1-2: what ran has ended\nengine 0 still runs; %where says where" in out
+    session("%interrupt --kill -t 0")
+    session("obeys.wait(20), stubborn.wait(20)")
+    assert session.value == "(True, True)"
+    assert "engine 0: what ran has ended" in session("%interrupt -t 0")
+
+
 def test_interrupt_kill_begins_anew(session):
     session("%px -t 2 lost = 1")
     session("%interrupt --kill -t 2")
@@ -635,6 +673,16 @@ def own(ipython_dir):
         yield session
     finally:
         session.close()
+
+
+def test_looking_at_a_cluster_that_has_ended_starts_none(own):
+    own("%px 1")
+    own("%cluster stop")
+    for magic in ("%why", "%engines", "%result", "%pxwhos", "%where", "%peek x", "%interrupt", "%cluster restart"):
+        own(magic)
+        assert own.error == "NotConnected", magic
+        assert "no cluster runs; %cluster start, or %px, starts one" in own.out + own.err
+    assert "started" in own("%px 1")
 
 
 @pytest.mark.parametrize(

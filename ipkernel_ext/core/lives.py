@@ -311,6 +311,9 @@ class Lives:
         """
         here = [agent for agent in self._roster.agents.values() if agent.peer is not None]
         able = [agent for agent in here if agent.scales != "none"]
+        if able and self._roster.trouble:  # that was then
+            self._roster.trouble = ""
+            self._roster.tell_clients(m.EngineTrouble(""))
         for agent in able[:1]:
             assert agent.peer is not None
             ids = sorted(self._roster.engines)

@@ -99,6 +99,7 @@ class Agent:
         self._oom_kills = Kills()
         self._restarts: dict[str, deque[float]] = {}  # when, by what was restarted
         self._ending: set[str] = set()  # boots whose end was ordered
+        self._scaled_away: set[str] = set()  # of those, the ones that were too many
         self._look_at_logs = time.monotonic() + LOOK_AT_LOGS
         self._kill_at: dict[str, float] = {}  # monotonic, by boots that were told to end
         self._successors: set[str] = set()  # of these, those that get a successor
@@ -359,6 +360,7 @@ class Agent:
         for number in sorted(running, reverse=True)[: max(0, len(running) + len(self._waiting) - wanted)]:
             boot = running.pop(number)
             self._ending.add(boot)
+            self._scaled_away.add(boot)
             self._engines[boot].child.signal(signal.SIGTERM)
             self._kill_at[boot] = time.monotonic() + GRACE
         taken = {*running, *(orders["number"] for orders in self._waiting)}
@@ -487,8 +489,14 @@ class Agent:
         self._successors.discard(boot)
         if failed and not ordered:
             said = _without_ours(tail(log, 200, since))
-            exit = msgspec.structs.replace(exit, detail=_last_words(said), said=_last_lines(said))
+            last = _last_words(said)
+            if self._orders["restart"] and not again:
+                last = f"{last}; {self._gives_up()}" if last else self._gives_up()
+            exit = msgspec.structs.replace(exit, detail=last, said=_last_lines(said))
             self._log.warning("engine %d ended: %s", number, how(exit))
+        if boot in self._scaled_away:
+            self._scaled_away.discard(boot)
+            exit = msgspec.structs.replace(exit, detail="it was scaled away")
         exited = m.EngineExited(boot, exit, again, replaces)
         self._exits.append(exited)
         self._unsent.append(exited)
@@ -524,6 +532,11 @@ class Agent:
             return False
         restarts.append(now)
         return True
+
+    def _gives_up(self) -> str:
+        deaths = self._orders["restart_limit"] + 1
+        often = f"it died {deaths} times within {INTENSITY:g} s" if deaths > 1 else "ParallelCluster.restart_limit is 0"
+        return f"{often}, so it is not started again until the cluster is scaled, as by `%cluster scale N`"
 
     def _on_controller_exit(self, exit: Exit) -> None:
         if exit.exit_code == 0:

@@ -5,7 +5,7 @@ from concurrent.futures import Future, InvalidStateError
 import pytest
 
 from ipkernel_ext import RemoteController, launch
-from ipkernel_ext.errors import NoEngines, PayloadError
+from ipkernel_ext.errors import NoEngines, NotConnected, PayloadError
 from ipkernel_ext.testing import InProcessCluster
 
 
@@ -88,6 +88,21 @@ def test_what_leads_to_no_cluster_is_refused_in_words(call, says):
     assert str(raised.value) == says
 
 
+def test_a_view_says_of_how_many_engines_it_is(rc):
+    assert [repr(rc[:2]), repr(rc[0]), repr(rc[10:20])] == [
+        "<View of engines 0-1>",
+        "<View of engine 0>",
+        "<View of no engines>",
+    ]
+
+
+def test_a_client_that_is_closed_is_not_entered():
+    rc = InProcessCluster(1).client()
+    rc.close()
+    with pytest.raises(NotConnected, match="is closed"), rc:
+        pass
+
+
 def test_a_map_of_nothing_needs_no_engine(rc):
     nobody = rc[10:20]
     assert nobody.map(abs, []) == []
@@ -103,6 +118,18 @@ def test_a_result_cannot_be_set(rc):
     with pytest.raises(InvalidStateError, match="cannot be set here"):
         result.set_exception(ValueError())
     assert result.get() == [1] * 4
+
+
+def test_clients_and_results_are_not_sent_to_engines(rc):
+    with pytest.raises(PayloadError, match=r"names\['rc'\].*a RemoteController cannot be sent to an engine"):
+        rc.push({"rc": rc})
+    with pytest.raises(PayloadError, match=r"args\[0\].*a View cannot be sent to an engine"):
+        rc.apply(len, rc[:2])
+    result = rc.apply(abs, -1, block=False)
+    with pytest.raises(PayloadError, match=r"args\[0\].*pass result.get\(\), or after=result"):
+        rc.apply(len, result)
+    with pytest.raises(PayloadError, match="a RemoteController cannot be sent to an engine"):
+        rc.apply(lambda: rc.ids)
 
 
 def test_arrays_and_their_items_are_targets(rc):

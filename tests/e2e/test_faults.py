@@ -552,3 +552,10 @@ def test_an_engine_that_does_not_stay_up_is_given_up_and_that_is_said():
         result = rc.submit(abs, -1)
         with pytest.raises(NoEngines, match="engines do not stay up"):
             result.result(5)
+        told = "there are no engines: engine 0"
+        with pytest.raises(NoSuchEngine, match=told):
+            rc[0]
+        with pytest.raises(NoSuchEngine, match=told):
+            rc.execute("1", targets=0)
+        rc.cluster.scale(1)
+        assert rc[0].execute("6 * 7").value == 42

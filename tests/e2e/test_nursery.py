@@ -343,9 +343,12 @@ def test_scale_starts_engines_and_ends_those_with_the_highest_ids(cluster):
     assert cluster.ids == [0, 1, 2, 3]
     assert cluster.map(abs, range(-10, 0)) == list(range(10, 0, -1))
     busy = cluster[3].execute("while True: pass", block=False)
+    queued = cluster[3].apply(abs, -1, block=False)
     cluster.cluster.scale(1)
     assert cluster.ids == [0]
-    assert isinstance(busy.exception(10), EngineLost)
+    for result in (busy, queued):
+        with pytest.raises(EngineLost, match="it was scaled away"):
+            result.get(10)
     cluster.cluster.scale(3)
     assert cluster.ids == [0, 1, 2]
     assert cluster[0]["kept"] == 1
