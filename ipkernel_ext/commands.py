@@ -28,8 +28,11 @@ from ipkernel_ext.config import command_line, connection, files, logs, profiles,
 from ipkernel_ext.config.place import Place
 from ipkernel_ext.config.resolved import PLACES
 from ipkernel_ext.errors import NotConnected, ParallelError
+from ipkernel_ext.extras import ExtraMissing
 from ipkernel_ext.nursery.owner import take_owner
 from ipkernel_ext.units import count
+
+UPKEEP = "ipkernel_ext.upkeep"
 
 
 def ipcontroller(arguments: Sequence[str] | None = None) -> None:
@@ -84,6 +87,7 @@ def ipcluster(arguments: Sequence[str] | None = None) -> None:
     clean.add_argument("--dry-run", action="store_true", help="only say what would be removed")
     clean.add_argument("--kill", action="store_true", help="also end processes whose cluster is gone")
     doctor = actions.add_parser("doctor", help="find the usual causes of trouble", parents=[_common()])
+    _add_watching(actions)
     doctor.add_argument("--json", action="store_true", help="as JSON")
     doctor.add_argument(
         "--from", dest="host", metavar="HOST", help="ask HOST, by ssh, what it reaches of the controller"
@@ -102,11 +106,11 @@ def ipcluster(arguments: Sequence[str] | None = None) -> None:
         (listed, _list),
         (status, _status),
         (scale, _scale),
-        (logs, _upkeep("logs")),
-        (clean, _upkeep("clean")),
-        (doctor, _upkeep("doctor")),
-        (rotate, _upkeep("rotate_keys")),
-        (invite, _upkeep("invite")),
+        (logs, _action(UPKEEP, "logs")),
+        (clean, _action(UPKEEP, "clean")),
+        (doctor, _action(UPKEEP, "doctor")),
+        (rotate, _action(UPKEEP, "rotate_keys")),
+        (invite, _action(UPKEEP, "invite")),
     ):
         action.set_defaults(do=do, parser=action)
     _add_profile(actions)
@@ -130,6 +134,24 @@ def _take_address(options: argparse.Namespace, config: Config) -> None:
             config.ParallelController[name] = getattr(options, name)
 
 
+def _add_watching(actions: Any) -> None:
+    """``ipcluster dashboard`` and ``ipcluster top``."""
+    dashboard = actions.add_parser("dashboard", help="a live page of the cluster, for a browser", parents=[_common()])
+    dashboard.add_argument("--ip", default="127.0.0.1", help="listen at this address (default: 127.0.0.1)")
+    dashboard.add_argument("--port", type=int, default=0, help="listen at this port (default: any free one)")
+    dashboard.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="let in requests that ask for this host by NAME, too",
+    )
+    dashboard.set_defaults(do=_action("ipkernel_ext.watching", "dashboard"), parser=dashboard)
+    top = actions.add_parser("top", help="the same in a terminal", parents=[_common()])
+    top.add_argument("--once", action="store_true", help="print how it is now, and end")
+    top.set_defaults(do=_action("ipkernel_ext.watching", "top"), parser=top)
+
+
 def _add_profile(actions: Any) -> None:
     """``ipcluster profile``, whose actions have actions of their own."""
     profile = actions.add_parser(
@@ -141,10 +163,10 @@ def _add_profile(actions: Any) -> None:
         "create", help="write the config files, every option commented with its default", parents=[_help()]
     )
     create.add_argument("name", metavar="NAME", help="of the profile; what is there already stays as it is")
-    create.set_defaults(do=_upkeep("create_profile"), parser=create)
+    create.set_defaults(do=_action(UPKEEP, "create_profile"), parser=create)
     listed = actions.add_parser("list", help="the profiles, their config files and clusters", parents=[_help()])
     listed.add_argument("--json", action="store_true", help="as JSON")
-    listed.set_defaults(do=_upkeep("list_profiles"), parser=listed)
+    listed.set_defaults(do=_action(UPKEEP, "list_profiles"), parser=listed)
 
 
 # ---------------------------------------------------------------- what they share
@@ -213,7 +235,7 @@ def _main(
         config.merge(command_line.read(rest, classes))
         code = options.do(options, config)
         sys.stdout.flush()
-    except (ParallelError, ValueError, TimeoutError) as error:
+    except (ParallelError, ExtraMissing, ValueError, TimeoutError) as error:
         print(f"{chosen.prog}: {error}", file=sys.stderr)
         code = 1
     except KeyboardInterrupt:
@@ -451,11 +473,11 @@ def _scale(options: argparse.Namespace, config: Config) -> int:
     return 0
 
 
-def _upkeep(action: str) -> Callable[[argparse.Namespace, Config], int]:
-    """An action of ``upkeep``, imported when it is used."""
+def _action(module: str, name: str) -> Callable[[argparse.Namespace, Config], int]:
+    """An action of another module, imported when it is used."""
 
     def do(options: argparse.Namespace, config: Config) -> int:
-        chosen: Callable[[argparse.Namespace], int] = getattr(importlib.import_module("ipkernel_ext.upkeep"), action)
+        chosen: Callable[[argparse.Namespace], int] = getattr(importlib.import_module(module), name)
         return chosen(options)
 
     return do

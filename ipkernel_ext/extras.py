@@ -6,15 +6,19 @@ import importlib
 from typing import Any
 
 
+class ExtraMissing(ImportError):
+    """A package that is needed for this only is not installed; says what to install."""
+
+
 def needed(module: str, extra: str) -> Any:
     """The module.
 
     Raises
     ------
-    ImportError
+    ExtraMissing
         It is not installed; says what to install.
     """
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ImportError(f'this needs {module}: pip install "ipkernel_ext[{extra}]" ({error})') from error
+        raise ExtraMissing(f'this needs {module}: pip install "ipkernel_ext[{extra}]" ({error})') from error

@@ -71,6 +71,7 @@ from ipkernel_ext.units import count
 
 if TYPE_CHECKING:
     from ipkernel_ext.config.connection import Address
+    from ipkernel_ext.embedding import DashboardFrame
 
 After = AsyncResult | str | Iterable[AsyncResult | str] | None
 """What a call is to come after: results, and ids of tasks."""
@@ -1165,15 +1166,19 @@ class RemoteController(Engines):
         timeout: float = 10.0,
         channel: Channel | None = None,
     ) -> None:
+        found = None
         if channel is None:
             _check_place(url, profile, connection_file)
+            found = {"url": None if url is None else str(url), "profile": profile, "connection_file": None}
+            if connection_file is not None:
+                found["connection_file"] = str(Path(connection_file).expanduser().absolute())
             if isinstance(url, str) and url.startswith("ssh://"):
                 self._tunnel = Tunnel(url, timeout)
             locate = _locator(url, profile, connection_file) if self._tunnel is None else self._tunnel.locate
             channel = ClientChannel(locate, locate().access)
         super().__init__(Link(channel, timeout), "all", True)
         self._link.client = self
-        self.cluster = RunningCluster(self)
+        self.cluster = RunningCluster(self, found)
         self._late = LateOutput()
         channel.on_stray = self._late.add
         channel.on_module = self._link.synced.answer
@@ -1330,6 +1335,24 @@ class RemoteController(Engines):
             if not guarded(lambda: result, lambda result: result.wait(left)):  # noqa: B023
                 raise TimeoutError(f"not done after {timeout:g} s: {result}")
 
+    def dashboard(self, height: int = 800) -> DashboardFrame:
+        """A live page of the cluster, embedded in a notebook; elsewhere its repr says where to open it.
+
+        It is served on this host by a process of its own, to who has the token in its address, and ends when this
+        client leaves. ``cluster.dashboard_url`` is the address alone.
+
+        Parameters
+        ----------
+        height : int
+            Of the frame, in pixels.
+
+        Raises
+        ------
+        ImportError
+            What it needs is not installed; says what to install.
+        """
+        return self.cluster.dashboard(natural("height", height))
+
     def late_output(self) -> list[m.Stream | m.Display]:
         """What threads and processes have written that outlived their call of this client, since it was last asked for.
 
@@ -1358,6 +1381,7 @@ class RemoteController(Engines):
         if self._link.channel.forked:
             return
         try:
+            self.cluster.close_dashboard()
             if self._link.dask is not None:
                 self._link.dask.close(engines=False)
             self._link.channel.close()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import socket
+import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ipkernel_ext.core import messages as m
-from ipkernel_ext.errors import NoEngines
+from ipkernel_ext.embedding import DashboardFrame, DashboardProcess
+from ipkernel_ext.errors import NoEngines, NotConnected
 from ipkernel_ext.units import count
 
 if TYPE_CHECKING:
@@ -24,11 +26,41 @@ class RunningCluster:
         The private cluster that ``launch`` made for this client.
     """
 
-    dashboard_url = None
-
-    def __init__(self, rc: RemoteController) -> None:
+    def __init__(self, rc: RemoteController, found: dict[str, Any] | None) -> None:
         self._rc = rc
+        self._found = found  # how the client did; None where no other process can
+        self._dashboard: DashboardProcess | None = None
+        self._lock = threading.Lock()
         self.launched: Cluster | None = None
+
+    @property
+    def dashboard_url(self) -> str:
+        """Address of this client's dashboard, with its token; the first call starts it.
+
+        Raises
+        ------
+        ImportError
+            What it needs is not installed; says what to install.
+        """
+        if self._found is None:
+            raise NotConnected("a cluster within this process has no dashboard: no other process can connect to it")
+        with self._lock:
+            if self._rc.ended is not None:
+                raise NotConnected(self._rc.ended)
+            if self._dashboard is None or not self._dashboard.runs():
+                self._dashboard = DashboardProcess(self._found)
+            return self._dashboard.url
+
+    def dashboard(self, height: int) -> DashboardFrame:
+        """The dashboard, embedded."""
+        return DashboardFrame(self.dashboard_url, height)
+
+    def close_dashboard(self) -> None:
+        """End this client's dashboard, if there is one."""
+        with self._lock:
+            if self._dashboard is not None:
+                self._dashboard.close()
+                self._dashboard = None
 
     def scale(self, n: int, timeout: float = 60.0) -> None:  # seconds
         """Have ``n`` engines: more are started, or those with the highest ids are ended.

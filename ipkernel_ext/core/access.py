@@ -23,7 +23,7 @@ DENIED = "denied"
 """Key of what is answered to a question that may not be asked."""
 
 _OWNERS = (m.EndEngines, m.Scale, m.ShutDown, m.ClearQueue)
-_READERS = (m.Ask, m.Why, m.Follow, m.Goodbye)
+_READERS = (m.Ask, m.Why, m.Recent, m.Follow, m.Goodbye)
 
 
 def may(access: str, message: Any) -> bool:

@@ -48,6 +48,7 @@ from ipkernel_ext.core.messages import EngineRecord, Hint, TaskId
 from ipkernel_ext.core.outbox import Outbox
 from ipkernel_ext.core.queues import State, Task
 from ipkernel_ext.core.reasons import Reasons
+from ipkernel_ext.core.recent import Recent
 from ipkernel_ext.core.recovery import Recovery
 from ipkernel_ext.core.roster import Agent, Begun, Client, Engine, Finished, Roster
 from ipkernel_ext.core.wire import Frame
@@ -150,7 +151,8 @@ class ControllerCore:
         roster.departed.update(expired or {})
         self._jobs = jobs = Jobs(out, roster, enlisted or {})
         self._functions = FunctionStore()
-        self._ledger = ledger = Ledger(out, roster, self._functions)
+        self._recent = Recent(status.label)
+        self._ledger = ledger = Ledger(out, roster, self._functions, self._recent)
         for id, error in (kept or {}).items():
             ledger.kept.setdefault(id.client, {})[id.number] = error
             (journal or {}).pop(id, None)
@@ -238,6 +240,7 @@ class ControllerCore:
         """Do what is due."""
         self._lives.tick(now)
         self._answering.tick(now)
+        self._recent.tick(now)
         self._looking.tick(now)
         self._look_after_absent(now)
         self._recovery.expire(now)
@@ -258,6 +261,8 @@ class ControllerCore:
     def _effects(self, now: float) -> list[Effect]:
         if self._ledger.later.settled:
             self._dispatch.settle(now)
+        if self._recent.fresh:
+            self._recent.settle(now)
         self._answering.settle(now)
         self._asking.settle()
         if self._following.active:
@@ -270,6 +275,7 @@ class ControllerCore:
             self._roster.recovery_until or None,
             self._lives.due,
             self._answering.due,
+            self._recent.due,
             self._looking.due,
             self._absent_due,
             self._recovery.journal_until,
@@ -372,6 +378,9 @@ class ControllerCore:
                 self._on_ask(client, message, now)
             case m.Why():
                 self._on_why(client, message, now)
+            case m.Recent():
+                count, ended = self._recent.since(message.after, now)
+                self._answer(client, message.request, {"count": count, "ended": ended, "now": now})
             case m.Inspect():
                 self._on_inspect(client, message, now)
             case m.Follow():
@@ -746,6 +755,7 @@ class ControllerCore:
         self._ledger.check()
         self._dispatch.check()
         self._answering.check()
+        self._recent.check()
         self._looking.check()
         self._asking.check()
         self._following.check()
@@ -769,6 +779,7 @@ class ControllerCore:
             **self._recovery.sizes(),
             **self._keeping.sizes(),
             **self._answering.sizes(),
+            **self._recent.sizes(),
             **self._looking.sizes(),
             **self._asking.sizes(),
         }

@@ -366,6 +366,7 @@ class Dispatch:
         new = task.state is State.SENT
         if new:
             self._ledger.done(task, engine, result.outputs, result.failure)
+            self._ledger.recent.note(task, engine.id, result.seconds, result.failure)
             task.large = has_large(frames)
             engine.completed += 1
             engine.progress = now

@@ -16,6 +16,7 @@ from ipkernel_ext.core.functions import FunctionStore
 from ipkernel_ext.core.messages import Failure, Hint, TaskId
 from ipkernel_ext.core.outbox import Outbox
 from ipkernel_ext.core.queues import State, Task
+from ipkernel_ext.core.recent import Recent
 from ipkernel_ext.core.roster import Client, Engine, Roster
 
 HINT_AFTER = 0.05  # seconds with an engine, after which the client is told where a task is
@@ -31,10 +32,11 @@ TIMED_OUT = "timed out"
 class Ledger:
     """All tasks that are not over."""
 
-    def __init__(self, out: Outbox, roster: Roster, functions: FunctionStore) -> None:
+    def __init__(self, out: Outbox, roster: Roster, functions: FunctionStore, recent: Recent) -> None:
         self._out = out
         self._roster = roster
         self._functions = functions
+        self.recent = recent
         self.tasks: dict[TaskId, Task] = {}
         self.held: dict[str, list[Task]] = {}  # by the boot they wait for
         self.timed: dict[str, Engine] = {}  # engines that were sent tasks with a time, by boot
@@ -157,6 +159,7 @@ class Ledger:
         task.state = State.ENDED
         task.failure = failure
         task.frames = ()
+        self.recent.note(task, failure.engine, 0.0, failure)
         self._tell_later(task, failure)
         if self.has_no_owner(task):
             self.end(task)

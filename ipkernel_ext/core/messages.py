@@ -266,6 +266,18 @@ class Exit(Struct, frozen=True, array_like=True, gc=False):
     said: str = ""  # the last lines that it wrote to its log, apart from ours
 
 
+class Ended(Struct, frozen=True, array_like=True, gc=False):
+    """A task that has ended."""
+
+    number: int  # how many had ended then, since somebody watches
+    task: TaskId
+    engine: int  # -1: none had it
+    what: str  # in a few words
+    seconds: float  # in user code
+    at: float  # seconds, by the controller's clock
+    failure: str = ""  # its kind; "": none
+
+
 # ---------------------------------------------------------------- client to controller
 
 
@@ -354,6 +366,17 @@ class Why(Record, frozen=True):
     tasks: list[TaskId] | None = None
 
 
+class Recent(Record, frozen=True):
+    """Which tasks have ended since so many had? Who asks for a while is told of what ends meanwhile.
+
+    Answered with how many have by now, the latest of them (``Ended``), and the time. Nothing is remembered before
+    the first question, nor 10 s after the last.
+    """
+
+    request: int
+    after: Annotated[int, Meta(ge=0)] = 0
+
+
 class Inspect(Record, frozen=True):
     """Look into these engines while they are busy; the answer has what each one tells, or why it does not."""
 
@@ -416,6 +439,7 @@ FromClient = (
     | Acknowledge
     | Ask
     | Why
+    | Recent
     | Inspect
     | Follow
     | Input
@@ -425,7 +449,7 @@ FromClient = (
     | Goodbye
 )
 
-Question = ClearQueue | Ask | Why | Inspect | Follow | EndEngines | Scale
+Question = ClearQueue | Ask | Why | Recent | Inspect | Follow | EndEngines | Scale
 """What is answered."""
 
 # ---------------------------------------------------------------- controller to client
@@ -823,6 +847,7 @@ FromPeer = (
     | Acknowledge
     | Ask
     | Why
+    | Recent
     | Inspect
     | Follow
     | Input

@@ -45,6 +45,7 @@ EXAMPLES: list[Any] = [
     m.Ask(1, "engines", 3.0),
     m.Why(1, 2),
     m.Why(1, None, [ann(1)]),
+    m.Recent(1, 5),
     m.Inspect(1, [0, 1], m.Peek("a", 2**20), 3.0),
     m.Inspect(1, [0], m.Stacks(), 3.0),
     m.Inspect(1, [0], m.Completions("p ab", 2, 4), 3.0),

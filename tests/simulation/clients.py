@@ -116,7 +116,9 @@ class SimClient(Actor):
     def ask_random(self) -> None:
         """How things are."""
         chance = Random(f"{self.name} asks {self._request}")
-        if chance.random() < 0.5:
+        if chance.random() < 0.2:
+            self._ask(m.Recent(self._new_request(), chance.randrange(9)))
+        elif chance.random() < 0.5:
             self._ask(m.Ask(self._new_request(), chance.choice(("status", "queue_status"))))
         elif chance.random() < 0.5:
             self._ask(m.Ask(self._new_request(), "engines", chance.choice((0.0, 0.5, 3.0))))
