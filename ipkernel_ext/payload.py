@@ -1037,7 +1037,9 @@ def _refuses(obj: Any) -> bool:
         obj.__reduce__()
     except StaysHere:
         return True
-    except Exception:  # of the user's classes; their parts say more
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # of the user's classes, which may raise anything; their parts say more
         pass
     return False
 

@@ -1169,7 +1169,7 @@ class RemoteController(Engines):
         found = None
         if channel is None:
             _check_place(url, profile, connection_file)
-            found = {"url": url, "profile": profile, "connection_file": None}
+            found = {"url": None if url is None else str(url), "profile": profile, "connection_file": None}
             if connection_file is not None:
                 found["connection_file"] = str(Path(connection_file).expanduser().absolute())
             if isinstance(url, str) and url.startswith("ssh://"):

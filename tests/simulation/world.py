@@ -539,7 +539,7 @@ _SMALL: dict[str, tuple[float, ...]] = {
     "FORGET_AT": (1, 2, 64),
     "ACKNOWLEDGE_AT": (1, 2, 64),
 }
-_SMALL_CREDIT: dict[str, tuple[float, ...]] = {"CREDIT": (0, 20, 2**26), "STALL": (0.1, 0.5, 2.0)}
+_SMALL_CREDIT: dict[str, tuple[float, ...]] = {"CREDIT": (0, 20, 2**26), "STALL": (0.03, 0.1, 2.0)}
 
 
 @contextmanager
