@@ -168,7 +168,9 @@ class Cluster:
             "preload": [name for name in preload if name != "numpy" or importlib.util.find_spec(name)],
             "threads": thread_limits(self.n, self._env),
             "gpus": gpus.visible(self._env) if self.settings.cluster.share_gpus else None,
-            "settings": asdict(self.settings.engine),
+            "settings": {
+                name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self.settings.engine).items()
+            },
             "connection": str(self.place.connection("engine")),
             "away": False,
             "begun": str(self.place.engines),

@@ -182,12 +182,12 @@ class Runner:
         self._task, self._timer, self._max_result = task, timer, max_result
         with sources.asking(self.ask_for_module):
             raised = self._guarded(task, self._do, work, frames, function or (), outcome)
+            if self._debugger is not None:
+                self._debugger.end()  # before anything else is called from here, which it would take for the user's
+                self._debugger = None
         outcome.seconds, outcome.cpu = time.perf_counter() - begun, time.process_time() - used
         self._mend_builtins()
         self._functions.end()
-        if self._debugger is not None:
-            self._debugger.end()
-            self._debugger = None
         if raised is not None and not isinstance(work, m.Debug):
             self._keep(raised)
         if raised is not None and self._guarded(task, _describe, raised, outcome) is not None:

@@ -30,7 +30,7 @@ from tests.simulation.jobs import SimJob
 from tests.simulation.network import Connection, Delays
 
 QUIET = 3000.0  # seconds after the faults by which the world has to be quiet
-STEPS = 60_000  # events of one world at most
+STEPS = 300_000  # events of one world at most; clients that count as away at each result need many
 
 
 class World:
@@ -539,7 +539,7 @@ _SMALL: dict[str, tuple[float, ...]] = {
     "FORGET_AT": (1, 2, 64),
     "ACKNOWLEDGE_AT": (1, 2, 64),
 }
-_SMALL_CREDIT: dict[str, tuple[float, ...]] = {"CREDIT": (0, 20, 2**26), "STALL": (0.03, 0.1, 2.0)}
+_SMALL_CREDIT: dict[str, tuple[float, ...]] = {"CREDIT": (20, 60, 2**26), "STALL": (0.0, 0.1, 2.0)}
 
 
 @contextmanager
