@@ -37,9 +37,11 @@ def soon(seconds=SOON):
 
 @contextlib.contextmanager
 def stopped(pid):
-    """A process that stands still meanwhile."""
+    """A process that stands still meanwhile; its threads may go on for a moment after the signal was sent."""
     os.kill(pid, signal.SIGSTOP)
     try:
+        while psutil.Process(pid).status() != psutil.STATUS_STOPPED:
+            pass
         yield
     finally:
         os.kill(pid, signal.SIGCONT)

@@ -7,6 +7,7 @@ import pytest
 
 from ipkernel_ext import launch
 from ipkernel_ext.errors import DependencyFailed, TaskTimeout
+from tests.e2e.test_faults import stopped
 
 
 def wait_for_state(rc, id, state):
@@ -18,8 +19,7 @@ def wait_for_state(rc, id, state):
 def test_a_stopped_engine_is_shown_gets_nothing_new_and_is_ready_when_it_goes_on(cluster):
     cluster["a"] = 1
     pid = cluster.known[0].pid
-    os.kill(pid, signal.SIGSTOP)
-    try:
+    with stopped(pid):
         assert len(cluster.engines) == 2, "nobody waits for ever"
         wait_for_state(cluster, 0, "unresponsive")
         while (seen := cluster.engines[0]).cpu is None:
@@ -30,8 +30,6 @@ def test_a_stopped_engine_is_shown_gets_nothing_new_and_is_ready_when_it_goes_on
         waiting = cluster[0].apply(abs, -1, block=False)
         assert "engine 0 has not answered for" in cluster.why()
         assert "has not begun: engine 0 has not answered for" in cluster.why(waiting)
-    finally:
-        os.kill(pid, signal.SIGCONT)
     assert waiting.get(20) == 1
     assert "is done" in cluster.why(waiting)
     assert cluster.why() == "nothing waits"
