@@ -13,6 +13,8 @@ from ipkernel_ext.core import messages as m
 
 CREDIT = 64 * 2**20  # bytes of results that a client may be behind
 STALL = 2.0  # seconds without an acknowledgement after which one that is so far behind counts as away
+FEW = 64  # results; of so few, each may be large, and take its time
+BRIEF = 0.2  # seconds, instead of ``STALL``, where it is behind by more
 
 
 def size_of(output: m.Stream | m.Display) -> int:
@@ -45,7 +47,8 @@ class Credit:
 
     def exhausted(self, now: float) -> bool:
         """Whether it is too far behind, and has been for too long."""
-        return self._bytes > CREDIT and now - self._since >= STALL
+        patience = STALL if len(self._sizes) <= FEW else min(STALL, BRIEF)
+        return self._bytes > CREDIT and now - self._since >= patience
 
     @property
     def open(self) -> int:

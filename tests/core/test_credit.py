@@ -6,7 +6,7 @@ import pytest
 
 from ipkernel_ext.core import credit
 from ipkernel_ext.core import messages as m
-from ipkernel_ext.core.credit import CREDIT, STALL, Credit, size_of
+from ipkernel_ext.core.credit import BRIEF, CREDIT, FEW, STALL, Credit, size_of
 from ipkernel_ext.core.messages import TaskId
 from tests.core.cluster import Controller, ann
 
@@ -55,6 +55,15 @@ def test_what_is_small_may_wait_for_ever(two: Controller) -> None:
     two.now += 3600.0
     two.result(1)
     assert two.to("ann", m.HelloWanted) == []
+
+
+def test_many_small_ones_are_waited_for_less_long() -> None:
+    mine = Credit()
+    for number in range(FEW):
+        mine.owe(number, 1 + CREDIT // FEW, 0.0)
+    assert not mine.exhausted(BRIEF)
+    mine.owe(FEW, 1, 0.0)
+    assert mine.exhausted(BRIEF)
 
 
 def test_output_counts_with_its_result() -> None:
