@@ -310,9 +310,10 @@ def test_what_this_package_refuses_is_told_without_its_own_frames(session):
     ).strip() == "TypeError: cannot scatter a int: it has no length; make a list of it first"
     session("from ipkernel_ext import RemoteController\nRemoteController('http://x')")
     told = (session.out + session.err).strip().split("\n")
-    assert (session.error, len(told)) == ("ValueError", 4)
+    assert session.error == "ValueError"
+    assert len(told) in (4, 5)  # with a line of carets, or without
     assert told[2].endswith("RemoteController('http://x')")
-    assert "write tcp://HOST:PORT" in told[3]
+    assert "write tcp://HOST:PORT" in told[-1]
 
 
 @pytest.mark.parametrize(

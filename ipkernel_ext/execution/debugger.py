@@ -64,6 +64,7 @@ class Debugger(Pdb):
         self._goes_on = True
         self._began = frame
         self.set_trace(frame)  # type: ignore[no-untyped-call]
+        self.set_step()  # from Python 3.13 on it would stop where it was called
 
     def post_mortem(self, trace: TracebackType) -> None:
         """Look at what failed."""
