@@ -8,6 +8,7 @@ a program that was stopped goes on. Frames that only run user code are not shown
 from __future__ import annotations
 
 import builtins
+import cmd
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -146,7 +147,7 @@ class Debugger(Pdb):
         names = rlcompleter.Completer({**frame.f_globals, **frame.f_locals})
         if "." in word:
             return sorted({match.rstrip("(").rstrip("()") for match in names.attr_matches(word)})
-        commands = [] if before.strip() else self.completenames(word)
+        commands = [] if before.strip() else cmd.Cmd.completenames(self, word)
         return sorted({*commands, *(match.rstrip("(").rstrip("()").strip() for match in names.global_matches(word))})
 
     # ------------------------------------------------------------ frames
