@@ -23,7 +23,8 @@ from typing import NamedTuple
 import psutil
 
 from ipkernel_ext.config import profiles, shared
-from ipkernel_ext.config.place import Place, is_held, runtime_root
+from ipkernel_ext.config.locks import is_held
+from ipkernel_ext.config.place import Place, runtime_root
 from ipkernel_ext.nursery import register
 
 YOUNG = 60.0  # seconds for which a directory without lock and agent may belong to a cluster that is being started

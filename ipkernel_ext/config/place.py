@@ -17,6 +17,7 @@ import uuid
 from pathlib import Path
 
 from ipkernel_ext.config import private, shared
+from ipkernel_ext.config.locks import is_held
 from ipkernel_ext.config.profiles import option, profile_dir
 from ipkernel_ext.errors import AlreadyRunning, NotConnected
 
@@ -176,24 +177,6 @@ def is_running(pid: int) -> bool:
     except (ProcessLookupError, PermissionError):
         return False
     return True
-
-
-def is_held(path: Path) -> bool:
-    """Whether a process holds a file locked.
-
-    Asking takes a shared lock for a moment, which disturbs nobody but who wants the lock in this very moment.
-    """
-    try:
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(file)
-    return False
 
 
 def _holder(path: Path) -> int | None:

@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 
 from ipkernel_ext.config import private
+from ipkernel_ext.config.locks import is_held
 from ipkernel_ext.errors import NotConnected
 
 NAME = "shared.json"
@@ -112,17 +113,7 @@ def is_one(directory: Path) -> bool:
 
 def is_used(directory: Path) -> bool:
     """Whether a process holds its lock."""
-    try:
-        file = os.open(directory / LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(file)
-    return False
+    return is_held(directory / LOCK, fcntl.LOCK_EX)
 
 
 def _runtime_of(directory: Path) -> Path | None:

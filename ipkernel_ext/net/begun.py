@@ -19,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 
-from ipkernel_ext.config.place import is_held
+from ipkernel_ext.config.locks import is_held
 from ipkernel_ext.core.messages import TaskId
 from ipkernel_ext.core.wire import Frame
 
