@@ -38,6 +38,7 @@ from ipkernel_ext import classes, modules, versions
 from ipkernel_ext.advice import advise
 from ipkernel_ext.blobs import Blob, Lost
 from ipkernel_ext.errors import PayloadError, VersionMismatch
+from ipkernel_ext.snapshots import Snapshot, same, snapshot
 
 Frame = Any
 
@@ -439,7 +440,10 @@ class _Reader:
 
 # ---------------------------------------------------------------- functions
 
+REMEMBERED = 2**16  # bytes of a function's pickle, beyond which it is made anew each time
+
 _known: WeakKeyDictionary[Any, tuple[str, list[Frame]]] = WeakKeyDictionary()
+_pickled: WeakKeyDictionary[Any, tuple[Snapshot, tuple[str, list[Frame]]]] = WeakKeyDictionary()
 
 
 def name_of(f: Callable[..., Any]) -> str:
@@ -467,6 +471,11 @@ def dumps_function(f: Callable[..., Any]) -> tuple[str, list[Frame]]:
         known = _known.get(f)
         if known is not None:
             return known
+    taken = None if importable or internals._PICKLE_BY_VALUE_MODULES else snapshot(f)
+    if taken is not None:
+        before = _pickled.get(f)
+        if before is not None and same(before[0], taken):
+            return before[1]
     frames = dumps(f, name=getattr(f, "__name__", "function"))
     digest = hashlib.blake2b(digest_size=8)
     size = 0
@@ -478,6 +487,8 @@ def dumps_function(f: Callable[..., Any]) -> tuple[str, list[Frame]]:
     result = digest.hexdigest(), frames
     if importable:
         _known[f] = result
+    elif taken is not None and size <= REMEMBERED:
+        _pickled[f] = taken, result
     return result
 
 
