@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
+from msgspec import Struct
+
 from ipkernel_ext.core.messages import Followed, Hint, InputWanted, Inspection, Result, TaskId
 from ipkernel_ext.core.wire import Frame
 
@@ -12,7 +14,7 @@ Peer = Hashable
 """One connection, as the shell names it."""
 
 
-class Send(NamedTuple):
+class Send(Struct, frozen=True, gc=False):
     """Send a message on a connection."""
 
     peer: Peer
@@ -20,27 +22,27 @@ class Send(NamedTuple):
     frames: Sequence[Frame] = ()
 
 
-class Drop(NamedTuple):
+class Drop(Struct, frozen=True, gc=False):
     """Close or forget a connection."""
 
     peer: Peer
 
 
-class Journal(NamedTuple):
+class Journal(Struct, frozen=True, gc=False):
     """Write down where a task goes, before the Send that follows; hint None: it is over."""
 
     task: TaskId
     hint: Hint | None
 
 
-class Enlist(NamedTuple):
+class Enlist(Struct, frozen=True, gc=False):
     """Write down that an engine id belongs to a boot; boot None: it is free."""
 
     engine: int
     boot: str | None
 
 
-class Expire(NamedTuple):
+class Expire(Struct, frozen=True, gc=False):
     """Write down up to which number a client's tasks were dropped; None: it need not be known any more."""
 
     client: str
@@ -53,7 +55,7 @@ class Mailbox(NamedTuple):
     client: str
 
 
-class Deliver(NamedTuple):
+class Deliver(Struct, frozen=True, gc=False):
     """Send what the store has of a task, as that of another task."""
 
     peer: Peer
@@ -61,47 +63,47 @@ class Deliver(NamedTuple):
     alias: TaskId
 
 
-class Discard(NamedTuple):
+class Discard(Struct, frozen=True, gc=False):
     """The store need not have this any more; number None: what is incomplete of that client."""
 
     client: str
     number: int | None
 
 
-class Watch(NamedTuple):
+class Watch(Struct, frozen=True, gc=False):
     """Tell the core when this local process ends."""
 
     boot: str
     pid: int
 
 
-class Stop(NamedTuple):
+class Stop(Struct, frozen=True, gc=False):
     """The shell's loop ends after what was sent has left."""
 
     reason: str
 
 
-class Log(NamedTuple):
+class Log(Struct, frozen=True, gc=False):
     """One line for the log."""
 
     level: int
     text: str
 
 
-class Resolve(NamedTuple):
+class Resolve(Struct, frozen=True, gc=False):
     """A task of this client ended."""
 
     result: Result
     frames: Sequence[Frame]
 
 
-class Show(NamedTuple):
+class Show(Struct, frozen=True, gc=False):
     """A Stream or Display for the task's result object."""
 
     message: Any
 
 
-class Answered(NamedTuple):
+class Answered(Struct, frozen=True, gc=False):
     """A question was answered, or (error) will not be."""
 
     request: int
@@ -109,59 +111,59 @@ class Answered(NamedTuple):
     error: Exception | None = None
 
 
-class RosterChanged(NamedTuple):
+class RosterChanged(Struct, frozen=True, gc=False):
     """Engines came or went, or the connection did."""
 
 
-class AskUser(NamedTuple):
+class AskUser(Struct, frozen=True, gc=False):
     """A task of this client asks for a line."""
 
     wanted: InputWanted
 
 
-class Overheard(NamedTuple):
+class Overheard(Struct, frozen=True, gc=False):
     """What another client has run, or what came of it."""
 
     event: Followed
 
 
-class Typed(NamedTuple):
+class Typed(Struct, frozen=True, gc=False):
     """The line that the running task asked for; None: there is none, and why."""
 
     text: str | None
     why: str
 
 
-class Begin(NamedTuple):
+class Begin(Struct, frozen=True, gc=False):
     """Write down that user code of this attempt begins."""
 
     task: TaskId
     attempt: int
 
 
-class Claimable(NamedTuple):
+class Claimable(Struct, frozen=True, gc=False):
     """A task may be claimable that was not before, without a message on the task connection: look."""
 
 
-class RaiseInterrupt(NamedTuple):
+class RaiseInterrupt(Struct, frozen=True, gc=False):
     """Interrupt the main thread if it runs this task."""
 
     task: TaskId
     attempt: int
 
 
-class TellUsage(NamedTuple):
+class TellUsage(Struct, frozen=True, gc=False):
     """Measure this process, and send what the core makes of it (``EngineCore.measured``)."""
 
 
-class LookInside(NamedTuple):
+class LookInside(Struct, frozen=True, gc=False):
     """Find out what is asked for, and send it (``Looked``) without keeping anything waiting for it."""
 
     number: int
     inspection: Inspection
 
 
-class Reconnect(NamedTuple):
+class Reconnect(Struct, frozen=True, gc=False):
     """Drop the connections and begin again with a hello."""
 
 

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from enum import Enum
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import msgspec
 
@@ -53,7 +53,7 @@ class Channel(Enum):
     TASKS = "tasks"
 
 
-class Claim(NamedTuple):
+class Claim(msgspec.Struct, frozen=True, gc=False):
     """A task that this engine runs now."""
 
     task: m.Task
@@ -61,7 +61,7 @@ class Claim(NamedTuple):
     function: Sequence[Frame] | None
 
 
-class _Finished(NamedTuple):
+class _Finished(msgspec.Struct, frozen=True, gc=False):
     result: m.Result
     frames: Sequence[Frame]
     outputs: list[Any]

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from ipkernel_ext.core.messages import Failure, Hint, TaskId, Work, function_of
 from ipkernel_ext.core.wire import Frame
 
@@ -29,82 +31,41 @@ class State(Enum):
     ENDED = auto()  # cancelled or failed here, or acknowledged: nothing more will happen
 
 
-class Task:
+class Task(Struct, eq=False):
     """One task; mutable, owned by the controller core."""
 
-    __slots__ = (
-        "after",
-        "among",
-        "attempt",
-        "attempts",
-        "awaited",
-        "boot",
-        "cancelled",
-        "cleared",
-        "engine",
-        "error",
-        "failure",
-        "frames",
-        "function",
-        "hint",
-        "holder",
-        "id",
-        "lacking",
-        "large",
-        "losses",
-        "max_result",
-        "outputs",
-        "queue",
-        "recalled",
-        "retries",
-        "shown",
-        "state",
-        "timeout",
-        "work",
-        "written",
-    )
+    id: TaskId
+    work: Work
+    frames: Sequence[Frame]
+    engine: int | None  # None: balanced
+    boot: str | None  # the life of that engine the client believes in
+    retries: int
+    among: frozenset[int] | None = None  # engines that may run it, if balanced; None: any
+    timeout: float = 0.0  # seconds for each item; 0: none
+    max_result: int = 0  # bytes that the client takes; 0: all
+    losses: int = 0  # engines that died with it begun
+    attempt: int = 0  # the one its holder has, or the last one
+    attempts: int = 0  # how many there were
+    queue: Queue | None = None  # the one it is in, when QUEUED
+    holder: Engine | None = None  # who has it, when SENT or DONE
+    state: State = State.QUEUED
+    cancelled: bool = False  # it is to end
+    cleared: bool = False  # it is to end if it has not begun
+    recalled: int = 0  # the attempt that its engine was asked to give back
+    outputs: int = 0  # how many belong to its result, when DONE
+    lacking: bool = False  # its client may have missed some of its output, or the result
+    large: bool = False  # its engine keeps much for its client
+    shown: int = 0  # bytes of output that its client was sent
+    written: bool = False  # the journal has an entry of it
+    function: str | None = None  # digest of the one that its work calls
+    hint: Hint | None = None  # where an earlier life of the controller handed it out
+    awaited: str = ""  # the boot it waits for, when HELD
+    after: set[TaskId] | None = None  # those it waits for, when LATER
+    failure: Failure | None = None  # how it ended here, when ENDED
+    error: str = ""  # what went wrong, when DONE or ENDED
 
-    def __init__(
-        self,
-        id: TaskId,
-        work: Work,
-        frames: Sequence[Frame],
-        engine: int | None,
-        boot: str | None,
-        retries: int,
-        among: frozenset[int] | None = None,
-        timeout: float = 0.0,
-        max_result: int = 0,
-    ) -> None:
-        self.id = id
-        self.work = work
-        self.frames = frames
-        self.engine = engine  # None: balanced
-        self.among = among  # engines that may run it, if balanced; None: any
-        self.boot = boot  # the life of that engine the client believes in
-        self.retries = retries
-        self.timeout = timeout  # seconds for each item; 0: none
-        self.max_result = max_result  # bytes that the client takes; 0: all
-        self.losses = 0  # engines that died with it begun
-        self.attempt = 0  # the one its holder has, or the last one
-        self.attempts = 0  # how many there were
-        self.queue: Queue | None = None  # the one it is in, when QUEUED
-        self.holder: Engine | None = None  # who has it, when SENT or DONE
-        self.state = State.QUEUED
-        self.cancelled = False  # it is to end
-        self.cleared = False  # it is to end if it has not begun
-        self.recalled = 0  # the attempt that its engine was asked to give back
-        self.outputs = 0  # how many belong to its result, when DONE
-        self.lacking = False  # its client may have missed some of its output, or the result
-        self.large = False  # its engine keeps much for its client
-        self.shown = 0  # bytes of output that its client was sent
-        self.written = False  # the journal has an entry of it
-        self.function = function_of(work)
-        self.hint: Hint | None = None  # where an earlier life of the controller handed it out
-        self.awaited = ""  # the boot it waits for, when HELD
-        self.after: set[TaskId] | None = None  # those it waits for, when LATER
-        self.failure: Failure | None = None  # how it ended here, when ENDED
-        self.error = ""  # what went wrong, when DONE or ENDED
+    def __post_init__(self) -> None:
+        self.function = function_of(self.work)
 
     @property
     def open(self) -> bool:

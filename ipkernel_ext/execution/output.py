@@ -108,7 +108,8 @@ class OutputBuffer:
     def begin(self, task: TaskId, attempt: int = 0) -> None:
         """Output belongs to this task from now on."""
         with self._lock:
-            self._earlier = self._take()
+            if self._pending or self._late or self._earlier or self._size:
+                self._earlier = self._take()
             self._task, self._attempt = task, attempt
             self._client = task.client
             self._runs_in = threading.get_ident()
@@ -214,9 +215,9 @@ class OutputBuffer:
     def end(self) -> tuple[list[Stream | Display], int]:
         """The task ended: its pieces that wait to be sent, and how many it had in all."""
         with self._lock:
-            if self._pending or not self._tail.is_new(self._half):
+            if not self._tail.unused:
                 self._pending += self._tail.pieces()
-            pieces = self._take_task()
+            pieces = self._take_task() if self._pending else []
             count = self._sequence
             self._task, self._attempt = None, 0
             self._restart()
@@ -256,7 +257,9 @@ class OutputBuffer:
         self._sequence = 0
         self._size = 0
         self._half = (self._max_output if self._task else min(self._max_output, MAX_LATE)) // 2
-        if not self._tail.is_new(self._half):
+        if self._tail.unused:
+            self._tail.limit = self._half
+        else:
             self._tail = _Tail(self._half)
 
     def _after_fork(self) -> None:
@@ -292,16 +295,17 @@ class _Tail:
 
     def __init__(self, limit: int) -> None:
         self.dropped = 0
-        self._limit = limit
+        self.limit = limit
         self._kept: deque[tuple[StreamName, str]] = deque()
         self._small: list[str] = []  # of one stream, not yet a kept chunk
         self._name: StreamName = "stdout"
         self._small_size = 0
         self._size = 0
 
-    def is_new(self, limit: int) -> bool:
-        """Whether nothing has been added to it, and this is its limit."""
-        return not self._size and not self.dropped and self._limit == limit
+    @property
+    def unused(self) -> bool:
+        """Whether nothing has been added to it."""
+        return not self._size and not self.dropped
 
     def add(self, name: StreamName, text: str) -> None:
         if name != self._name:
@@ -318,8 +322,8 @@ class _Tail:
             self._kept.append((self._name, "".join(self._small)))
             self._small = []
             self._small_size = 0
-        while self._size > self._limit and self._kept:
-            excess = self._size - self._limit
+        while self._size > self.limit and self._kept:
+            excess = self._size - self.limit
             first, text = self._kept.popleft()
             if len(text) > excess:
                 self._kept.appendleft((first, text[excess:]))

@@ -180,7 +180,7 @@ class Runner:
         sys.stdout, sys.stderr = self._stdout, self._stderr
         begun, used = time.perf_counter(), time.process_time()
         self._task, self._timer, self._max_result = task, timer, max_result
-        with sources.asking(self.ask_for_module):
+        with sources.Asking(self.ask_for_module):
             raised = self._guarded(task, self._do, work, frames, function or (), outcome)
             if self._debugger is not None:
                 self._debugger.end()  # before anything else is called from here, which it would take for the user's

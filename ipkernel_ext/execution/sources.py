@@ -18,8 +18,7 @@ import sys
 import threading
 import traceback
 import types
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -109,17 +108,20 @@ def _by_user_code(frame: types.FrameType | None) -> bool:
     return not file.startswith(_OURS) and not modules.is_installed(file)
 
 
-@contextmanager
-def asking(ask: Callable[[str], Typed | None]) -> Iterator[None]:
+class Asking:
     """While a task runs, modules are asked for."""
-    if _asker not in sys.meta_path:
-        sys.meta_path.append(_asker)
-    _asker.refused.clear()
-    before, _asker.ask = _asker.ask, ask
-    try:
-        yield
-    finally:
-        _asker.ask = before
+
+    def __init__(self, ask: Callable[[str], Typed | None]) -> None:
+        self._ask = ask
+
+    def __enter__(self) -> None:
+        if _asker not in sys.meta_path:
+            sys.meta_path.append(_asker)
+        _asker.refused.clear()
+        self._before, _asker.ask = _asker.ask, self._ask
+
+    def __exit__(self, *_: object) -> None:
+        _asker.ask = self._before
 
 
 _finder = _Finder()

@@ -337,7 +337,7 @@ class ControllerServer:
             now = self._now()
             role = peer.role if isinstance(peer, RemotePeer) else None
             for message, frames in entries:
-                if isinstance(message, m.HelloEngine):
+                if type(message) is m.HelloEngine:
                     self._pids[message.engine.boot] = self._local.pids.get(peer, 0)
                 if frames and local:
                     self._note_shared(peer, message, frames)
@@ -373,13 +373,13 @@ class ControllerServer:
         Its engine keeps a result until its client has it; but the engine may die before.
         """
         match message:
+            case m.Result():
+                held = [frame for frame in frames if type(frame) is blobs.Blob]
+                if held and self._core.knows(message.task):
+                    self._held[message.task] = held
             case m.HelloClient() | m.HelloEngine() | m.HelloTasks():
                 if self._home is not None and frames[0] == self._home.proof:
                     self._sharing.add(peer)
-            case m.Result():
-                held = [frame for frame in frames if isinstance(frame, blobs.Blob)]
-                if held and self._core.knows(message.task):
-                    self._held[message.task] = held
 
     def _on_garbage(self, peer: Peer, error: ProtocolError) -> None:
         self._core.refused += 1
@@ -451,14 +451,12 @@ class ControllerServer:
     def _do(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
             match effect:
-                case Send():
-                    peer, message, frames = effect  # which is quicker than to match them
+                case Send(peer, message, frames):
                     if type(peer) is Mailbox:
                         self._store.take(message, frames)
                         continue
                     self._out.setdefault(peer, []).append((message, frames))
-                case Journal():
-                    task, hint = effect
+                case Journal(task, hint):
                     self._journal.write_task(task, hint)
                     if hint is None:
                         self._held.pop(task, None)

@@ -145,7 +145,8 @@ class EngineServer:
         poller = Poller()
         poller.register(self._main_wake.fileno())
         while self._stopping is None:
-            self._follow_generation(poller)
+            if self._behind():
+                self._follow_generation(poller)
             if not self._core.busy or time.monotonic() >= self._look_at:
                 self._take_tasks()
                 self._look_at = time.monotonic() + LOOK
@@ -188,8 +189,6 @@ class EngineServer:
     def _follow_generation(self, poller: Poller) -> None:
         """Give up the task connection of an earlier generation, open this one's."""
         generation = self._welcomed
-        if self._tasks_generation == generation:
-            return
         self._take_results()  # the hello has told of them
         if self._tasks is not None:
             poller.unregister(self._tasks)
@@ -219,7 +218,8 @@ class EngineServer:
         with self._lock:
             claim, effects = self._core.claim()
             self._claimed_at = time.monotonic()
-            self._do_main(effects)
+            if effects:
+                self._do_main(effects)
         return claim
 
     def _run_one(self, claim: Claim) -> None:
@@ -307,6 +307,9 @@ class EngineServer:
         entries: list[wire.Entry] = []
         for effect in effects:
             match effect:
+                case Begin(task, attempt):  # first, since each task has one
+                    if self._begun is not None:
+                        self._begun.write(task, attempt)
                 case Send(Channel.TASKS, m.HelloTasks() as message, _):
                     entries.append(self._edge.greeting(message))
                 case Send(Channel.TASKS, message, frames):
@@ -314,9 +317,6 @@ class EngineServer:
                 case Send(_, message, frames):
                     self._for_control.append((message, frames))
                     self._control_wake.set()
-                case Begin(task, attempt):
-                    if self._begun is not None:
-                        self._begun.write(task, attempt)
                 case Stop(reason):
                     self.stop(reason)
                 case Reconnect():

@@ -31,7 +31,7 @@ def microseconds(engines: int, tasks: int, backlog: int = 0) -> float:
     acknowledges = [m.Acknowledge(list(range(n, min(n + 64, tasks)))) for n in range(0, tasks, 64)]
     waiting: list[tuple[Any, m.Result]] = []
     now = 1.0
-    began = time.perf_counter()
+    began = time.process_time()  # others may use the processor too
 
     def take(effects: list[Any]) -> None:
         for effect in effects:
@@ -50,7 +50,7 @@ def microseconds(engines: int, tasks: int, backlog: int = 0) -> float:
             take(core.tick(now))
     for acknowledge in acknowledges:
         take(core.receive("client", acknowledge, (), now))
-    seconds = time.perf_counter() - began
+    seconds = time.process_time() - began
     assert len(waiting) == tasks
     return seconds / tasks * 1e6
 
