@@ -4,7 +4,6 @@ What a wrong key meets, and noise from strangers, is in ``test_tcp``.
 """
 
 import contextlib
-import dataclasses
 import json
 import logging
 import os
@@ -21,6 +20,7 @@ from typing import get_args
 import psutil
 import pytest
 import zmq
+from msgspec.structs import replace
 
 from ipkernel_ext import RemoteController
 from ipkernel_ext.config import connection, keys
@@ -72,7 +72,7 @@ def endpoint(cluster):
 
 def still(engine):
     """The record of `engine` without the figures that move while it does nothing."""
-    return dataclasses.replace(engine, rss=0, cpu=0.0)
+    return replace(engine, rss=0, cpu=0.0)
 
 
 @pytest.fixture
