@@ -18,7 +18,7 @@ import zmq
 from ipkernel_ext.core.effects import Peer
 from ipkernel_ext.core.wire import Frame
 from ipkernel_ext.net.pieces import MARK, join
-from ipkernel_ext.net.sockets import Monitor, readable, receive_rest
+from ipkernel_ext.net.sockets import Monitor, receive_part, receive_rest
 
 ENDS = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED
 WITH_KEYS = ENDS | zmq.EVENT_CLOSED | zmq.EVENT_HANDSHAKE_FAILED_AUTH
@@ -66,12 +66,12 @@ class Door:
 
     def receive(self) -> tuple[Peer, Sequence[Frame] | None] | None:
         """The next batch and who sent it; no batch from those who may not send any. None when there is none."""
-        if not readable(self.socket):
+        id = receive_part(self.socket)
+        if id is None:
             return None
-        id = self.socket.recv(zmq.DONTWAIT)
         peer = self._peers.get(id)
         if peer is not None:
-            return peer, receive_rest(self.socket)
+            return peer, receive_rest(self.socket, self.socket.recv(zmq.DONTWAIT))
         return self._receive_from_stranger(id)
 
     def _receive_from_stranger(self, id: bytes) -> tuple[Peer, Sequence[Frame] | None]:

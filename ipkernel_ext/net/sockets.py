@@ -156,12 +156,23 @@ def send(socket: zmq.Socket[bytes], parts: Sequence[Frame], *to: bytes) -> None:
 
 def receive(socket: zmq.Socket[bytes]) -> list[Frame] | None:
     """The next batch, or None when there is none; parts after the first are views that own their memory."""
-    return receive_rest(socket) if readable(socket) else None
+    first = receive_part(socket)
+    return None if first is None else receive_rest(socket, first)
 
 
-def receive_rest(socket: zmq.Socket[bytes]) -> list[Frame]:
-    """A batch of which a part has been received, or that is known to be there."""
-    parts: list[Frame] = [socket.recv(zmq.DONTWAIT)]
+def receive_part(socket: zmq.Socket[bytes]) -> bytes | None:
+    """The first part of the next batch, or None when there is none."""
+    if not readable(socket):
+        return None
+    try:
+        return socket.recv(zmq.DONTWAIT)
+    except zmq.Again:
+        return None
+
+
+def receive_rest(socket: zmq.Socket[bytes], first: bytes) -> list[Frame]:
+    """The batch that begins with a part that has been received."""
+    parts: list[Frame] = [first]
     while socket.get(zmq.RCVMORE):
         parts.append(socket.recv(zmq.DONTWAIT, copy=False).buffer)
     return join(parts) if parts[0].startswith(MARK) else parts
