@@ -28,16 +28,15 @@ import zmq
 from ipkernel_ext.config import connection, gpus, logs
 from ipkernel_ext.config.place import Place
 from ipkernel_ext.core import messages as m
-from ipkernel_ext.core import wire
 from ipkernel_ext.core.failures import how
 from ipkernel_ext.core.messages import Exit
 from ipkernel_ext.errors import NotConnected
 from ipkernel_ext.execution.usage import Usage
 from ipkernel_ext.net.begun import has_left
-from ipkernel_ext.net.edge import Edge
 from ipkernel_ext.net.sockets import Wake, until
 from ipkernel_ext.nursery import open_files, register
 from ipkernel_ext.nursery.children import Child, catches, open_log, spawn, tail
+from ipkernel_ext.nursery.line import Line
 from ipkernel_ext.nursery.oom import Kills
 from ipkernel_ext.nursery.orders import EngineOrders, LaunchOrders, Orders, write
 from ipkernel_ext.nursery.starters import CannotFork, Controller, Forker, Spawner
@@ -104,21 +103,14 @@ class Agent:
         self._kill_at: dict[str, float] = {}  # monotonic, by boots that were told to end
         self._successors: set[str] = set()  # of these, those that get a successor
         self._stop: str | None = None
-        self._epoch = 0
-        self._known = False  # the controller has welcomed us
-        self._unsent: list[Any] = []
         self._usages: dict[str, Usage] = {}  # of engines that do not answer themselves, by boot
         self._exits: deque[m.EngineExited] = deque(maxlen=256)  # the controller may not have heard of
-        # of the connection; higher than any of an agent that this one succeeds
-        self._generation = int(time.monotonic() * 1000)
         self._wake = Wake()
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._poller = zmq.Poller()
         setup = orders["setup"]
         locate = connection.for_engines(Path(setup["connection"]), setup["away"])
-        self._edge = Edge(self._context, locate, wire.Decoder(m.ToAgent), self._poller)
+        self._line = Line(locate, self._poller, self._hello, log, generation=int(time.monotonic() * 1000))
         self._outpost = orders["controller"] is None
-        self._alone_since = time.monotonic()  # as an outpost, without a controller
         self._launcher: Child | None = None
         self._drains = False
         self._earlier = register.read(self.place.register) if orders["adopt"] else None
@@ -161,7 +153,7 @@ class Agent:
             self.tell_started(None)
         if self._orders["launch"] is not None and self._launcher is None:
             self._start_launcher(self._orders["launch"])
-        self._reconnect()
+        self._line.connect()
 
     def run(self) -> str:
         """Watch over everything until told to stop; the reason."""
@@ -190,27 +182,25 @@ class Agent:
                 self._hear_controller(self._starting)
             if self._forker is not None and not self._forker.warm and self._forker.fileno() in ready:
                 self._hear_zygote(self._forker)
-            lost = self._edge.lost(time.monotonic())
-            self._take()  # also what came before the connection was lost
-            if lost or (self._edge.retry_at is not None and time.monotonic() >= self._edge.retry_at):
-                self._reconnect()
+            for message in self._line.receive():
+                self._on_message(message)
             self._reap()
             if self._outpost:
                 self._look_around()
-            self._report()  # before anything that takes time: somebody waits for it
+            self._line.flush()  # before anything that takes time: somebody waits for it
             self._kill_the_late()
             if self._drains:
                 self._tell_of_drain()
             self._now_and_then()
             self._start_waiting()
-            self._report()
+            self._line.flush()
         return self._stop
 
     def _look_around(self) -> None:
         """An outpost is of no use without engines, nor without a controller for long."""
         if not self._engines and not self._waiting:
             self._stop = self._stop or "its engines have left"
-        elif not self._known and time.monotonic() >= self._alone_since + self._orders["grace"]:
+        elif not self._line.known and time.monotonic() >= self._line.known_at + self._orders["grace"]:
             self._stop = self._stop or f"no controller for {self._orders['grace']:g} s"
 
     def drain(self) -> None:
@@ -221,7 +211,7 @@ class Agent:
     def _tell_of_drain(self) -> None:
         """Tell the controller, and user code that wants to know: it has a handler for this signal."""
         self._drains = False
-        self._unsent.append(m.AgentDrains(f"its host says that its time there ends soon ({DRAIN.name})"))
+        self._line.tell(m.AgentDrains(f"its host says that its time there ends soon ({DRAIN.name})"))
         for engine in self._engines.values():
             if catches(engine.child.pid, DRAIN):
                 engine.child.signal(DRAIN)
@@ -236,7 +226,7 @@ class Agent:
 
         What user code started, and what it left to nobody, ends after the engines.
         """
-        self._edge.send(self._epoch, [(m.Goodbye(), ())])
+        self._line.say_goodbye()
         if self._launcher is not None:
             self._end_children([self._launcher], LAUNCHER)
         if self._forker is not None:
@@ -247,8 +237,7 @@ class Agent:
             self._end_children([self._controller])
         _kill_the_rest()
         signal.set_wakeup_fd(-1)
-        self._edge.close(linger=200)
-        self._context.term()
+        self._line.close()
         self._wake.close()
         self.place.sweep()
 
@@ -321,7 +310,7 @@ class Agent:
         except ImportError as error:
             self._waiting.clear()
             self._log.error("%s", error)
-            self._unsent.append(m.AgentTrouble(str(error)))
+            self._line.tell(m.AgentTrouble(str(error)))
             self._drop_forker()
         else:
             self._poller.unregister(forker.fileno())
@@ -393,9 +382,9 @@ class Agent:
                 self._log.warning("the log %s cannot be shortened: %s", path, error)
 
     def _deadline(self) -> float:
-        due = [] if self._edge.retry_at is None else [self._edge.retry_at]
-        if self._outpost and not self._known:
-            due.append(self._alone_since + self._orders["grace"])
+        due = [] if self._line.due is None else [self._line.due]
+        if self._outpost and not self._line.known:
+            due.append(self._line.known_at + self._orders["grace"])
         return min([self._look_at_logs, *self._kill_at.values(), *due])
 
     def _start_waiting(self) -> None:
@@ -412,7 +401,7 @@ class Agent:
                 self._spawn_from_now_on(error)
                 continue
             except OSError as error:
-                self._unsent.append(m.AgentTrouble(f"engine {orders['number']} cannot be started: {error}"))
+                self._line.tell(m.AgentTrouble(f"engine {orders['number']} cannot be started: {error}"))
                 continue
             self._engines[orders["boot"]] = Engine(child, orders["number"], orders["replaces"])
         if started:
@@ -499,11 +488,11 @@ class Agent:
             exit = msgspec.structs.replace(exit, detail="it was scaled away")
         exited = m.EngineExited(boot, exit, again, replaces)
         self._exits.append(exited)
-        self._unsent.append(exited)
+        self._line.tell(exited)
         if again:
             self._start_engine(number, replaces=boot)
         elif failed and not ordered and not self._engines:
-            self._unsent.append(m.AgentTrouble(f"engines do not stay up; the log {log} ends with\n{tail(log)}"))
+            self._line.tell(m.AgentTrouble(f"engines do not stay up; the log {log} ends with\n{tail(log)}"))
         self._write_register()
 
     def _write_register(self) -> None:
@@ -550,37 +539,21 @@ class Agent:
 
     # ------------------------------------------------------------ the controller
 
-    def _reconnect(self) -> None:
-        if self._known:
-            self._alone_since = time.monotonic()
-        self._known = False
-        if self._edge.open(time.monotonic()):
-            self._generation += 1
-            hello = m.HelloAgent(
-                m.PROTOCOL,
-                self._id,
-                socket.gethostname(),
-                os.getpid(),
-                0 if self._outpost else len(self._engines) + len(self._waiting),
-                list(self._exits),
-                self._generation,
-                "none" if self._outpost or self._orders["launch"] is not None else "own",
-            )
-            self._edge.send(self._epoch, [(hello, ())])
-
-    def _take(self) -> None:
-        while (batch := self._edge.receive()) is not None:
-            epoch, entries = batch
-            if epoch < self._epoch:
-                continue
-            self._epoch = epoch
-            for message, _ in entries:
-                self._on_message(message)
+    def _hello(self, generation: int) -> m.HelloAgent:
+        return m.HelloAgent(
+            m.PROTOCOL,
+            self._id,
+            socket.gethostname(),
+            os.getpid(),
+            0 if self._outpost else len(self._engines) + len(self._waiting),
+            list(self._exits),
+            generation,
+            "none" if self._outpost or self._orders["launch"] is not None else "own",
+        )
 
     def _on_message(self, message: m.ToAgent) -> None:
         match message:
             case m.WelcomeAgent():
-                self._known = True
                 self.tell_started(None)
             case m.EndEngine():
                 engine = self._engines.get(message.boot)
@@ -597,10 +570,6 @@ class Agent:
                 self._stop = "the controller said so"
             case m.ClusterEnds():
                 self._stop = message.reason
-            case m.HelloWanted():
-                self._edge.retry_at = time.monotonic()
-            case m.Refused():
-                self._log.error("the controller refuses this agent: %s", message.failure.message)
 
     def _measure(self, boot: str) -> None:
         """Say what an engine uses that does not answer itself."""
@@ -615,14 +584,9 @@ class Agent:
             if known is None:
                 self._usages[boot] = Usage(cpu=lambda: sum(process.cpu_times()[:2]))  # in user code, in the system
             cpu = None if known is None else known.cpu()
-            self._unsent.append(m.EngineMeasured(boot, cpu, process.memory_info().rss))
+            self._line.tell(m.EngineMeasured(boot, cpu, process.memory_info().rss))
         except psutil.Error:
             pass  # it has just ended
-
-    def _report(self) -> None:
-        if self._known and self._unsent:
-            unsent, self._unsent = self._unsent, []
-            self._edge.send(self._epoch, [(message, ()) for message in unsent])
 
 
 def _without_ours(text: str) -> list[str]:

@@ -21,11 +21,10 @@ import zmq
 
 from ipkernel_ext.config import connection, logs
 from ipkernel_ext.core import messages as m
-from ipkernel_ext.core import wire
 from ipkernel_ext.launchers import make
 from ipkernel_ext.launchers.launcher import Launcher, LaunchError, LaunchOrder, State
-from ipkernel_ext.net.edge import Edge
 from ipkernel_ext.net.sockets import Wake, until
+from ipkernel_ext.nursery.line import Line
 from ipkernel_ext.nursery.orders import LaunchOrders, first_line
 
 OWNER = 0  # the descriptor whose end is the agent's
@@ -41,16 +40,12 @@ class Launching:
         self._owned = owned
         self._id = uuid.uuid4().hex[:12]
         self._wake = Wake()
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._poller = zmq.Poller()
         locate = connection.for_engines(Path(orders["connection"]), False)
-        self._edge = Edge(self._context, locate, wire.Decoder(m.ToAgent), self._poller)
-        self._generation = self._epoch = 0
-        self._known = False
+        self._line = Line(locate, self._poller, self._hello, log)
         self._wanted = len(self._numbers)
         self._state = State(self._wanted)
         self._told: m.AgentTrouble | None = None
-        self._unsent: list[m.FromAgent] = []
         self._refusal = ""  # why the latest engines could not be started
         self._stop: str | None = None
 
@@ -61,24 +56,20 @@ class Launching:
         if self._owned:
             self._poller.register(OWNER, zmq.POLLIN)
         self._start(self._numbers)
-        self._reconnect()
+        self._line.connect()
         look_at = 0.0
         while self._stop is None:
             if time.monotonic() >= look_at:
                 self._look()
                 look_at = time.monotonic() + self._launcher.pause
-            due = look_at if self._edge.retry_at is None else min(look_at, self._edge.retry_at)
+            due = look_at if self._line.due is None else min(look_at, self._line.due)
             ready = dict(self._poller.poll(until(due, time.monotonic())))
             if OWNER in ready:
                 self._stop = "its agent has ended"
             self._wake.clear()
-            lost = self._edge.lost(time.monotonic())
-            self._take()
-            if lost or (self._edge.retry_at is not None and time.monotonic() >= self._edge.retry_at):
-                self._reconnect()
-            if self._known and self._unsent:
-                unsent, self._unsent = self._unsent, []
-                self._edge.send(self._epoch, [(message, ()) for message in unsent])
+            for message in self._line.receive():
+                self._on_message(message)
+            self._line.flush()
         return self._stop
 
     def stop(self, reason: str) -> None:
@@ -88,11 +79,10 @@ class Launching:
 
     def end(self) -> None:
         """End what was started, and leave."""
-        self._edge.send(self._epoch, [(m.Goodbye(), ())])
+        self._line.say_goodbye()
         self._launcher.stop()
         signal.set_wakeup_fd(-1)
-        self._edge.close(linger=200)
-        self._context.term()
+        self._line.close()
         self._wake.close()
 
     def _start(self, numbers: list[int]) -> None:
@@ -117,7 +107,7 @@ class Launching:
     def _tell(self, reason: str) -> None:
         trouble = m.AgentTrouble(reason, self._state.expected)
         if trouble != (self._told or m.AgentTrouble("", self._wanted)):
-            self._unsent.append(trouble)
+            self._line.tell(trouble)
         self._told = trouble
 
     def _scale(self, engines: int, ids: list[int]) -> None:
@@ -129,46 +119,30 @@ class Launching:
         if missing:
             self._start(missing)
 
-    def _reconnect(self) -> None:
-        self._known = False
-        if self._edge.open(time.monotonic()):
-            self._generation += 1
-            fixed = self._launcher.fixed
-            hello = m.HelloAgent(
-                m.PROTOCOL,
-                self._id,
-                socket.gethostname(),
-                os.getpid(),
-                self._state.expected,
-                [],
-                self._generation,
-                "none" if fixed else "elsewhere",
-                fixed,
-            )
-            self._edge.send(self._epoch, [(hello, ())])
+    def _hello(self, generation: int) -> m.HelloAgent:
+        fixed = self._launcher.fixed
+        return m.HelloAgent(
+            m.PROTOCOL,
+            self._id,
+            socket.gethostname(),
+            os.getpid(),
+            self._state.expected,
+            [],
+            generation,
+            "none" if fixed else "elsewhere",
+            fixed,
+        )
 
-    def _take(self) -> None:
-        while (batch := self._edge.receive()) is not None:
-            epoch, entries = batch
-            if epoch < self._epoch:
-                continue
-            self._epoch = epoch
-            for message, _ in entries:
-                match message:
-                    case m.WelcomeAgent():
-                        self._known = True
-                        if self._told is not None and self._told not in self._unsent:
-                            self._unsent.append(self._told)
-                    case m.ScaleAgent():
-                        self._scale(message.engines, message.ids)
-                    case m.StopAgent():
-                        self._stop = "the controller said so"
-                    case m.ClusterEnds():
-                        self._stop = message.reason
-                    case m.HelloWanted():
-                        self._edge.retry_at = time.monotonic()
-                    case m.Refused():
-                        self._log.error("the controller refuses: %s", message.failure.message)
+    def _on_message(self, message: m.ToAgent) -> None:
+        match message:
+            case m.WelcomeAgent() if self._told is not None:
+                self._line.tell(self._told)
+            case m.ScaleAgent():
+                self._scale(message.engines, message.ids)
+            case m.StopAgent():
+                self._stop = "the controller said so"
+            case m.ClusterEnds():
+                self._stop = message.reason
 
 
 def order_of(orders: LaunchOrders) -> LaunchOrder:

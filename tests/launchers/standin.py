@@ -1,7 +1,8 @@
-"""Stands in for the commands of batch systems: runs members of a job at once, and answers as each system does.
+"""Stands in for batch systems: runs members of a job at once, and answers as each system's commands do.
 
-``python standin.py COMMAND ARGUMENTS``; what it knows is in the directory that STANDIN names. It knows
-only as much of their options as our templates use.
+``python standin.py serve`` is the system itself, whose children all members are; ``python standin.py COMMAND
+ARGUMENTS`` speaks to it. What it knows is in the directory that STANDIN names. It knows only as much of their
+options as our templates use.
 """
 
 import json
@@ -9,12 +10,45 @@ import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 HOME = Path(os.environ["STANDIN"])
 INDEX = {"qsub-pbs": "PBS_ARRAY_INDEX", "bsub": "LSB_JOBINDEX", "qsub-sge": "SGE_TASK_ID"}
+
+
+def serve():
+    """Start what is asked for."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(HOME / "socket"))
+        server.listen()
+        print("ready", flush=True)
+        while True:
+            with server.accept()[0] as connection, connection.makefile("rw") as file:
+                words, environment, directory = json.loads(file.readline())
+                process = subprocess.Popen(
+                    words,
+                    env=environment,
+                    cwd=directory,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
+                file.write(f"{process.pid}\n")
+
+
+def start(words, environment):
+    """Have the system start a member; its pid."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(HOME / "socket"))
+        with connection.makefile("rw") as file:
+            file.write(json.dumps([words, environment, os.getcwd()]) + "\n")
+            file.flush()
+            return int(file.readline())
 
 
 def submit(command, text, path):
@@ -33,15 +67,7 @@ def submit(command, text, path):
         members = {i: (["/bin/sh", path], {name: str(i)} if found else {}) for i in range(first, last + 1)}
     pids = {}
     for index, (words, more) in members.items():
-        process = subprocess.Popen(
-            words,
-            env={**os.environ, **more},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        pids[index] = process.pid
+        pids[index] = start(words, {**os.environ, **more})
     number = len(list(HOME.glob("*.json"))) + 1
     (HOME / f"{number}.json").write_text(json.dumps(pids))
     return number
@@ -70,6 +96,8 @@ def cancel(number, indexes=None):
 def main():
     """One command."""
     command, *arguments = sys.argv[1:]
+    if command == "serve":
+        serve()
     last = arguments[-1] if arguments else ""
     number = (re.findall(r"\d+", last) or ["0"])[0]
     if command in ("qsub-pbs", "qsub-sge", "condor_submit"):

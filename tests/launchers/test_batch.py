@@ -5,9 +5,11 @@ Slurm is tested for real in ``tests/cluster``.
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from ipkernel_ext import launch
@@ -186,7 +188,7 @@ COMMANDS = {
 
 @pytest.fixture
 def standin(request, tmp_path, monkeypatch):
-    """The commands of a system, which is its name."""
+    """A system, which is its name, and its commands. All that it has started must end by itself."""
     bin, home = tmp_path / "bin", tmp_path / "jobs"
     bin.mkdir()
     home.mkdir()
@@ -196,7 +198,15 @@ def standin(request, tmp_path, monkeypatch):
         program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{bin}:{os.environ['PATH']}")
     monkeypatch.setenv("STANDIN", str(home))
-    return request.param
+    served = [sys.executable, str(Path(__file__).parent / "standin.py"), "serve"]
+    with subprocess.Popen(served, stdout=subprocess.PIPE, text=True) as system:
+        assert system.stdout.readline() == "ready\n"
+        yield request.param
+        _, left = psutil.wait_procs(psutil.Process(system.pid).children(recursive=True), 20)
+        for process in left:
+            process.kill()
+        system.terminate()
+    assert not left
 
 
 @pytest.mark.slow
