@@ -19,9 +19,6 @@ ACCESS = (RUN, READ)
 READER = "~"
 """How the names of clients begin that may only read, and of no other client that comes with a key."""
 
-DENIED = "denied"
-"""Key of what is answered to a question that may not be asked."""
-
 _OWNERS = (m.EndEngines, m.Scale, m.ShutDown, m.ClearQueue)
 _READERS = (m.Ask, m.Why, m.Recent, m.Follow, m.Goodbye)
 

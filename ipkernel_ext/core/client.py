@@ -16,7 +16,6 @@ from msgspec.structs import replace
 from ipkernel_ext import errors
 from ipkernel_ext.core import failures
 from ipkernel_ext.core import messages as m
-from ipkernel_ext.core.access import DENIED
 from ipkernel_ext.core.effects import (
     Answered,
     AskUser,
@@ -263,8 +262,6 @@ class ClientCore:
                 return [Overheard(message)]
             case m.Answer():
                 question = self._unheard.pop(message.request, None)
-                if DENIED in message.body:
-                    return [Answered(message.request, None, errors.NotAllowed(message.body[DENIED]))]
                 if isinstance(question, m.Follow) and question.on:
                     self._told = max(self._told, int(message.body["latest"]))
                 return [Answered(message.request, message.body)]
@@ -443,7 +440,10 @@ class ClientCore:
         failure = refused.failure
         if failure.kind in FATAL:
             return [*self._fail_all(_error(failure), failure), *self.disconnected()]
-        return [effect for number in refused.numbers for effect in self._fail(number, failure)]
+        effects = [effect for number in refused.numbers for effect in self._fail(number, failure)]
+        if self._unheard.pop(refused.request, None) is not None:
+            effects.append(Answered(refused.request, None, _error(failure)))
+        return effects
 
     def _fail(self, number: int, failure: Failure) -> list[Effect]:
         if self._pending.pop(number, None) is None:

@@ -696,11 +696,9 @@ class ControllerCore:
         """It may not say that: whoever waits for an answer or a result is told so."""
         self._grumble(f"{type(message).__name__} of a client whose key is for {client.access!r}", now)
         text = access.refusal(client.access, message)
-        if hasattr(message, "request"):
-            self._answer(client, message.request, {access.DENIED: text})
-        elif client.peer is not None:
-            numbers = message.numbers if isinstance(message, m.Submit) else []
-            self._out.send(client.peer, m.Refused(m.Failure("NotAllowed", "NotAllowed", text), numbers))
+        if client.peer is not None:
+            failure = m.Failure("NotAllowed", "NotAllowed", text)
+            self._out.send(client.peer, failures.refused(message, failure))
 
     def _refuse_role(self, peer: Peer, hello: Any, role: str, now: float) -> None:
         wanted = _WHO[_ROLES[type(hello)]]
@@ -718,7 +716,7 @@ class ControllerCore:
         text = f"Submit of {len(submit.numbers)} tasks with another number of engines, boots, hints or frames"
         self._grumble(text, now)
         if client.peer is not None:
-            self._out.send(client.peer, m.Refused(failures.protocol(text), submit.numbers))
+            self._out.send(client.peer, failures.refused(submit, failures.protocol(text)))
 
     def shut_down(self, reason: str) -> list[Effect]:
         """End the cluster."""

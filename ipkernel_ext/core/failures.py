@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
+from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.messages import Exit, Failure, Result, TaskId
 
 _BEGAN = {
@@ -148,6 +150,12 @@ def bug(message: str, error: Exception) -> Failure:
     """A mistake in the controller."""
     text = f"the controller cannot deal with this {message}, by a mistake in it ({error!r}); its log says where"
     return Failure("ProtocolError", "ProtocolError", text)
+
+
+def refused(message: Any, failure: Failure) -> m.Refused:
+    """What tells whoever has sent this message so, and whoever waits for what would have come of it."""
+    numbers = list(message.numbers) if isinstance(message, m.Submit) else []
+    return m.Refused(failure, numbers, getattr(message, "request", 0))
 
 
 def wrong_role(wanted: str, role: str) -> Failure:

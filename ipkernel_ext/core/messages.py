@@ -552,10 +552,11 @@ class InputWanted(Record, frozen=True):
 
 
 class Refused(Record, frozen=True):
-    """The controller will not do this; with numbers, these tasks failed so."""
+    """The controller will not do this. With numbers, these tasks failed so; with a request, it has no other answer."""
 
     failure: Failure
     numbers: list[int] = []
+    request: int = 0  # of a question
 
 
 class Answer(Record, frozen=True):

@@ -24,8 +24,8 @@ from typing import Any, Protocol
 
 import zmq
 
+from ipkernel_ext.core import failures, wire
 from ipkernel_ext.core import messages as m
-from ipkernel_ext.core import wire
 from ipkernel_ext.core.access import OWNER, READ, READER, may
 from ipkernel_ext.core.access import refusal as refused
 from ipkernel_ext.core.client import ClientCore, Submission, refusal
@@ -535,8 +535,7 @@ class ClientChannel(Failures):
                 self._edge.send(self._core.epoch, [(message, frames)])
             except (TypeError, ValueError, OverflowError) as error:
                 failure = m.Failure("PayloadError", "PayloadError", f"this cannot be sent: {error}", started=False)
-                numbers = list(message.numbers) if isinstance(message, m.Submit) else []
-                refused = m.Refused(failure, numbers)
+                refused = failures.refused(message, failure)
                 self._do(self._core.receive(self._core.epoch, refused, (), time.monotonic()))
 
     def _leave(self) -> None:

@@ -359,8 +359,7 @@ class ControllerServer:
         """
         kind = type(message).__name__
         self._log.error("a mistake in the controller, met by %s of %s", kind, peer, exc_info=error)
-        numbers = message.numbers if isinstance(message, m.Submit) else []
-        self._out.setdefault(peer, []).append((m.Refused(failures.bug(kind, error), numbers), ()))
+        self._out.setdefault(peer, []).append((failures.refused(message, failures.bug(kind, error)), ()))
         try:
             self._core.check()
         except Exception as broken:

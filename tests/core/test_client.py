@@ -12,6 +12,7 @@ from ipkernel_ext.core.client import ClientCore, Submission
 from ipkernel_ext.core.effects import Answered, Effect, Reconnect, Resolve, Send, Show
 from ipkernel_ext.core.messages import Failure, Hint, TaskId
 from ipkernel_ext.core.wire import LARGE
+from ipkernel_ext.errors import NotAllowed
 from tests.core.cluster import CODE, ann
 
 LOST = Failure("EngineLost", "EngineLost", "engine 0 is lost", started=True)
@@ -228,6 +229,15 @@ def test_refused_tasks_fail(client: Client) -> None:
     failure = Failure("ProtocolError", "ProtocolError", "no")
     assert resolved(client.receive(m.Refused(failure, [0, 5]))) == {0: failure}
     assert client.core.unresolved == 1
+
+
+def test_a_refused_question_is_answered_with_the_reason(client: Client) -> None:
+    client.core.ask(m.Ask(1, "status"))
+    failure = Failure("NotAllowed", "NotAllowed", "no")
+    (answered,) = client.receive(m.Refused(failure, request=1))
+    assert isinstance(answered, Answered)
+    assert isinstance(answered.error, NotAllowed) and str(answered.error) == "no"
+    assert client.receive(m.Refused(failure, request=1)) == []
 
 
 def test_a_controller_of_another_version_ends_everything(client: Client) -> None:

@@ -146,7 +146,7 @@ def test_whoever_waits_for_an_answer_or_a_result_is_told() -> None:
     core = new_core()
     core.receive("peer", READER, (), 0.0, "read")
     (answer,) = answers(core.receive("peer", m.Scale(2, 0), (), 0.0, "read"))
-    assert answer.request == 2 and "may not start or end engines" in answer.body["denied"]
+    assert answer.request == 2 and "may not start or end engines" in answer.failure.message
     (denied,) = answers(core.receive("peer", m.Submit([3], m.Execute("1")), (), 0.0, "read"))
     assert denied.numbers == [3] and denied.failure.kind == "NotAllowed"
 

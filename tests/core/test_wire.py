@@ -68,7 +68,7 @@ EXAMPLES: list[Any] = [
     m.Stream(None, 0, 3, "stdout", "text"),
     m.Display(ann(1), 0, 3, {"text/plain": "x", "image/png": b"\x00"}, {"a": {"b": 1}}, 4, 2),
     m.Display(ann(1), 0, 3, {"text/plain": "x"}, {}, id="bar", update=True),
-    m.Refused(FAILURE, [1]),
+    m.Refused(FAILURE, [1], 2),
     m.Answer(1, {"a": [1, None]}),
     m.NeedFunction("f"),
     m.HelloWanted(),

@@ -375,6 +375,15 @@ def test_a_mistake_in_the_controller_fails_what_met_it_and_nothing_else(mistaken
         assert "division by zero" in (rc.cluster.launched.place.logs / "controller.log").read_text()
 
 
+@pytest.mark.fault("a message brings a mistake in the controller to light")
+def test_a_question_that_meets_a_mistake_is_answered_at_once(mistaken):
+    mistaken("controller", "ControllerCore", "_on_ask", "queue_status")
+    with launch(n=1) as rc, soon():
+        with pytest.raises(ParallelError, match="by a mistake in it .*ZeroDivisionError"):
+            rc.queue_status()
+        assert rc.status()["engines"]
+
+
 @pytest.mark.fault("a script ends while its calls have not")
 def test_a_script_ends_although_its_calls_have_not(cluster):
     script = """
