@@ -23,7 +23,7 @@ from ipkernel_ext.core.roster import Roster
 from ipkernel_ext.core.scheduling import Pool
 from tests.simulation.__main__ import live
 
-SEEDS = 800
+SEEDS = 500
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 BUGS: dict[str, Plant] = {}

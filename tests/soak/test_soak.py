@@ -1,4 +1,4 @@
-"""One minute of random work and random deaths; `make soak` is longer."""
+"""Three minutes of random work and random deaths; `make soak` is longer."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from tests.soak.worker import Worker, note
 
 
 @pytest.mark.fault("everything at once, at random")
-@pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_everything_is_accounted_for_whatever_dies(tmp_path: Path) -> None:
-    soak = Soak(random.SystemRandom().randrange(10**6), 60, tmp_path)
+    soak = Soak(random.SystemRandom().randrange(10**6), 180, tmp_path)
     soak.run()
     assert not soak.problems, soak.story()
     assert soak.started > 1000
