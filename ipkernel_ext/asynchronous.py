@@ -19,8 +19,9 @@ from ipkernel_ext.results import AsyncResult
 
 if TYPE_CHECKING:
     from ipkernel_ext.imports import SyncImports
-    from ipkernel_ext.remote import Engines, RemoteController
+    from ipkernel_ext.remote import RemoteController
     from ipkernel_ext.remote_values import RemoteValue
+    from ipkernel_ext.views import Engines
 
 SENT = frozenset({"execute", "run", "apply", "reset", "keys", "push", "pull", "scatter", "gather", "map"})
 """Calls that take ``block=``: they are sent, and what they give is awaited."""

@@ -33,7 +33,7 @@ from ipkernel_ext.targets import Chosen, summary
 from ipkernel_ext.units import bytes_text, count
 
 if TYPE_CHECKING:
-    from ipkernel_ext.remote import Engines
+    from ipkernel_ext.views import Engines
 
 FORMAT = 1
 BLOCK = 8 * 2**20

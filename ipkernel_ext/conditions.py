@@ -142,6 +142,21 @@ def _dependencies(after: Any) -> tuple[list[TaskId], Failure | None]:
     return list(open), unmet
 
 
+def results_of(given: Any, call: str) -> list[AsyncResult]:
+    """One result, or several, as a list.
+
+    Raises
+    ------
+    TypeError
+        It is none; names the call.
+    """
+    results = [given] if isinstance(given, AsyncResult) or not isinstance(given, Iterable) else list(given)
+    for one in results:
+        if not isinstance(one, AsyncResult):
+            raise TypeError(f"{call} takes a result or a list of results, not {one!r}")
+    return results
+
+
 def task_id(text: str) -> TaskId:
     """A task's id from how ``AsyncResult.task_ids`` writes it; ValueError if it is none."""
     client, colon, number = text.rpartition(":")

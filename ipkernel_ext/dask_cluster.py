@@ -26,8 +26,8 @@ from ipkernel_ext.execution.portions import Description
 from ipkernel_ext.targets import summary
 
 if TYPE_CHECKING:
-    from ipkernel_ext.remote import Engines
     from ipkernel_ext.remote_values import RemoteValue
+    from ipkernel_ext.views import Engines
 
 
 class DaskCluster:

@@ -14,7 +14,7 @@ from ipkernel_ext.targets import summary
 from ipkernel_ext.units import count
 
 if TYPE_CHECKING:
-    from ipkernel_ext.remote import Engines
+    from ipkernel_ext.views import Engines
 
 Versions = Mapping[str, str]
 

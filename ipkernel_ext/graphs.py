@@ -17,7 +17,7 @@ from ipkernel_ext.targets import Spec
 from ipkernel_ext.units import count
 
 if TYPE_CHECKING:
-    from ipkernel_ext.remote import Engines
+    from ipkernel_ext.views import Engines
 
 
 _OPTIONS = frozenset({"targets", "on", "after", "retries", "block"})

@@ -26,7 +26,7 @@ from ipkernel_ext.execution import batches, portions
 from ipkernel_ext.results import AsyncResult
 
 if TYPE_CHECKING:
-    from ipkernel_ext.remote import Engines
+    from ipkernel_ext.views import Engines
 
 NAME = "ipkernel_ext"
 

@@ -33,12 +33,13 @@ from ipkernel_ext.looking_magics import LookingMagics
 from ipkernel_ext.magic_options import TARGETS as _TARGETS
 from ipkernel_ext.magic_options import Option, function_and_data, names_as, only_options, seconds, split
 from ipkernel_ext.overview import Live, engines_table
-from ipkernel_ext.remote import Engines, RemoteController
+from ipkernel_ext.remote import RemoteController
 from ipkernel_ext.results import AsyncResult, ExecuteResult, ResultList
 from ipkernel_ext.shown import is_ours, lines_of, shows_errors
 from ipkernel_ext.synced_modules import Follower
 from ipkernel_ext.units import count
 from ipkernel_ext.variables import table
+from ipkernel_ext.views import Engines
 
 BAR_AFTER = 0.5  # seconds, after which a map shows its progress
 

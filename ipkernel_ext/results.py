@@ -752,6 +752,13 @@ class ListResult(AsyncResult):
         return values
 
 
+class CodeResult(ListResult):
+    """Of ``execute`` on several engines."""
+
+    def _join(self, values: list[Any]) -> ResultList:
+        return ResultList(values)
+
+
 class JoinedResult(ListResult):
     """Of a gather: the pieces joined."""
 

@@ -26,7 +26,7 @@ from ipkernel_ext.results import AsyncResult
 from ipkernel_ext.targets import Chosen
 
 if TYPE_CHECKING:
-    from ipkernel_ext.remote import Engines
+    from ipkernel_ext.views import Engines
 
 _COMPILED = (*importlib.machinery.EXTENSION_SUFFIXES, ".so", ".pyd", ".dll")
 

@@ -240,7 +240,7 @@ def test_an_error_of_a_call_in_a_cell_names_the_call_too(session):
     assert "in execute" not in out
     out = session("rc[9]")
     assert session.error == "NoSuchEngine"
-    assert "remote.py" not in out
+    assert "views.py" not in out
     session("rc.close()")
 
 
@@ -349,7 +349,7 @@ def test_engines_and_cluster_status(session):
         assert head.split() == ["id", "host", "pid", "state", "running", "queued", "done", "cpu", "memory"]
         assert [row.split()[3] for row in rows] == ["ready"] * 3
         assert all(row.endswith("MB") for row in rows)
-        assert "remote.py" not in out
+        assert "views.py" not in out
 
 
 def test_engines_are_looked_into_while_they_are_busy(session):
