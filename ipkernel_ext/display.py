@@ -17,7 +17,8 @@ import IPython
 from ipkernel_ext import blocks, dialogue, targets, tracebacks
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.errors import CompositeError, EngineLost, ParallelError
-from ipkernel_ext.results import AsyncResult, RemoteTraceback, alike, engines_of, impersonal, said
+from ipkernel_ext.remote_errors import RemoteTraceback, alike, engines_of, impersonal, said
+from ipkernel_ext.results import AsyncResult
 
 STATUS_AFTER = 2.0  # seconds, after which a status line says what is still running
 STREAM_AFTER = 2.0  # seconds, after which nothing is folded any more

@@ -20,7 +20,9 @@ from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.wire import Frame
 from ipkernel_ext.futures import ClientFuture
 from ipkernel_ext.net.client_channel import Channel, Receiver
-from ipkernel_ext.results import NotOpened, Piece, advise_to_seed, decoded, error_of
+from ipkernel_ext.pieces import Piece, decoded
+from ipkernel_ext.remote_errors import error_of
+from ipkernel_ext.results import NotOpened, advise_to_seed
 
 PLACES = 2
 """Calls that are sent, for each worker."""

@@ -21,7 +21,8 @@ from ipkernel_ext.errors import NameNotFound, NoAnswer
 from ipkernel_ext.interruption import guarded
 from ipkernel_ext.magic_options import TARGETS, Option, names_as, seconds, split
 from ipkernel_ext.remote import RemoteController
-from ipkernel_ext.results import AsyncResult, composite
+from ipkernel_ext.remote_errors import composite
+from ipkernel_ext.results import AsyncResult
 from ipkernel_ext.shown import shows_errors
 
 OPTIONS: dict[str, tuple[Option, ...]] = {

@@ -33,8 +33,9 @@ from ipkernel_ext.looking_magics import LookingMagics
 from ipkernel_ext.magic_options import TARGETS as _TARGETS
 from ipkernel_ext.magic_options import Option, function_and_data, names_as, only_options, seconds, split
 from ipkernel_ext.overview import Live, engines_table
+from ipkernel_ext.pieces import ExecuteResult, ResultList
 from ipkernel_ext.remote import RemoteController
-from ipkernel_ext.results import AsyncResult, ExecuteResult, ResultList
+from ipkernel_ext.results import AsyncResult
 from ipkernel_ext.shown import is_ours, lines_of, shows_errors
 from ipkernel_ext.synced_modules import Follower
 from ipkernel_ext.units import count

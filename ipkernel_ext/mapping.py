@@ -20,7 +20,9 @@ from ipkernel_ext.chunks import AHEAD, AIM, Columns, Pace, Rows, even
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.wire import Frame
 from ipkernel_ext.net.client_channel import Channel
-from ipkernel_ext.results import MapResult, Piece, advise_to_seed, decoded, error_of
+from ipkernel_ext.pieces import Piece, decoded
+from ipkernel_ext.remote_errors import error_of
+from ipkernel_ext.results import MapResult, advise_to_seed
 
 WINDOW = 4
 """Chunks of an ``imap`` for each engine that are sent or done, and not yet taken."""

@@ -8,7 +8,7 @@ from typing import Any
 from ipkernel_ext import payload
 from ipkernel_ext.core.looking import SILENT
 from ipkernel_ext.errors import NameNotFound, NoAnswer, PayloadError
-from ipkernel_ext.results import composite
+from ipkernel_ext.remote_errors import composite
 
 LARGEST = 4 * 2**20  # bytes of a value that is brought here
 TOGETHER = 64 * 2**20  # bytes of all values of one call

@@ -21,7 +21,8 @@ from ipkernel_ext.interruption import guarded
 from ipkernel_ext.link import Link, trouble
 from ipkernel_ext.net.client_channel import Channel, ClientChannel, Roster
 from ipkernel_ext.net.tunnel import Tunnel
-from ipkernel_ext.results import AsyncResult, LateOutput
+from ipkernel_ext.pieces import LateOutput
+from ipkernel_ext.results import AsyncResult
 from ipkernel_ext.running import RunningCluster
 from ipkernel_ext.targets import Chosen, Spec
 from ipkernel_ext.units import count

@@ -1,4 +1,4 @@
-"""What a call gives back: ``AsyncResult`` while it runs, ``ExecuteResult`` and ``ResultList`` of code that ran.
+"""What a call gives back while it may still run: ``AsyncResult``, and its kinds.
 
 A result is unpickled when it is asked for, in the thread that asks. How a call is sent is not
 known here; a result knows its channel only to cancel.
@@ -7,19 +7,16 @@ known here; a result knows its channel only to cancel.
 from __future__ import annotations
 
 import contextlib
-import re
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, InvalidStateError
-from textwrap import indent
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
-from ipkernel_ext import dialogue, errors, futures, interruption, payload, targets, tracebacks
+from ipkernel_ext import dialogue, errors, futures, interruption, payload
 from ipkernel_ext.advice import advise
 from ipkernel_ext.chunks import Pace
 from ipkernel_ext.core import messages as m
@@ -27,180 +24,13 @@ from ipkernel_ext.core.messages import TaskId
 from ipkernel_ext.core.wire import Frame
 from ipkernel_ext.futures import ClientFuture
 from ipkernel_ext.net.client_channel import Channel
-from ipkernel_ext.units import bytes_text, count
-
-Output = m.Stream | m.Display
-KINDS = 8  # distinct errors that the message of a CompositeError tells
-SAID = 300  # characters of an error's message in it
-LONGEST = 10_000  # characters of an error's message where it is told on its own
-
-Decode = Callable[["Piece"], Any]
-"""The value of a piece that succeeded."""
-
-
-class RemoteTraceback(Exception):
-    """Carries an engine's traceback as text, as the cause of the exception it belongs to."""
-
-    def __str__(self) -> str:
-        return f"\n{self.args[0]}".rstrip()
+from ipkernel_ext.pieces import Decode, Output, Piece, ResultList, RichOutput, Times, decoded
+from ipkernel_ext.remote_errors import at_items, composite, error_of
+from ipkernel_ext.units import bytes_text
 
 
 class NotOpened(Exception):
     """In a future, for an exception that nobody has asked for yet and that is still pickled."""
-
-
-class RichOutput(str):
-    """A rich output: its plain text, with all its representations."""
-
-    bundle: dict[str, Any]
-    metadata: dict[str, Any]
-
-    def __new__(cls, bundle: dict[str, Any], metadata: dict[str, Any]) -> RichOutput:
-        output = super().__new__(cls, bundle.get("text/plain", ""))
-        output.bundle = bundle
-        output.metadata = metadata
-        return output
-
-    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        return self.bundle, self.metadata
-
-
-class LateOutput:
-    """Output of threads and processes that outlived their call: the latest of it, until somebody asks."""
-
-    LIMIT = 2**20  # characters, at most
-
-    def __init__(self) -> None:
-        self._pieces: deque[Output] = deque()
-        self._size = 0
-        self._lock = threading.Lock()
-
-    def add(self, output: Output) -> None:
-        """Keep it; the oldest goes where there is too much."""
-        with self._lock:
-            self._pieces.append(output)
-            self._size += _size(output)
-            while self._size > self.LIMIT and len(self._pieces) > 1:
-                self._size -= _size(self._pieces.popleft())
-
-    def take(self) -> list[Output]:
-        """What came since the last time."""
-        if not self._pieces:
-            return []
-        with self._lock:
-            taken, self._size = list(self._pieces), 0
-            self._pieces.clear()
-        return taken
-
-
-def _size(output: Output) -> int:
-    return 100 + (len(output.text) if isinstance(output, m.Stream) else sum(map(len, map(str, output.bundle.values()))))
-
-
-class Times(NamedTuple):
-    """How long a task took; seconds."""
-
-    engine: int
-    under_way: float  # from the call until its result was here
-    seconds: float  # in user code
-    cpu: float  # on processors meanwhile
-
-
-class Piece:
-    """One task of a call: its output so far, and its result once it came."""
-
-    __slots__ = ("came", "frames", "log", "result")
-
-    def __init__(self) -> None:
-        self.result: m.Result | None = None
-        self.frames: Sequence[Frame] = ()
-        self.log: Sequence[Output] = ()
-        self.came = 0.0  # when the result did; perf_counter
-
-    def write(self, output: Output) -> None:
-        """It wrote something."""
-        if isinstance(self.log, list):
-            self.log.append(output)
-        else:
-            self.log = [output]
-
-    def text(self, name: str) -> str:
-        """What it wrote to stdout or stderr so far."""
-        return "".join(o.text for o in self.log if isinstance(o, m.Stream) and o.name == name)
-
-    @property
-    def displays(self) -> list[m.Display]:
-        """Its rich outputs so far, those that were changed as they are now."""
-        found: dict[object, m.Display] = {}
-        for number, output in enumerate(self.log):
-            if isinstance(output, m.Display):
-                found[output.id or number] = output
-        return list(found.values())
-
-
-def decoded(piece: Piece) -> Any:
-    """The piece's value as it was pickled on the engine."""
-    return payload.loads(piece.frames) if piece.frames else None
-
-
-def error_of(piece: Piece, host: str = "") -> Exception | None:
-    """The exception a piece ended with, or None."""
-    result = piece.result
-    if result is None or result.failure is None:
-        return None
-    failure = msgspec.structs.replace(result.failure, traceback=tracebacks.with_source(result.failure.traceback))
-    error = _rebuild(failure, piece.frames, result)
-    if failure.traceback:
-        story = RemoteTraceback(failure.traceback)
-        story.__cause__ = error.__cause__
-        error.__cause__ = story
-    with contextlib.suppress(Exception):  # a class of the user's may not like it
-        _note(error, result, failure, host)
-    return error
-
-
-def _note(error: Exception, result: m.Result, failure: m.Failure, host: str) -> None:
-    """Name engine, host, task and item."""
-    if result.engine >= 0:
-        error.engine_id = result.engine  # type: ignore[attr-defined]
-        where = f"on engine {result.engine}" + (f" of host {host}" if host else "")
-        error.add_note(f"{where}, task {result.task}")
-    if failure.item is not None:
-        error.add_note(_at_items(failure.item, 1))
-    if "\n" in failure.said and not failure.restarted:
-        error.add_note(f"the last that it wrote to its log:\n{indent(failure.said, '  ')}")
-
-
-def _at_items(start: int, count: int) -> str:
-    return f"at item {start} of the map" if count == 1 else f"in items {start} to {start + count - 1} of the map"
-
-
-def _rebuild(failure: m.Failure, frames: Sequence[Frame], result: m.Result) -> Exception:
-    if failure.kind == "user":
-        try:
-            error = payload.loads(frames)
-            if isinstance(error, Exception):
-                return error
-        except Exception:
-            pass  # said by the RemoteError below
-        return errors.RemoteError(f"{failure.type_name}: {failure.message}", failure.type_name, failure.traceback)
-    if failure.kind == "EngineLost":
-        return errors.EngineLost(
-            failure.message,
-            failure.engine if failure.engine >= 0 else result.engine,
-            failure.exit_code,
-            failure.signal,
-            failure.started,
-            failure.restarted,
-            failure.oom,
-            failure.said,
-            str(result.task),
-        )
-    if failure.kind == "RemoteError":
-        return errors.RemoteError(failure.message, failure.type_name, failure.traceback)
-    kind = getattr(errors, failure.kind, errors.ParallelError)
-    rebuilt: Exception = kind(failure.message)
-    return rebuilt
 
 
 def advise_to_seed(channel: Channel, result: m.Result) -> None:
@@ -864,7 +694,7 @@ class MapResult(AsyncResult):
             failure = self._failure(index)
             if failure.item is None and failure.kind != "TaskCancelled":
                 with contextlib.suppress(Exception):  # a class of the user's may not like it
-                    error.add_note(_at_items(sum(self._sizes[:index]), self._sizes[index]))
+                    error.add_note(at_items(sum(self._sizes[:index]), self._sizes[index]))
             raise
 
     def _values(self, index: int) -> Sequence[Any]:
@@ -912,142 +742,3 @@ class MapResult(AsyncResult):
             return
         for index in self._arrivals():
             yield from self._values(index)
-
-
-def composite(failed: Sequence[Exception], engines: int) -> errors.CompositeError:
-    """The error of a call on several engines. Its message counts the distinct errors, and names their engines."""
-    groups = alike(failed)
-    for same in groups.values():
-        _share_tracebacks(same)
-    kinds = [
-        f"{len(same)} × {text}" + (f" on {targets.label(ids)}" if (ids := engines_of(same)) else "")
-        for text, same in list(groups.items())[:KINDS]
-    ]
-    if len(groups) > KINDS:
-        kinds.append(f"and {len(groups) - KINDS} errors more")
-    return errors.CompositeError(
-        f"{len(failed)} of {count(engines, 'engine')} failed: {'; '.join(kinds)}", list(failed)
-    )
-
-
-def _share_tracebacks(failed: Sequence[Exception]) -> None:
-    """Let errors whose tracebacks say the same have one and the same: Python shows a cause once, whoever has it."""
-    known: dict[str, BaseException] = {}
-    for error in failed:
-        story = error.__cause__
-        if isinstance(story, RemoteTraceback):
-            error.__cause__ = known.setdefault(_anywhere(str(story.args[0]), error), story)
-
-
-def engines_of(failed: Sequence[Exception]) -> list[int]:
-    """The engines that errors came from."""
-    return [error.engine_id for error in failed if hasattr(error, "engine_id")]
-
-
-def alike(failed: Sequence[Exception]) -> dict[str, list[Exception]]:
-    """Errors by what they say, where they differ only in the engine and the number of its cell."""
-    groups: dict[str, list[Exception]] = {}
-    for error in failed:
-        groups.setdefault(_anywhere(said(error), error), []).append(error)
-    return groups
-
-
-def impersonal(text: str, error: Exception) -> str:
-    """What is said of an error, without the number of its engine and the id of its task."""
-    engine = rf"engine {getattr(error, 'engine_id', None)}\b"
-    text = re.sub(rf"\b{engine}", "the engine", re.sub(f" on {engine}", "", text))
-    return re.sub(r" \(task \w+:\d+\)", "", text)
-
-
-def _anywhere(text: str, error: Exception) -> str:
-    """The same on all engines on which the same went wrong."""
-    return re.sub(r"<ipython-input-\d+-\w+>", "<cell>", impersonal(text, error))
-
-
-def said(error: BaseException, *, short: bool = True) -> str:
-    """An error's type and message, whatever its class makes of being asked; in short, its first line."""
-    try:
-        message = str(error)[:LONGEST]
-    except Exception:
-        message = "(its message cannot be shown)"
-    if short:
-        message = message.split("\n")[0][:SAID]
-    name: str = type.__dict__["__name__"].__get__(type(error))
-    return f"{name}: {message}" if message else name
-
-
-class ExecuteResult:
-    """Of code that one engine ran.
-
-    Attributes
-    ----------
-    engine_id : int
-    execution_count : int or None
-        The cell's number on that engine.
-    stdout, stderr : str
-    outputs : list of RichOutput
-        Rich outputs and the last expression's value, each a string with all its representations.
-    """
-
-    def __init__(self, piece: Piece, fetch: Callable[[int, int], Any]) -> None:
-        result = piece.result
-        assert result is not None
-        self.engine_id = result.engine
-        self.execution_count = result.execution
-        self.seconds = result.seconds
-        self.stdout = piece.text("stdout")
-        self.stderr = piece.text("stderr")
-        self.outputs = [RichOutput(d.bundle, d.metadata) for d in piece.displays]
-        self._shown = next((RichOutput(d.bundle, d.metadata) for d in piece.displays if d.execution is not None), None)
-        self._has_value = result.has_value
-        self._fetch = fetch
-        self._value: list[Any] = []
-
-    @property
-    def value(self) -> Any:
-        """The value of the code's last expression, fetched from the engine when asked for; None if it has none."""
-        if not self._has_value or self.execution_count is None:
-            return None
-        if not self._value:
-            self._value.append(self._fetch(self.engine_id, self.execution_count))
-        return self._value[0]
-
-    def __repr__(self) -> str:
-        if self._shown is not None:
-            text = str(self._shown)
-            separator = "\n" if "\n" in text else " "
-            return f"Out[{self.engine_id}:{self.execution_count}]:{separator}{text}"
-        return f"<ExecuteResult: engine {self.engine_id}, In [{self.execution_count}]>"
-
-
-class ResultList(list[ExecuteResult]):
-    """Of code that several engines ran: a list of ``ExecuteResult`` in engine order."""
-
-    @property
-    def stdout(self) -> list[str]:
-        """By engine."""
-        return [result.stdout for result in self]
-
-    @property
-    def stderr(self) -> list[str]:
-        """By engine."""
-        return [result.stderr for result in self]
-
-    @property
-    def outputs(self) -> list[RichOutput]:
-        """All rich outputs, in engine order."""
-        return [output for result in self for output in result.outputs]
-
-    @property
-    def values(self) -> list[Any]:
-        """By engine, fetched when asked for."""
-        return [result.value for result in self]
-
-    def __repr__(self) -> str:
-        shown = [result for result in self if result._shown is not None]
-        if shown:
-            return "\n".join(map(repr, shown))
-        return f"<ResultList: engines {', '.join(str(result.engine_id) for result in self)}>"
-
-    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        printer.text(repr(self))

@@ -8,7 +8,7 @@ from typing import Any
 
 from ipkernel_ext.display import describe, is_refusal
 from ipkernel_ext.errors import CompositeError, ParallelError
-from ipkernel_ext.results import RemoteTraceback
+from ipkernel_ext.remote_errors import RemoteTraceback
 
 Magic = Callable[..., Any]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from ipkernel_ext.display import columns
-from ipkernel_ext.results import Times
+from ipkernel_ext.pieces import Times
 
 
 class Share(NamedTuple):

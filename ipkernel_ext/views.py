@@ -45,20 +45,18 @@ from ipkernel_ext.interruption import guarded
 from ipkernel_ext.link import NO_CONDITIONS, PATIENCE, Link, trouble
 from ipkernel_ext.mapping import Flight, feed, send_all, stream
 from ipkernel_ext.net.client_channel import Roster
+from ipkernel_ext.pieces import ExecuteResult, Piece, decoded
 from ipkernel_ext.profiling import Profile
 from ipkernel_ext.remote_values import RemoteValue
 from ipkernel_ext.results import (
     AsyncResult,
     CodeResult,
     DebugResult,
-    ExecuteResult,
     FetchedResult,
     JoinedResult,
     ListResult,
     MapResult,
-    Piece,
     SingleResult,
-    decoded,
 )
 from ipkernel_ext.targets import Chosen, Spec
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ipkernel_ext.results import Times
+from ipkernel_ext.pieces import Times
 from ipkernel_ext.timing import Share, imbalance, shares, table
 
 RAN = [Times(1, 4.5, 4.0, 1.0), Times(0, 2.5, 2.0, 2.0)]

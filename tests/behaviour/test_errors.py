@@ -8,7 +8,7 @@ import pytest
 from ipkernel_ext import Ref
 from ipkernel_ext.display import describe
 from ipkernel_ext.errors import CompositeError, EngineLost, EngineStartError, RemoteError, RemoteExit
-from ipkernel_ext.results import said
+from ipkernel_ext.remote_errors import said
 
 
 def typed(source, name):

@@ -6,7 +6,7 @@ import pytest
 
 from ipkernel_ext import RemoteController
 from ipkernel_ext.core.messages import Stream
-from ipkernel_ext.results import LateOutput
+from ipkernel_ext.pieces import LateOutput
 
 START = (
     "import queue, threading\n"
