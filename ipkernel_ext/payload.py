@@ -37,7 +37,7 @@ from cloudpickle import cloudpickle as internals
 from ipkernel_ext import classes, modules, versions
 from ipkernel_ext.advice import advise
 from ipkernel_ext.blobs import Blob, Lost
-from ipkernel_ext.errors import PayloadError, VersionMismatch
+from ipkernel_ext.errors import NameNotFound, PayloadError, VersionMismatch
 from ipkernel_ext.snapshots import Snapshot, same, snapshot
 
 Frame = Any
@@ -59,9 +59,12 @@ _SCALARS = frozenset({int, float, complex, bool, str, bytes, type(None)})
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """A name, as an argument: resolved in the engine's namespace."""
+    """A name, as an argument or anywhere inside one: an engine puts the value in its namespace in its place."""
 
     name: str
+
+    def __reduce__(self) -> tuple[type[Ref], tuple[str]]:
+        return Ref, (self.name,)
 
 
 # ---------------------------------------------------------------- objects to frames
@@ -387,7 +390,7 @@ def loads(frames: Sequence[Frame], unpickler: Callable[..., pickle.Unpickler] = 
             stream = _Reader([first[4:], *(memoryview(frame) for frame in frames[1:count])])
         buffers = [_writable(frame) for frame in frames[count:]]
         return unpickler(stream, buffers=buffers).load()
-    except (KeyboardInterrupt, PayloadError, VersionMismatch):
+    except (KeyboardInterrupt, NameNotFound, PayloadError, VersionMismatch):
         raise
     except BaseException as error:
         lost = next((frame for frame in frames if isinstance(frame, Lost)), None)

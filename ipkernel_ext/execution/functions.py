@@ -25,6 +25,8 @@ from weakref import WeakKeyDictionary
 
 from ipkernel_ext import payload
 
+Named = Callable[[str], Any]
+
 KEPT = 512  # functions
 
 _GLOBAL = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "DELETE_GLOBAL"})
@@ -65,22 +67,29 @@ class FunctionCache:
         self._loaded.move_to_end(digest)
         return function
 
-    def load(self, frames: Sequence[Any]) -> Any:
+    def load(self, frames: Sequence[Any], named: Named | None = None) -> Any:
         """Any object that may bring functions along.
+
+        Parameters
+        ----------
+        named
+            Gives what takes the place of each ``Ref`` in it, by its name.
 
         Raises
         ------
         PayloadError
             It cannot be rebuilt here.
+        NameNotFound
+            There is nothing of such a name; ``named`` raises it.
         """
         groups: list[_Group] = []
-        obj = self._load(frames, (), groups)
+        obj = self._load(frames, (), groups, named)
         if not groups:
             return obj
         bare = [i for i, group in enumerate(groups) if group.bare(self._namespace)]
         if bare:
             groups = []
-            obj = self._load(frames, bare, groups)
+            obj = self._load(frames, bare, groups, named)
         for group in groups:
             self._adopt(group)
         return obj
@@ -107,9 +116,9 @@ class FunctionCache:
         """Forget all functions."""
         self._loaded.clear()
 
-    def _load(self, frames: Sequence[Any], bare: Collection[int], groups: list[_Group]) -> Any:
+    def _load(self, frames: Sequence[Any], bare: Collection[int], groups: list[_Group], named: Named | None) -> Any:
         def unpickler(*args: Any, **kwargs: Any) -> _Unpickler:
-            return _Unpickler(groups, bare, self._namespace, self._builtins, *args, **kwargs)
+            return _Unpickler(groups, bare, self._namespace, self._builtins, named, *args, **kwargs)
 
         return payload.loads(frames, unpickler)
 
@@ -169,6 +178,7 @@ class _Unpickler(payload.Unpickler):
         bare: Collection[int],
         namespace: dict[str, Any],
         builtin: dict[str, Any],
+        named: Named | None,
         *args: Any,
         **kwargs: Any,
     ) -> None:
@@ -177,9 +187,12 @@ class _Unpickler(payload.Unpickler):
         self._bare = bare
         self._namespace = namespace
         self._builtin = builtin
+        self._named = named
 
     def find_class(self, module: str, name: str) -> Any:
         found = super().find_class(module, name)
+        if found is payload.Ref and self._named is not None:
+            return self._named
         if module == "cloudpickle.cloudpickle":
             if name == "_make_function":
                 return self._make_function

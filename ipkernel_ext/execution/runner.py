@@ -295,9 +295,6 @@ class Runner:
     ) -> list[Frame]:
         args, kwargs = self._load(frames)
         f = self._function(work.function, function)
-        args = [self._resolve(arg) for arg in args]
-        if kwargs:
-            kwargs = {name: self._resolve(arg) for name, arg in kwargs.items()}
         call = self._in_namespace(f)
         if work.seed is None:
             look = self._draws.look(work.function)
@@ -325,7 +322,7 @@ class Runner:
         return run
 
     def _map(self, work: m.Map, frames: Sequence[Frame], function: Sequence[Frame], outcome: Outcome) -> list[Frame]:
-        columns = [self._resolved(column) for column in self._load(frames)]
+        columns = self._load(frames)
         f = self._in_namespace(self._function(work.function, function))
         values: list[Any] = []
         call = f if self._timer is None else partial(self._timed, f, self._timer, work.return_exceptions)
@@ -399,6 +396,8 @@ class Runner:
 
     def _value(self, execution: int) -> list[Frame]:
         kept = self._shell.kept()
+        if execution == self._shell.showed_out:
+            kept = {execution: dict(kept)}
         if execution not in kept:
             raise _Stop(
                 ResultExpired(f"Out[{execution}] of engine {self._engine()} is no longer kept; it keeps the last few"),
@@ -413,8 +412,8 @@ class Runner:
 
     def _load(self, frames: Sequence[Frame]) -> Any:
         try:
-            return self._functions.load(frames)
-        except (PayloadError, VersionMismatch) as error:
+            return self._functions.load(frames, self._named)
+        except (NameNotFound, PayloadError, VersionMismatch) as error:
             raise _Stop(error, ours=True) from None
 
     def _function(self, digest: str, frames: Sequence[Frame]) -> Callable[..., Any]:
@@ -423,25 +422,23 @@ class Runner:
         except (PayloadError, VersionMismatch) as error:
             raise _Stop(error, ours=True) from None
 
-    def _resolve(self, argument: Any) -> Any:
-        if type(argument) is payload.Ref:
-            self._need([argument.name])
-            return self._shell.user_ns[argument.name]
-        return argument
-
-    def _resolved(self, column: Sequence[Any]) -> Sequence[Any]:
-        """Arguments of a map's items, where they are names their values."""
-        if not isinstance(column, list | tuple) or payload.Ref not in map(type, column):
-            return column
-        return [self._resolve(argument) for argument in column]
+    def _named(self, name: str) -> Any:
+        """What a ``Ref`` stands for."""
+        names = self._shell.user_ns
+        if name not in names:
+            raise self._not_found(name)
+        return names[name]
 
     def _need(self, wanted: Sequence[str]) -> None:
         names = self._shell.user_ns
         for name in wanted:
             if name not in names:
-                near = difflib.get_close_matches(name, self._shell.keys(), 3)
-                hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-                raise _Stop(NameNotFound(f"there is no variable {name!r} on engine {self._engine()}{hint}"), ours=True)
+                raise _Stop(self._not_found(name), ours=True)
+
+    def _not_found(self, name: str) -> NameNotFound:
+        near = difflib.get_close_matches(name, self._shell.keys(), 3)
+        hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+        return NameNotFound(f"there is no variable {name!r} on engine {self._engine()}{hint}")
 
     def _kept(self, result: Sequence[Frame]) -> list[Frame]:
         """Frames that stay as they are although user code goes on. What they were made of is not referred to here."""

@@ -60,6 +60,8 @@ class _Hook(DisplayHook):
     def update_user_ns(self, result: Any) -> None:
         super().update_user_ns(result)
         kept = self.shell.kept()
+        if result is kept:  # which IPython does not keep in itself
+            self.shell.showed_out = self.shell.cell
         for old in sorted(kept)[:-KEPT]:
             del kept[old]
             self.shell.forget(f"_{old}")
@@ -135,6 +137,8 @@ class EngineShell(InteractiveShell):
         Number of the cell that runs, or ran last.
     has_value : bool
         It ended in a value, which is in ``Out``.
+    showed_out : int
+        Number of the latest cell whose value was ``Out`` itself; 0: none.
     problem_text : str
         Traceback of what it raised.
     input_timeout : float
@@ -157,6 +161,7 @@ class EngineShell(InteractiveShell):
     compile: _Compiler
     history_manager: _History
     has_value = False
+    showed_out = 0
     problem_text = ""
     _untransformed: Exception | None = None
 
@@ -252,7 +257,7 @@ class EngineShell(InteractiveShell):
             self.forget(f"_i{number}")
             self.forget(f"_{number}")
         self.kept().clear()
-        self.execution_count = 1
+        self.execution_count, self.showed_out = 1, 0
         self.history_manager.begin()
 
     def transform_cell(self, raw_cell: str) -> str:

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from ipkernel_ext import Ref
-from ipkernel_ext.errors import CompositeError, NameNotFound, RemoteError, RemoteExit, TaskCancelled
+from ipkernel_ext.errors import CompositeError, NameNotFound, RemoteError, RemoteExit, ResultExpired, TaskCancelled
 
 
 def test_execute_gives_a_result_per_engine(rc):
@@ -60,6 +60,46 @@ def test_a_name_among_a_maps_items_is_resolved_where_the_item_runs(rc):
     assert rc.map(len, (Ref("table"), "four")) == [2, 4]
     with pytest.raises(NameNotFound, match="there is no variable 'tabel' on engine .; did you mean 'table'"):
         rc.map(len, [Ref("tabel")])
+
+
+class Holder:
+    def __init__(self, held):
+        self.held = held
+
+
+def test_names_inside_arguments_are_resolved_too(rc):
+    rc.execute("b = 10; big = [1, 2]")
+    assert rc[1].apply(lambda x: x, [Ref("b"), (1, Ref("b")), {"k": Ref("b")}]) == [10, (1, 10), {"k": 10}]
+    assert rc[1].apply(lambda **given: given, x={"k": [Ref("b")]}) == {"x": {"k": [10]}}
+    assert rc[1].apply(lambda holder: holder.held, Holder(Ref("b"))) == 10
+    assert rc.submit(sum, [Ref("b"), 1]).get(20) == 11
+    assert rc.map(sum, [[Ref("b"), 1], [2, 3]]) == [11, 5]
+    rc.push({"pair": [Ref("big"), Ref("b")], "same": Ref("big")})
+    rc.execute("pair[0].append(3)")
+    assert rc.pull(("same", "big", "pair")) == [([1, 2, 3], [1, 2, 3], [[1, 2, 3], 10])] * 4
+    with pytest.raises(NameNotFound, match="there is no variable 'bug' on engine 0; did you mean 'big'"):
+        rc[0].apply(len, [Ref("bug")])
+    with pytest.raises(NameNotFound):
+        rc[0].push({"fresh": 1, "other": [Ref("none")]})
+    assert "fresh" not in rc[0]
+
+
+def test_what_a_function_brings_may_be_a_ref(rc):
+    ref = Ref("b")
+    assert rc[0].apply(lambda: ref) == ref
+    assert rc[0].apply(Ref, "b") == ref
+
+
+def test_the_list_of_values_is_a_value(rc):
+    rc[0].execute("5")
+    first = rc[0].execute("Out")
+    assert first.value[first.execution_count - 1] == 5
+    assert rc[0].execute("6").value == 6
+    second = rc[0].execute("Out")
+    assert second.value[second.execution_count - 1] == 6
+    rc[0].execute("7")
+    with pytest.raises(ResultExpired):
+        rc[0]._fetch(0, second.execution_count + 100)
 
 
 def test_a_name_the_function_does_not_bring_is_the_engines(rc):
