@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ipkernel_ext.remote_values import RemoteValue
     from ipkernel_ext.views import Engines
 
-SENT = frozenset({"execute", "run", "apply", "reset", "keys", "push", "pull", "scatter", "gather", "map"})
+SENT = frozenset({"execute", "run", "apply", "reset", "keys", "push", "pull", "scatter", "gather", "map", "submit"})
 """Calls that take ``block=``: they are sent, and what they give is awaited."""
 
 SETTINGS = frozenset({"targets", "timeout", "max_result"})
@@ -48,8 +48,9 @@ _END = object()
 class AsyncEngines:
     """Some engines of a cluster; every call of ``Engines`` is a coroutine here.
 
-    Calls never block the event loop. With ``block=False`` a call gives its ``AsyncResult``, which can be awaited.
-    ``submit`` gives one in any case. ``await rc["a"]`` fetches a variable, ``rc[0]`` is a view.
+    Calls never block the event loop. What is awaited is the value, of ``submit`` too: ``await rc.submit(f, x)``, and of
+    many ``await asyncio.gather(*[rc.submit(f, x) for x in xs])``. With ``block=False`` a call gives its
+    ``AsyncResult``, which can be awaited later. ``await rc["a"]`` fetches a variable, ``rc[0]`` is a view.
     """
 
     def __init__(self, engines: Engines) -> None:
@@ -102,10 +103,10 @@ class AsyncEngines:
         return _in_a_thread(attribute) if callable(attribute) else attribute
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in SETTINGS:
-            setattr(self._engines, name, value)
-        else:
+        if name.startswith("_"):
             super().__setattr__(name, value)
+        else:
+            setattr(self._engines, name, value)
 
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *dir(self._engines)})

@@ -14,6 +14,7 @@ from ipkernel_ext import payload
 from ipkernel_ext.core import failures
 from ipkernel_ext.core.messages import Failure, TaskId
 from ipkernel_ext.results import AsyncResult
+from ipkernel_ext.units import a
 
 
 class Conditions(NamedTuple):
@@ -68,7 +69,7 @@ class MapOptions:
             try:
                 iter(one)
             except TypeError:
-                raise TypeError(f"argument {number} of map is a {type(one).__name__}, which has no items") from None
+                raise TypeError(f"argument {number} of map is {a(type(one).__name__)}, which has no items") from None
         self.size = None if isinstance(chunksize, str) and chunksize == "auto" else _chunksize(chunksize)
         self.subject = subject
         self.return_exceptions = bool(return_exceptions)

@@ -18,11 +18,12 @@ from typing import Any, NamedTuple, TypeVar
 from ipkernel_ext import payload
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.wire import Frame
+from ipkernel_ext.errors import ForkedClientError
 from ipkernel_ext.futures import ClientFuture
 from ipkernel_ext.net.client_channel import Channel, Receiver
 from ipkernel_ext.pieces import Piece, decoded
 from ipkernel_ext.remote_errors import error_of
-from ipkernel_ext.results import NotOpened, advise_to_seed
+from ipkernel_ext.results import PENDING_AT_FORK, NotOpened, advise_to_seed
 
 PLACES = 2
 """Calls that are sent, for each worker."""
@@ -49,6 +50,7 @@ class EngineFuture(ClientFuture):
 
     def result(self, timeout: float | None = None) -> Any:  # seconds
         """The call's value, or what it raised."""
+        self._check_process()
         try:
             super().result(timeout)
         except NotOpened:
@@ -63,11 +65,17 @@ class EngineFuture(ClientFuture):
 
     def exception(self, timeout: float | None = None) -> BaseException | None:  # seconds
         """What the call raised, or None."""
+        self._check_process()
         error = super().exception(timeout)
         if error is not None and not isinstance(error, NotOpened):
             return error
         good, answer = self._open()
         return None if good else answer
+
+    def _check_process(self) -> None:
+        """A fork does not hear what comes for the process that made the call."""
+        if self._channel.forked and not self.done():
+            raise ForkedClientError(PENDING_AT_FORK)
 
     def end(self, piece: Piece) -> None:
         """The call has ended."""

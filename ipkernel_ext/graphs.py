@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ipkernel_ext.errors import DependencyFailed
 from ipkernel_ext.results import AsyncResult
 from ipkernel_ext.targets import Spec
-from ipkernel_ext.units import count
+from ipkernel_ext.units import a, count
 
 if TYPE_CHECKING:
     from ipkernel_ext.views import Engines
@@ -45,10 +45,10 @@ def nodes_of(graph: Any) -> dict[Hashable, Node]:
         It has a cycle; names it.
     """
     if not all(hasattr(graph, name) for name in ("nodes", "is_directed", "is_multigraph")):
-        raise TypeError(f"run_graph takes a networkx.DiGraph, not a {type(graph).__name__}")
+        raise TypeError(f"run_graph takes a networkx.DiGraph, not {a(type(graph).__name__)}")
     if not graph.is_directed() or graph.is_multigraph():
         raise TypeError(
-            f"run_graph takes a directed graph with single edges, as networkx.DiGraph, not a {type(graph).__name__}"
+            f"run_graph takes a directed graph with single edges, as networkx.DiGraph, not {a(type(graph).__name__)}"
         )
     found = {name: _node(name, dict(data), dict(graph.pred[name])) for name, data in graph.nodes(data=True)}
     _sorted(found)

@@ -38,7 +38,7 @@ from ipkernel_ext.remote import RemoteController
 from ipkernel_ext.results import AsyncResult
 from ipkernel_ext.shown import is_ours, lines_of, shows_errors
 from ipkernel_ext.synced_modules import Follower
-from ipkernel_ext.units import count
+from ipkernel_ext.units import a, count
 from ipkernel_ext.variables import table
 from ipkernel_ext.views import Engines
 
@@ -488,7 +488,11 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         targets.parse(spec)
         self._auto_targets = spec
         transforms.append(self._auto)
-        on = "all engines" if spec == "all" else f"{'engine' if spec.isdecimal() else 'engines'} {spec}"
+        on = (
+            "all engines"
+            if spec == "all"
+            else f"{'engine' if spec.rstrip(',').isdecimal() else 'engines'} {spec.rstrip(',')}"
+        )
         print(f"cells run on {on}; %autopx ends that")
 
     def _auto(self, lines: list[str]) -> list[str]:
@@ -601,10 +605,10 @@ class ParallelMagics(Magics, settings.ParallelMagics):
                 raise UsageError("write: %%map -o NAME DATA, and an expression of x below it")
             function = self._cell_function(cell)
         if not callable(function):
-            raise UsageError(f"{name} is not a function, it is a {type(function).__name__}")
+            raise UsageError(f"{name} is not a function, it is {a(type(function).__name__)}")
         items = self._evaluated(data)
         if not isinstance(items, Iterable):
-            raise UsageError(f"{data} is a {type(items).__name__}, not a sequence of items")
+            raise UsageError(f"{data} is {a(type(items).__name__)}, not a sequence of items")
         values = self._map(function, items if isinstance(items, Sized) else list(items), self._spec(found))
         if "out" in found:
             self._assign(found["out"], values)
@@ -690,7 +694,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         else:
             result = self._local(name)
             if not isinstance(result, AsyncResult):
-                raise UsageError(f"{name} is a {type(result).__name__}; %why takes an engine, a task or a result")
+                raise UsageError(f"{name} is {a(type(result).__name__)}; %why takes an engine, a task or a result")
             print(self.there.why(result))
 
     @line_magic
@@ -801,7 +805,8 @@ class ParallelMagics(Magics, settings.ParallelMagics):
             self.targets = found["targets"]
         if "block" in found or "noblock" in found:
             self.block = "block" in found
-        print(f"targets {self.targets}, {'block' if self.block else 'noblock'}")
+        shown = repr(self.targets) if "," in self.targets else self.targets
+        print(f"targets {shown}, {'block' if self.block else 'noblock'}")
 
     # ------------------------------------------------------------ small things
 

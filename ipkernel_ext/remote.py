@@ -22,7 +22,7 @@ from ipkernel_ext.link import Link, trouble
 from ipkernel_ext.net.client_channel import Channel, ClientChannel, Roster
 from ipkernel_ext.net.tunnel import Tunnel
 from ipkernel_ext.pieces import LateOutput
-from ipkernel_ext.results import AsyncResult
+from ipkernel_ext.results import AsyncResult, waiting_time
 from ipkernel_ext.running import RunningCluster
 from ipkernel_ext.targets import Chosen, Spec
 from ipkernel_ext.units import count
@@ -82,7 +82,7 @@ class RemoteController(Engines):
             channel = ClientChannel(locate, locate().access)
         super().__init__(Link(channel, timeout), "all", True)
         self._link.client = self
-        self.cluster = RunningCluster(self, found)
+        self._cluster = RunningCluster(self, found)
         self._late = LateOutput()
         channel.on_stray = self._late.add
         channel.on_module = self._link.synced.answer
@@ -102,6 +102,11 @@ class RemoteController(Engines):
             As of ``RemoteController``.
         """
         return Connecting(lambda: cls(*args, **kwargs))
+
+    @property
+    def cluster(self) -> RunningCluster:
+        """The cluster as a whole: scaled, stopped, its logs."""
+        return self._cluster
 
     @property
     def timeout(self) -> float:
@@ -160,7 +165,7 @@ class RemoteController(Engines):
         TimeoutError
             They did not come; the message says why, as far as known.
         """
-        n = natural("a number of engines", n)
+        n, timeout = natural("a number of engines", n), waiting_time(timeout)
         given_up: list[str] = []
 
         def enough(roster: Roster) -> bool:
@@ -233,6 +238,7 @@ class RemoteController(Engines):
         TimeoutError
             Some are not; they go on.
         """
+        timeout = waiting_time(timeout)
         until = None if timeout is None else time.monotonic() + timeout
         for result in results_of(results, "barrier"):
             left = None if until is None else max(0.0, until - time.monotonic())

@@ -18,7 +18,7 @@ from ipkernel_ext import sequences
 from ipkernel_ext.execution import portions
 from ipkernel_ext.payload import Ref
 from ipkernel_ext.targets import Chosen, summary
-from ipkernel_ext.units import bytes_text, count
+from ipkernel_ext.units import a, bytes_text, count
 
 if TYPE_CHECKING:
     from ipkernel_ext.views import Engines
@@ -293,8 +293,9 @@ def _split_key(key: Any, pieces: Sequence[portions.Description]) -> tuple[int | 
     first, *rest = keys or (slice(None),)
     if not isinstance(first, slice) and not hasattr(first, "__index__"):
         raise TypeError(
-            f"a remote value is indexed by an integer or a slice, or a tuple of them, not by a {type(first).__name__}: "
-            "gather() brings all of it, and a function that gets it as an argument computes on the engines"
+            "a remote value is indexed by an integer or a slice, or a tuple of them, "
+            f"not by {a(type(first).__name__)}: gather() brings all of it, "
+            "and a function that gets it as an argument computes on the engines"
         )
     return first, tuple(rest)
 

@@ -46,6 +46,30 @@ UNSEEDED = (
 )
 
 
+PENDING_AT_FORK = (
+    "this result was not there yet when its process was forked, and only that one gets it: "
+    "wait for it before the fork, or make a new RemoteController here and the call again"
+)
+
+
+def waiting_time(timeout: Any) -> float | None:
+    """Seconds to wait, checked; None: for ever.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It is no time.
+    """
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not (hasattr(timeout, "__float__") or hasattr(timeout, "__index__")):
+        raise TypeError(f"timeout is a number of seconds, or None to wait for ever, not {timeout!r}")
+    seconds = float(timeout)
+    if not seconds >= 0:
+        raise ValueError(f"timeout is 0 seconds or more, or None to wait for ever, not {timeout!r}")
+    return seconds if seconds < threading.TIMEOUT_MAX else None
+
+
 class AsyncResult(ClientFuture):
     """The result of a call that may still run. It is a ``concurrent.futures.Future``.
 
@@ -193,6 +217,7 @@ class AsyncResult(ClientFuture):
 
     def _until(self, enough: Callable[[], bool], timeout: float | None = None) -> bool:  # seconds
         """Wait until this is so. What tasks ask for meanwhile, the user is asked for. False when the time ran out."""
+        self._check_process()
         until = None if timeout is None else time.monotonic() + timeout
         while True:
             with futures.lock:
@@ -208,6 +233,11 @@ class AsyncResult(ClientFuture):
                 return False
             dialogue.hold(self)
 
+    def _check_process(self) -> None:
+        """A fork does not hear what comes for the process that made the call."""
+        if self._channel.forked and self._open:
+            raise errors.ForkedClientError(PENDING_AT_FORK)
+
     def _finish(self) -> None:
         self._ended = time.perf_counter()
         if not super().done():
@@ -221,6 +251,7 @@ class AsyncResult(ClientFuture):
 
     def wait(self, timeout: float | None = None) -> bool:  # seconds
         """Wait until all is done. False when the time ran out."""
+        timeout = waiting_time(timeout)
         return super().done() or self._until(super().done, timeout)
 
     def get(self, timeout: float | None = None) -> Any:  # seconds
@@ -257,18 +288,21 @@ class AsyncResult(ClientFuture):
         return self.get()
 
     def result(self, timeout: float | None = None) -> Any:
-        """``get(timeout)``, under its name in ``concurrent.futures``."""
+        """``get(timeout)``, under its name in ``concurrent.futures``; there less than 0 is 0."""
+        if isinstance(timeout, int | float) and timeout < 0:
+            timeout = 0
         return self.get(timeout)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """The exception that ``get(timeout)`` raises, or None."""
         try:
-            self.get(timeout)
+            self.result(timeout)
         except TimeoutError:
             if not self.done():
                 raise
         except Exception:
-            pass  # kept in _answer
+            if self._answer is None:
+                raise
         assert self._answer is not None
         good, answer = self._answer
         return None if good else answer
@@ -423,6 +457,7 @@ class AsyncResult(ClientFuture):
 
         Calling it again goes on where the last one stopped.
         """
+        self._check_process()
         while True:
             with futures.lock:
                 seen = [*self._seen, *[0] * (len(self._pieces) - len(self._seen))]

@@ -43,8 +43,8 @@ def parse(text: str) -> Spec:
     match = _SLICE.fullmatch(text)
     if match:
         return slice(*(int(part) if part else None for part in match.groups()))
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    if parts and all(_INDEX.fullmatch(part) for part in parts):
+    parts = [part.strip() for part in text.removesuffix(",").split(",")]
+    if all(_INDEX.fullmatch(part) for part in parts):
         return [int(part) for part in parts]
     raise ValueError(f"targets {text!r} are not understood: write all, 0, 0,2, 0:4, ::2, -1, host:NAME or tag:NAME")
 

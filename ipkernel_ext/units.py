@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Numbers and nouns as people read them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ def bytes_text(count: float) -> str:
 def count(number: int, noun: str) -> str:
     """So many of something: ``1 engine``, ``2 engines``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def a(noun: str) -> str:
+    """A noun with its article: ``a list``, ``an int``."""
+    return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"
 
 
 def duration(seconds: float) -> str:

@@ -6,6 +6,7 @@ object, or waits for its value. How tasks travel is the channel's business.
 
 from __future__ import annotations
 
+import difflib
 import functools
 import keyword
 import sys
@@ -59,6 +60,7 @@ from ipkernel_ext.results import (
     SingleResult,
 )
 from ipkernel_ext.targets import Chosen, Spec
+from ipkernel_ext.units import a
 
 After = AsyncResult | str | Iterable[AsyncResult | str] | None
 """What a call is to come after: results, and ids of tasks."""
@@ -76,6 +78,15 @@ class Engines:
         self._link = link
         self._targets: Spec = targets
         self._block = block
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        kind = type(self)
+        if not name.startswith("_") and not hasattr(kind, name):
+            settable = [known for known in dir(kind) if getattr(getattr(kind, known), "fset", None) is not None]
+            near = difflib.get_close_matches(name, settable, 1)
+            hint = f"did you mean {near[0]}?" if near else f"what can be set are {', '.join(settable)}"
+            raise AttributeError(f"a {kind.__name__} has no attribute {name!r}: {hint}")
+        super().__setattr__(name, value)
 
     @property
     def targets(self) -> Spec:
@@ -125,7 +136,7 @@ class Engines:
         return [known[id] for id in self.ids if id in known]
 
     def __reduce__(self) -> Any:
-        raise payload.StaysHere(f"a {type(self).__name__} cannot be sent to an engine")
+        raise payload.StaysHere(f"{a(type(self).__name__)} cannot be sent to an engine")
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -553,7 +553,10 @@ def test_pxconfig_is_for_all_that_follows(session):
     session("alone.get()")
     assert session.value.startswith("Out[1:")
     assert session("%px --block 'y'").startswith("Out[1:")
+    assert session("%pxconfig -t 0, --block") == "targets '0,', block\n"
     assert session("%pxconfig -t all --block") == "targets all, block\n"
+    session("%px --targets 0,, x")
+    assert "targets '0,,' are not understood: write all, 0, 0,2," in session.err
     session("%pxconfig -t nonsense")
     assert "not understood" in session.err
 

@@ -46,7 +46,7 @@ def test_what_is_not_there_is_an_index_error_that_lists_what_is(spec):
     assert any(known in str(raised.value) for known in ("0-2, 5", "a, b", "gpu"))
 
 
-@pytest.mark.parametrize("spec", ["", "x", "1;2", "0:1:2:3"])
+@pytest.mark.parametrize("spec", ["", "x", "1;2", "0:1:2:3", ",", "0,,", "0,,1", ",0"])
 def test_text_that_is_no_specification(spec):
     with pytest.raises(ValueError, match="write all"):
         targets.parse(spec)

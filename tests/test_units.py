@@ -1,8 +1,8 @@
-"""Numbers as people read them."""
+"""Numbers and nouns as people read them."""
 
 import pytest
 
-from ipkernel_ext.units import bytes_text, count, duration
+from ipkernel_ext.units import a, bytes_text, count, duration
 
 
 @pytest.mark.parametrize(("size", "text"), [(0, "0 B"), (999, "999 B"), (8_000_000, "8.0 MB"), (3e15, "3000.0 TB")])
@@ -20,3 +20,8 @@ def test_counts(number, text):
 )
 def test_times(seconds, text):
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(("noun", "text"), [("int", "an int"), ("list", "a list"), ("AsyncResult", "an AsyncResult")])
+def test_articles(noun, text):
+    assert a(noun) == text

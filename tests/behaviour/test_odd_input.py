@@ -15,6 +15,20 @@ def test_code_that_is_no_string_is_refused(rc, code):
         rc.execute(code)
 
 
+def test_times_as_of_standard_futures(clusters):
+    rc = clusters["forked"]
+    endless = rc[0].execute("while True: pass", block=False)
+    for timeout in (0, -1, 0.0):
+        with pytest.raises(TimeoutError):
+            endless.result(timeout)
+        with pytest.raises(TimeoutError):
+            endless.exception(timeout)
+    with pytest.raises(TimeoutError):
+        endless.get(0)
+    endless.cancel()
+    assert endless.wait(1e300)
+
+
 def test_what_cannot_be_encoded_fails_alone(clusters):
     rc = clusters["forked"]
     slow = rc[0].apply(abs, -1, block=False)
@@ -62,6 +76,20 @@ def test_a_script_has_its_own_name_in_argv(rc, tmp_path):
         (lambda rc: setattr(rc, "targets", "x"), ValueError, "targets 'x' are not understood"),
         (lambda rc: setattr(rc, "targets", 1.5), TypeError, "targets must be 'all', an integer"),
         (lambda rc: setattr(rc, "block", "no"), TypeError, "block is True or False, not 'no'"),
+        (lambda rc: setattr(rc, "tragets", 0), AttributeError, "no attribute 'tragets': did you mean targets?"),
+        (
+            lambda rc: setattr(rc[0], "blok", False),
+            AttributeError,
+            "a View has no attribute 'blok': did you mean block?",
+        ),
+        (lambda rc: setattr(rc, "xyz", 0), AttributeError, "what can be set are block, max_result, targets, timeout"),
+        (lambda rc: rc.apply(abs, -1, block=False).get(-1), ValueError, "timeout is 0 seconds or more, or None"),
+        (lambda rc: rc.apply(abs, -1, block=False).get("x"), TypeError, "timeout is a number of seconds, or None"),
+        (lambda rc: rc.apply(abs, -1, block=False).wait("x"), TypeError, "timeout is a number of seconds, or None"),
+        (lambda rc: rc.apply(abs, -1, block=False).exception("x"), TypeError, "'x'"),
+        (lambda rc: rc.barrier([], -1), ValueError, "timeout is 0 seconds or more, or None"),
+        (lambda rc: rc.wait_for_engines(1, True), TypeError, "timeout is a number of seconds, or None"),
+        (lambda rc: rc.map(abs, 3), TypeError, "argument 1 of map is an int, which has no items"),
         (lambda rc: setattr(rc, "timeout", "long"), TypeError, "timeout must be a number of seconds, not 'long'"),
     ],
 )

@@ -31,7 +31,9 @@ def test_calls_are_coroutines(cluster):
         assert (await rc[1].execute("a")).value == (await rc["a"])[1]
         assert await rc.map(abs, range(-10, 0)) == list(range(10, 0, -1))
         assert await rc.apply(lambda x: x + 1, 1, targets=0) == 2
-        assert await (await rc.submit(abs, -3)) == 3
+        assert await rc.submit(abs, -3) == 3
+        assert await asyncio.gather(*[rc[n].submit(abs, -n) for n in rc.ids]) == [0, 1]
+        assert await (await rc.submit(abs, -3, block=False)) == 3
         assert (await rc.status())["controller"]["pid"]
         assert [engine.rss > 0 for engine in (await rc.status())["engines"]] == [True, True]
         assert len([client for client in await rc.clients if client["me"]]) == 1
@@ -172,5 +174,8 @@ def test_what_can_be_set_is_set_where_it_counts(cluster):
         with pytest.raises(ResultTooLarge):
             await rc[0].apply(bytes, 2000)
         assert (rc.max_result, rc.timeout) == (1000, 5.0)
+        rc.block = True
+        with pytest.raises(AttributeError, match="did you mean targets"):
+            rc.tragets = 0
 
     run(cluster, main)

@@ -248,6 +248,46 @@ def test_a_fork_of_the_client_says_what_to_do(cluster):
     assert cluster.execute("1")
 
 
+WAITS = {
+    "get": lambda result: result.get(),
+    "wait": lambda result: result.wait(),
+    "with a time": lambda result: result.get(60),
+    "iteration": list,
+    "index": lambda result: result[0],
+    "output": lambda result: list(result.follow()),
+    "exception": lambda result: result.exception(),
+}
+
+
+@pytest.mark.fault("a client is forked")
+def test_a_result_that_was_not_there_at_a_fork_is_not_waited_for(cluster, tmp_path):
+    done = cluster[0].apply(abs, -1, block=False)
+    done.wait(20)
+    pending = [cluster.execute(FOREVER, block=False), cluster.map(abs, [-1], block=False)]
+    future = cluster.executor().submit(abs, -1)
+    waits = {f"{name} {n}": (wait, result) for n, result in enumerate(pending) for name, wait in WAITS.items()}
+    waits |= {"result": (lambda future: future.result(60), future), "error": (WAITS["exception"], future)}
+    said = tmp_path / "said"
+    pid = os.fork()
+    if pid == 0:
+        try:
+            signal.alarm(10)
+            for name, (wait, result) in waits.items():
+                try:
+                    wait(result)
+                except ForkedClientError as error:
+                    with said.open("a") as file:
+                        file.write(f"{name}: {done.get()} {error}\n")
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    cluster.cancel(pending)
+    lines = said.read_text().splitlines()
+    assert [line.partition(":")[0] for line in lines] == list(waits)
+    assert all("1 this result was not there yet when its process was forked" in line for line in lines)
+    concurrent.futures.wait([*pending, future], 20)
+
+
 LEAVING = """
 import os, sys, signal
 from ipkernel_ext import launch
