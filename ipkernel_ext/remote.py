@@ -144,7 +144,7 @@ class RemoteController(Engines):
         return False
 
     def _own(self, roster: Roster) -> Chosen:
-        return targets.choose(self.targets, roster.ids, roster.engines)
+        return self._chosen(self.targets, roster.ids)
 
     def _any(self, spec: Spec | None) -> bool:
         spec = self.targets if spec is None else spec

@@ -163,7 +163,10 @@ class Engines:
         try:
             return targets.choose(spec, ids, self._link.roster().engines, along=along)
         except NoSuchEngine as error:
-            reason = "" if along or not isinstance(spec, int) or spec < 0 else self._reason(engine=spec)
+            wanted = targets.checked(spec)
+            named = [wanted] if isinstance(wanted, int) else wanted if isinstance(wanted, list) else []
+            missing = [] if along else [id for id in named if id >= 0 and id not in ids]
+            reason = self._reason(engine=missing[0]) if missing else ""
             raise (NoSuchEngine(f"{error}: {reason}") if reason else error) from None
 
     def _own(self, roster: Roster) -> Chosen:
@@ -841,6 +844,7 @@ class Engines:
     def restart(self, *, targets: Spec | None = None) -> None:
         """End the targets' processes and start new ones with the same ids and empty namespaces."""
         ids = self._choose(targets).ids
+        self._chosen(ids, self._link.roster().ids)
         boots = {id: engine.boot for id, engine in self._link.roster().engines.items() if id in ids}
         self._end(ids, restart=True)
 
@@ -983,7 +987,7 @@ class Engines:
         NothingToDebug
             Nothing has failed there since the engine began, or was reset.
         """
-        id = None if engine is None else targets.choose(engine, self.ids, {}, along=self._along()).ids[0]
+        id = None if engine is None else self._chosen(engine, self.ids, self._along()).ids[0]
         waits = self._link.asking(id, self.ids)
         if waits is not None:
             dialogue.hold(waits, id)

@@ -56,7 +56,7 @@ class Dispatch:
             self._functions.wait(task)
             self._ask_function(task)
         elif not self._servable(task.among, now):
-            self._ledger.fail(task, failures.no_engines(self._roster.trouble, task.among))
+            self._ledger.fail(task, failures.no_engines(self._roster.why_none(task.among), task.among))
         else:
             task.state = State.QUEUED
             queue = self.balanced.queue(task.among)
@@ -77,7 +77,7 @@ class Dispatch:
             elif task.boot is not None:
                 self._ledger.fail_lost(task, id, roster.exit_of(task.boot, "it is not here any more"), False)
             else:
-                self._ledger.fail(task, failures.no_such_engine(id, roster.engines))
+                self._ledger.fail(task, failures.no_such_engine(id, roster.engines, roster.why_none([id])))
         elif task.boot is not None and task.boot != engine.boot:
             death = roster.dead.get(task.boot)
             self._ledger.fail(task, failures.restarted(id, death.exit if death else None))
@@ -115,7 +115,7 @@ class Dispatch:
         for among in self.balanced.sets():
             if not self._servable(among, now):
                 for task in self.balanced.queue(among).clear():
-                    self._ledger.fail(task, failures.no_engines(self._roster.trouble, among))
+                    self._ledger.fail(task, failures.no_engines(self._roster.why_none(among), among))
 
     # ------------------------------------------------------------ handing out
 

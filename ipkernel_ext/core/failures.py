@@ -95,7 +95,10 @@ def no_engines(trouble: str, among: Iterable[int] | None = None) -> Failure:
     """Nobody is here to run it, and nobody is expected."""
     text = trouble or "no engines: start some with `ipengine` or `ipcluster start`"
     if among is not None:
-        text = f"none of the engines that may run it, {sorted(among)}, is here or expected"
+        ids = sorted(among)
+        text = f"none of the engines that may run it, {', '.join(map(str, ids))}, is here or expected"
+        if len(ids) == 1:
+            text = f"engine {ids[0]}, where alone it may run, is not here, and not expected"
         text += f": {trouble}" if trouble else ""
     return Failure("NoEngines", "NoEngines", text)
 
@@ -118,9 +121,11 @@ def unknown_dependency(id: TaskId, why: str) -> Failure:
     return Failure("DependencyFailed", "DependencyFailed", text, started=False)
 
 
-def no_such_engine(id: int, engines: Iterable[int]) -> Failure:
+def no_such_engine(id: int, engines: Iterable[int], why: str) -> Failure:
     """There is no engine of this id."""
-    text = f"engine {id} does not exist; there are {sorted(engines)}"
+    there = ", ".join(map(str, sorted(engines)))
+    text = f"engine {id} does not exist; " + (f"the engines are {there}" if there else "there are no engines")
+    text += f": {why}" if why else ""
     return Failure("NoSuchEngine", "NoSuchEngine", text)
 
 

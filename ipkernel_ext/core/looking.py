@@ -65,7 +65,8 @@ class Looking:
         for id in look.engines:
             engine = self._roster.engines.get(id)
             if engine is None:
-                look.told[id] = {SILENT: f"engine {id} is not there any more"}
+                why = self._roster.why_none([id])
+                look.told[id] = {SILENT: f"engine {id} is not there any more" + (f": {why}" if why else "")}
             elif engine.control is None:
                 look.told[id] = {SILENT: f"engine {id} has lost its connection to the controller"}
             else:

@@ -87,7 +87,7 @@ class Reasons:
             return f"engine {id} has not come back after the controller was restarted; it is waited for {left} more"
         if boot is not None:
             return f"engine {id} ended: {how(roster.exit_of(boot))}; its successor is being started"
-        death = next((death for death in reversed(roster.dead.values()) if death.id == id), None)
+        death = roster.death_of(id)
         if death is not None:
             dead = "is dead" if death.certain else "counts as dead"
             return f"engine {id} {dead}: {how(death.exit)}; nobody starts another one"

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from ipkernel_ext.core.access import OWNER
 from ipkernel_ext.core.credit import Credit
 from ipkernel_ext.core.effects import Expire, Mailbox, Peer
+from ipkernel_ext.core.failures import how
 from ipkernel_ext.core.messages import EngineMeasured, EngineRecord, Exit, Measured, Scales, TaskId
 from ipkernel_ext.core.outbox import Outbox
 from ipkernel_ext.core.queues import Queue, Task
@@ -207,11 +208,12 @@ class Roster:
         )
 
     def bury(self, boot: str, death: Death) -> None:
-        """Remember how a boot ended; a certain death stays one, and a known id stays known."""
+        """Remember how a boot ended; a certain death stays one, and what is known of it stays known."""
         before = self.dead.pop(boot, None)
         if before is not None:
+            tells_more = death.certain and (death.exit != Exit() or not before.certain)
             death = Death(
-                death.exit if death.certain else before.exit,
+                death.exit if tells_more else before.exit,
                 death.id if death.id >= 0 else before.id,
                 death.certain or before.certain,
             )
@@ -232,6 +234,16 @@ class Roster:
         """The first task of those an engine was sent that it has begun or, where that is unknowable, may have."""
         begun = self._begun(engine.boot) if engine.sent else None
         return next((t for t in engine.sent.values() if begun is None or (t.id, t.attempt) in begun), None)
+
+    def death_of(self, id: int) -> Death | None:
+        """The latest that an engine of this id has died."""
+        return next((death for death in reversed(self.dead.values()) if death.id == id), None)
+
+    def why_none(self, among: Iterable[int] | None) -> str:
+        """Why none of these engines is here, as far as known."""
+        deaths = [(id, self.death_of(id)) for id in sorted(among or ())]
+        told = [f"engine {id} is dead: {how(death.exit)}" for id, death in deaths if death is not None]
+        return "; ".join(told[:2]) or self.trouble
 
     def exit_of(self, boot: str, otherwise: str = "") -> Exit:
         """How it ended, as far as known."""

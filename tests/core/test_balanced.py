@@ -46,7 +46,9 @@ def test_without_an_engine_that_may_run_it_a_task_fails_with_the_reason(two: Con
     two.ended("b1")
     assert {failure.kind for failure in two.results().values() if failure} == {"NoEngines"}
     two.submit(2, among=[1])
-    assert "[1]" in two.failure(2).message
+    assert two.failure(2).message == (
+        "engine 1, where alone it may run, is not here, and not expected: engine 1 is dead: its process ended"
+    )
     two.submit(3, among=[0, 1])
     assert two.tasks("b0") == [(3, 1)]
 

@@ -19,7 +19,7 @@ import pytest
 from ipkernel_ext import RemoteController, launch
 from ipkernel_ext.config import connection
 from ipkernel_ext.config.place import Place
-from ipkernel_ext.errors import EngineLost, NoEngines, NoSuchEngine, NotConnected, ParallelError
+from ipkernel_ext.errors import EngineLost, NoAnswer, NoEngines, NoSuchEngine, NotConnected, ParallelError
 from ipkernel_ext.net.doors import SPARE
 from tests.e2e.test_commands import first_lines
 from tests.e2e.test_life_and_death import FOREVER, begun
@@ -557,16 +557,27 @@ def test_a_flood_of_output_costs_nobody_else_and_can_be_interrupted(cluster):
 @pytest.mark.fault("an engine dies again and again")
 def test_an_engine_that_does_not_stay_up_is_given_up_and_that_is_said():
     with launch(n=1, restart_limit=2) as rc, soon(10):
+        view = rc[0]
         while rc.ids:
             with contextlib.suppress(EngineLost, NoSuchEngine):
-                rc[0].execute("import os; os._exit(3)")
+                view.execute("import os; os._exit(3)")
         result = rc.submit(abs, -1)
         with pytest.raises(NoEngines, match="engines do not stay up"):
             result.result(5)
-        told = "there are no engines: engine 0"
-        with pytest.raises(NoSuchEngine, match=told):
-            rc[0]
-        with pytest.raises(NoSuchEngine, match=told):
-            rc.execute("1", targets=0)
+        told = "exited with code 3.* died 3 times within 10 s, so it is not started again until the cluster is scaled"
+        for call in (
+            lambda: rc[0],
+            lambda: rc[[0]],
+            lambda: rc.execute("1", targets=0),
+            lambda: rc.submit(abs, -1, targets=[0]),
+            lambda: rc.debug(0),
+            view.restart,
+        ):
+            with pytest.raises(NoSuchEngine, match=told):
+                call()
+        with pytest.raises((EngineLost, NoSuchEngine), match=told):
+            view.execute("1")
+        with pytest.raises(NoAnswer, match=told):
+            view.peek("a")
         rc.cluster.scale(1)
         assert rc[0].execute("6 * 7").value == 42
