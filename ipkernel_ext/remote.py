@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ipkernel_ext import following, targets
 from ipkernel_ext.asynchronous import Connecting
+from ipkernel_ext.brief import brief
 from ipkernel_ext.conditions import natural, results_of, seconds
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.errors import NotConnected
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from ipkernel_ext.embedding import DashboardFrame
 
 
+@brief
 class RemoteController(Engines):
     """A client of a running cluster.
 

@@ -18,6 +18,7 @@ import msgspec
 
 from ipkernel_ext import dialogue, errors, futures, interruption, payload
 from ipkernel_ext.advice import advise
+from ipkernel_ext.brief import briefly
 from ipkernel_ext.chunks import Pace
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.messages import TaskId
@@ -254,6 +255,7 @@ class AsyncResult(ClientFuture):
         timeout = waiting_time(timeout)
         return super().done() or self._until(super().done, timeout)
 
+    @briefly
     def get(self, timeout: float | None = None) -> Any:  # seconds
         """What the blocking call gives.
 
@@ -283,6 +285,7 @@ class AsyncResult(ClientFuture):
             del answer
 
     @property
+    @briefly
     def r(self) -> Any:
         """``get()``."""
         return self.get()
@@ -515,6 +518,7 @@ class AsyncResult(ClientFuture):
             self._until(lambda: self._pieces[index].result is not None)  # noqa: B023 - called at once
             yield from self._values(index)
 
+    @briefly
     def __getitem__(self, which: int | slice) -> Any:
         """The value of the n-th engine, or item, once it is there; of a slice a list."""
         if isinstance(which, slice):

@@ -32,6 +32,7 @@ from ipkernel_ext import (
     synced_modules,
     targets,
 )
+from ipkernel_ext.brief import brief
 from ipkernel_ext.checkpoints import Checkpoint
 from ipkernel_ext.chunks import Columns, Rows
 from ipkernel_ext.conditions import Conditions, MapOptions, conditions, natural, results_of, task_id
@@ -66,6 +67,7 @@ After = AsyncResult | str | Iterable[AsyncResult | str] | None
 """What a call is to come after: results, and ids of tasks."""
 
 
+@brief
 class Engines:
     """Some engines of a cluster: what ``RemoteController`` and its views have in common.
 
@@ -1091,6 +1093,7 @@ class Engines:
         return self._link.kept(frames, self._blocks(block))
 
 
+@brief
 class View(Engines):
     """A ``RemoteController`` narrowed to some engines.
 

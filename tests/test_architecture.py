@@ -37,10 +37,12 @@ MAY_IMPORT = {
     "tracebacks": set(),
     "chunks": set(),
     "futures": {"net"},
+    "brief": {"remote_errors", "errors"},
     "pieces": {"payload", "core"},
     "remote_errors": {"payload", "pieces", "targets", "tracebacks", "core", "units", "errors"},
     "results": {
         "advice",
+        "brief",
         "chunks",
         "dialogue",
         "futures",
@@ -98,6 +100,7 @@ MAY_IMPORT = {
     "embedding": {"extras", "errors"},
     "running": {"embedding", "units", "core", "errors"},
     "views": {
+        "brief",
         "checkpoints",
         "chunks",
         "conditions",
@@ -129,6 +132,7 @@ MAY_IMPORT = {
         "errors",
     },
     "remote": {
+        "brief",
         "asynchronous",
         "conditions",
         "following",

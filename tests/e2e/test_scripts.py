@@ -107,3 +107,39 @@ def test_an_error_that_nobody_catches_is_told_once_for_all_engines(tmp_path):
     assert "2 × KeyError: 'even' on [0, 2]; 1 × ValueError: odd on [1]" in uncaught
     assert "_value" not in uncaught
     assert [f"on engine {n} of host" in uncaught for n in range(4)] == [True, True, True, False]
+
+
+GENERATING = """
+from ipkernel_ext import launch
+
+def fails(x):
+    raise ValueError(f"no {x}")
+
+def items(rc):
+    yield rc[0].apply(fails, 1)
+
+with launch(n=1) as rc:
+    CALL
+"""
+
+
+CALLS = [
+    "rc[0].apply(fails, 1)",
+    "rc.map(fails, [1])",
+    "rc[9]",
+    "rc.submit(fails, 1).get()",
+    "rc.submit(fails, 1).r",
+    "rc[0].apply(fails, 1, block=False)[0]",
+    "rc.map(abs, items(rc))",
+]
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_traceback_ends_where_the_users_code_does(tmp_path, call):
+    script = tmp_path / "failing.py"
+    script.write_text(GENERATING.replace("CALL", call))
+    ran = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
+    here = ran.stderr.rpartition("Traceback (most recent call last)")[2]
+    lines = [line.strip() for line in here.splitlines() if line.startswith("  File ")]
+    assert lines[0] == f'File "{script}", line 11, in <module>'
+    assert lines[1:] == ([f'File "{script}", line 8, in items'] if "items" in call else [])
