@@ -7,6 +7,7 @@ differ, for good. So each engine's order is kept, and no block stands before one
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ipkernel_ext.core import messages as m
@@ -55,9 +56,28 @@ def labelled_value(label: str, text: str) -> str:
     return f"{label}{chr(10) if chr(10) in text else ' '}{text}"
 
 
-def status_line(done: int, total: int, running: Sequence[int], seconds: float) -> str:
-    """``3 of 4 done, [2] running 14 s``."""
-    return f"{done} of {total} done, {label(running)} running {seconds:.0f} s" if running else f"{done} of {total} done"
+def status_line(
+    done: int, total: int, running: Sequence[int], seconds: float, others: Mapping[int, str] = MappingProxyType({})
+) -> str:
+    """``3 of 4 done, [2] running 14 s``.
+
+    Parameters
+    ----------
+    running
+        Engines that have not ended theirs.
+    others
+        Of those, the engines that do something else first, and what.
+    """
+    own = [engine for engine in running if engine not in others]
+    parts = [f"{done} of {total} done"]
+    if own:
+        parts.append(f"{label(own)} running {seconds:.0f} s")
+    if len(others) == 1:
+        [(engine, what)] = others.items()
+        parts.append(f"{label([engine])} waiting {seconds:.0f} s for another task" + (f": {what}" if what else ""))
+    elif others:
+        parts.append(f"{label(list(others))} waiting {seconds:.0f} s for other tasks")
+    return ", ".join(parts)
 
 
 def pieces_of(log: Sequence[Output]) -> list[tuple[Text | Rich, int | None]]:

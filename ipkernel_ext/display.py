@@ -14,7 +14,7 @@ from typing import Any
 
 import IPython
 
-from ipkernel_ext import blocks, dialogue, targets, tracebacks
+from ipkernel_ext import blocks, dialogue, targets, tracebacks, waiting
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.errors import CompositeError, EngineLost, ParallelError
 from ipkernel_ext.remote_errors import RemoteTraceback, alike, engines_of, impersonal, said
@@ -84,11 +84,12 @@ class Screen:
     def _follow(self, result: AsyncResult, limit: float) -> None:
         begun = self._clock()
         last = begun + limit
+        watch = result.watch()
         self._show_late()
         many = self._fold and len(result) > UNFOLDED
         if self._group_by == "engine" or (many and self._group_by is None):
             until = math.inf if self._group_by == "engine" else begun + STREAM_AFTER
-            if self._wait(result, begun, min(until, last)):
+            if self._wait(result, begun, min(until, last), watch):
                 logs = result.logs()
                 for block in blocks.fold(logs) if many else blocks.engine_by_engine(logs):
                     self._show_block(block)
@@ -103,7 +104,7 @@ class Screen:
             if holds and self._clock() >= begun + STREAM_AFTER:
                 holds = False
                 self._show_values()
-            self._turn(result, begun)
+            self._turn(result, begun, watch)
         for output in result.follow(until=self._clock()):
             self._show_or_hold(output, holds)
 
@@ -129,14 +130,14 @@ class Screen:
         for key in [key for key in self._lines if label is None or key[0] == label]:
             self._write(key[1], self._lines.pop(key).finish(self._budget, self._clock()))
 
-    def _wait(self, result: AsyncResult, begun: float, until: float) -> bool:
+    def _wait(self, result: AsyncResult, begun: float, until: float, watch: waiting.Watch) -> bool:
         """Wait until it is done. False when it takes longer than that."""
         while not result.done():
             left = until - self._clock()
             if left <= 0:
                 return False
             result.wait(min(TURN, left))
-            self._turn(result, begun)
+            self._turn(result, begun, watch)
         return True
 
     def _hold_dialogue(self, result: AsyncResult) -> None:
@@ -147,13 +148,16 @@ class Screen:
             self._status.end()
             dialogue.hold(result, others=self.show)
 
-    def _turn(self, result: AsyncResult, begun: float) -> None:
+    def _turn(self, result: AsyncResult, begun: float, watch: waiting.Watch) -> None:
         self._show_late()
         seconds = self._clock() - begun
+        silence = watch.look()
         if seconds > STATUS_AFTER and not result.done():
-            running = [r["engine_id"] for r in result.metadata if r["status"] == "pending"]
-            engines = [engine for engine in running if engine is not None]
-            status = blocks.status_line(result.progress, len(result), engines, seconds)
+            tasks = {r["engine_id"]: r["task_id"] for r in result.metadata if r["status"] == "pending"}
+            tasks.pop(None, None)
+            others = {id: what for id, task, what in watch.answer.get("heads", ()) if tasks.get(id, task) != task}
+            status = blocks.status_line(result.progress, len(result), list(tasks), seconds, others)
+            status += f"; {waiting.silent_for(silence)}" if silence else ""
             self._status.show("\n".join([*self._bars(), status]), seconds)
         elif bars := self._bars():
             self._status.show("\n".join(bars), seconds)

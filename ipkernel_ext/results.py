@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from ipkernel_ext import dialogue, errors, futures, interruption, payload
+from ipkernel_ext import dialogue, errors, futures, interruption, payload, waiting
 from ipkernel_ext.advice import advise
 from ipkernel_ext.brief import briefly
 from ipkernel_ext.chunks import Pace
@@ -220,19 +220,27 @@ class AsyncResult(ClientFuture):
         """Wait until this is so. What tasks ask for meanwhile, the user is asked for. False when the time ran out."""
         self._check_process()
         until = None if timeout is None else time.monotonic() + timeout
+        watch = waiting.Watch(self._channel)
         while True:
             with futures.lock:
                 self._attended += 1
-                left = None if until is None else max(0.0, until - time.monotonic())
+                turn = watch.turn if until is None else min(watch.turn, max(0.0, until - time.monotonic()))
                 try:
-                    self._condition.wait_for(lambda: enough() or self.asks_here(), left)
+                    self._condition.wait_for(lambda: enough() or self.asks_here(), min(turn, threading.TIMEOUT_MAX))
                     if enough():
                         return True
                 finally:
                     self._attended -= 1
-            if not self.asks_here():
+            if self.asks_here():
+                dialogue.hold(self)
+            elif until is not None and time.monotonic() >= until:
                 return False
-            dialogue.hold(self)
+            else:
+                watch.say()
+
+    def watch(self) -> waiting.Watch:
+        """Tells, while somebody waits for this, what engines do first and whether the controller answers."""
+        return waiting.Watch(self._channel, waiting.what_runs, after=1.0, again=3.0)
 
     def _check_process(self) -> None:
         """A fork does not hear what comes for the process that made the call."""

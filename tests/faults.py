@@ -135,6 +135,7 @@ FAULTS: dict[str, list[Fault]] = {
             "the controller stands still while an engine is away",
             "the engine has as long as before to come back",
         ),
+        Fault("the controller is stopped", "who waits is told so, and times are kept; all goes on afterwards", "5 s"),
         Fault("the controller does not stay up", "pending results fail and say that the cluster has ended", "30 s"),
         Fault(
             "a message brings a mistake in the controller to light",

@@ -39,6 +39,7 @@ MAY_IMPORT = {
     "futures": {"net"},
     "brief": {"remote_errors", "errors"},
     "pieces": {"payload", "core"},
+    "waiting": {"core", "net", "errors"},
     "remote_errors": {"payload", "pieces", "targets", "tracebacks", "core", "units", "errors"},
     "results": {
         "advice",
@@ -51,6 +52,7 @@ MAY_IMPORT = {
         "payload",
         "pieces",
         "remote_errors",
+        "waiting",
         "core",
         "units",
         "errors",

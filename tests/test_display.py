@@ -54,7 +54,18 @@ class Result:
     @property
     def metadata(self):
         ended = [at <= self.now for at in self._done]
-        return [{"engine_id": i, "status": "ok" if end else "pending"} for i, end in enumerate(ended)]
+        return [
+            {"engine_id": i, "task_id": f"me:{i}", "status": "ok" if end else "pending"} for i, end in enumerate(ended)
+        ]
+
+    def watch(self):
+        return self
+
+    answer = {}
+    silence = 0.0
+
+    def look(self):
+        return self.silence
 
     def __len__(self):
         return len(self._done)
@@ -112,6 +123,19 @@ def test_the_status_says_what_still_runs_now_and_then_where_there_is_no_terminal
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "3 of 4 done, [2] running 2 s"
     assert 3 <= len(lines) <= 5
+
+
+def test_the_status_says_who_waits_for_what_and_whether_the_controller_answers(capsys):
+    result = Result([], [30.0, 30.0, 30.0])
+    result.answer = {"heads": [(0, "other:5", "sleep()"), (1, "me:1", "x = 1"), (7, "other:6", "")]}
+    follow(result)
+    assert "0 of 3 done, [1-2] running 2 s, [0] waiting 2 s for another task: sleep()\n" in capsys.readouterr().err
+    result = Result([], [30.0, 30.0])
+    result.answer = {"heads": [(0, "other:5", "sleep()"), (1, "other:6", "")]}
+    result.silence = 7.1
+    follow(result)
+    said = "0 of 2 done, [0-1] waiting 2 s for other tasks; the controller has not answered for 7 s: its process is"
+    assert said in capsys.readouterr().err
 
 
 def test_on_a_terminal_the_status_stands_in_one_place(capsys, monkeypatch):

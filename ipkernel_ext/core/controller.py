@@ -525,6 +525,8 @@ class ControllerCore:
             self._answer_later(client, ask.request, self._roster.in_order(), ask.patience, now, engines)
             return
         body = status.queues(self._roster, self._ledger, self._dispatch, self._functions)
+        if ask.question == "queue_status":
+            body["heads"] = status.heads(self._roster)
         if ask.question == "status":
             mine = {
                 "pid": self.pid,

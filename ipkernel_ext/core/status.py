@@ -32,6 +32,12 @@ def queues(roster: Roster, ledger: Ledger, dispatch: Dispatch, functions: Functi
     }
 
 
+def heads(roster: Roster) -> list[tuple[int, str, str]]:
+    """By engine that has tasks: its id, that of the first of them, and what that is."""
+    firsts = [(engine.id, next(iter(engine.sent.values()))) for engine in roster.engines.values() if engine.sent]
+    return [(id, str(task.id), label(task.work)) for id, task in firsts]
+
+
 def engines(roster: Roster, ledger: Ledger, now: float) -> list[EngineRecord]:
     """All engines with what they run and use, as far as they have said so."""
     return [_measured(roster, ledger, engine, now) for engine in roster.in_order()]

@@ -703,7 +703,7 @@ def test_queue_status(one: Controller) -> None:
         one.submit(number, engines=[0])
     one.submit(3)
     one.receive("ann", m.Ask(1, "queue_status"))
-    assert one.to("ann") == [m.Answer(1, {"engines": [[0, 2, 1, 0]], "unassigned": 1})]
+    assert one.to("ann") == [m.Answer(1, {"engines": [[0, 2, 1, 0]], "unassigned": 1, "heads": [(0, "ann:0", "1")]})]
 
 
 def test_status(one: Controller) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ipkernel_ext import RemoteController, launch
+from ipkernel_ext import RemoteController, launch, waiting
 from ipkernel_ext.config import connection
 from ipkernel_ext.config.place import Place
 from ipkernel_ext.errors import EngineLost, NoAnswer, NoEngines, NoSuchEngine, NotConnected, ParallelError
@@ -552,6 +552,18 @@ def test_a_flood_of_output_costs_nobody_else_and_can_be_interrupted(cluster):
         cluster[0].interrupt()
         assert result.exception(10) is not None
     assert cluster[0].execute("6 * 7").value == 42
+
+
+@pytest.mark.fault("the controller is stopped")
+def test_a_controller_that_is_silent_is_told_to_who_waits(cluster, capsys, monkeypatch):
+    monkeypatch.setattr(waiting, "ASKS_AFTER", 0.0)
+    monkeypatch.setattr(waiting, "SILENT", 0.1)
+    with stopped(controller_of(cluster)):
+        pending = cluster[0].execute("6 * 7", block=False)
+        with soon(), pytest.raises(TimeoutError):
+            pending.get(0.5)
+        assert "the controller has not answered for 0 s" in capsys.readouterr().err
+    assert pending.get(20).value == 42
 
 
 @pytest.mark.fault("an engine dies again and again")

@@ -9,6 +9,7 @@ import pytest
 from ipkernel_ext import launch
 from ipkernel_ext.errors import CompositeError, NoAnswer
 from ipkernel_ext.profiling import by_function
+from ipkernel_ext.waiting import what_runs
 
 BUSY = """
 import threading, time
@@ -144,3 +145,13 @@ def test_results_tell_how_long_code_ran_and_computed(rc):
         assert times.under_way >= times.seconds >= 0.2
         assert times.cpu < 0.15
     assert [times.engine for times in sorted(result.times)] == [0, 1]
+
+
+def test_who_waits_is_told_what_its_engine_does_first(rc):
+    busy = begin(rc[0], BUSY)
+    own = rc.execute("pass", block=False)
+    own[1]
+    answer = rc._link.channel.ask(what_runs).result(5)
+    assert answer["heads"] == [[0, busy.task_ids[0], "import threading, time"]]
+    busy.cancel()
+    assert own.wait(20)
