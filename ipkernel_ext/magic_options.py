@@ -28,6 +28,8 @@ class Option(NamedTuple):
 
 TARGETS = Option(("-t", "--targets"), "engines, such as 0,2 or 0:4")
 
+_ASKED = re.compile(r"(.*?)(%{0,2}[\w*][\w.*\[\]'\"]*)(\?\??)", re.DOTALL)
+
 _TOKEN = re.compile(r"""\s*((?:"[^"]*"|'[^']*'|[^\s"'])+)""")
 
 
@@ -66,6 +68,23 @@ def split(line: str, options: Sequence[Option]) -> tuple[dict[str, str], str]:
             rest = rest[match.end() :].lstrip()
         found[option.key] = _unquoted(value)
     return found, rest
+
+
+def help_at_front(line: str, magic: str, options: Sequence[Option]) -> str:
+    """``%px -t 0 x?`` as ``%px -t 0 ?x``; other lines as they are.
+
+    IPython takes a question mark at the end of a line for one about something here.
+    """
+    head, _, rest = line.strip().partition(" ")
+    match = _ASKED.fullmatch(rest)
+    if head != f"%{magic}" or match is None:
+        return line
+    given, name, marks = match.groups()
+    try:
+        _, code = split(f"{given} {name}", options)
+    except UsageError:
+        return line
+    return f"{head} {given}{marks}{name}\n" if code == name else line
 
 
 def only_options(line: str, magic: str, options: Sequence[Option]) -> dict[str, str]:

@@ -31,7 +31,7 @@ from ipkernel_ext.launcher import Cluster, find, stop_profile
 from ipkernel_ext.looking_magics import OPTIONS as LOOKING
 from ipkernel_ext.looking_magics import LookingMagics
 from ipkernel_ext.magic_options import TARGETS as _TARGETS
-from ipkernel_ext.magic_options import Option, function_and_data, names_as, only_options, seconds, split
+from ipkernel_ext.magic_options import Option, function_and_data, help_at_front, names_as, only_options, seconds, split
 from ipkernel_ext.overview import Live, engines_table
 from ipkernel_ext.pieces import ExecuteResult, ResultList
 from ipkernel_ext.remote import RemoteController
@@ -503,6 +503,13 @@ class ParallelMagics(Magics, settings.ParallelMagics):
             return lines
         return [f"%%px -t {self._auto_targets}\n", *lines]
 
+    @staticmethod
+    def _asks(lines: list[str]) -> list[str]:
+        """A cell in which ``%px x?`` asks the engines, not IPython here."""
+        if not any(line.rstrip().endswith("?") for line in lines):
+            return lines
+        return [help_at_front(line, "px", _PX) for line in lines]
+
     _auto.has_side_effects = True  # type: ignore[attr-defined]  # a cell is complete or not as it stands
 
     @line_magic
@@ -956,6 +963,7 @@ def load(shell: Any) -> None:
     for name in _OPTIONS:
         for prefix in ("%", "%%"):
             shell.set_hook("complete_command", magics.complete, str_key=prefix + name)
+    shell.input_transformers_cleanup.append(magics._asks)
     magics.showed_tracebacks = shell.showtraceback
     shell.showtraceback = _showing_engines_errors(shell)
     atexit.register(magics._drop)
@@ -970,8 +978,9 @@ def unload(shell: Any) -> None:
         for kind, names in registered.magics.items():
             for name in names:
                 shell.magics_manager.magics[kind].pop(name, None)
-    if magics._auto in shell.input_transformers_cleanup:
-        shell.input_transformers_cleanup.remove(magics._auto)
+    for transform in (magics._auto, magics._asks):
+        if transform in shell.input_transformers_cleanup:
+            shell.input_transformers_cleanup.remove(transform)
     magics._following(False)
     if getattr(shell.showtraceback, "__wrapped__", None) == magics.showed_tracebacks:
         shell.showtraceback = magics.showed_tracebacks

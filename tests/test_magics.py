@@ -93,6 +93,18 @@ def test_values_may_be_assigned_and_are_shown_once_at_the_prompt(session):
     assert session.error == "CompositeError"
 
 
+def test_a_question_mark_asks_the_engines(session):
+    session("%px import json; thing = [1, 2, 3]")
+    for cell in ("%px -t 1 thing?", "%px -t 1 ?thing", "%px -t1 thing?\n", "%%px -t 1\nthing?"):
+        out = session(cell)
+        assert out.startswith("[1] Type:        list\n[1] String form: [1, 2, 3]\n"), out
+    out = session("%px -t 0 json.dumps??")
+    assert "[0] Signature:" in out
+    assert "\n[0] def dumps(" in out
+    assert "[2] Object `none` not found." in session("%px none?")
+    assert "Run code on the engines." in session("%px?")
+
+
 def test_output_grouped_by_engine(session):
     out = session("%px --group-by engine print(1); print(2)")
     engines = [line.split()[0] for line in out.splitlines() if line.startswith("[")]

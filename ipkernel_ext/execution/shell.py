@@ -41,6 +41,12 @@ SOURCES = 1000
 _OWN = frozenset({"In", "Out", "exit", "quit", "get_ipython", "open"})
 
 
+def _print_page(text: Any, start: int = 0, screen_lines: int = 0) -> None:
+    """What IPython would show in a pager, as lines of output: so they are labelled, and folded."""
+    lines = str(text["text/plain"] if isinstance(text, dict) else text).splitlines()
+    print("\n".join(lines[start:]))
+
+
 class _Hook(DisplayHook):
     """Sends the last value of a cell into the output buffer and keeps the latest few."""
 
@@ -178,7 +184,7 @@ class EngineShell(InteractiveShell):
         if before is not None:
             sys.modules["__main__"] = before
         self.builtin_trap.auto_builtins["input"] = self._input = self._no_input
-        self.set_hook("show_in_pager", page.as_hook(page.display_page), 90)
+        self.set_hook("show_in_pager", page.as_hook(_print_page), 90)
         warnings.filterwarnings("ignore", "To exit: use")
 
     def become_global(self) -> None:
