@@ -27,7 +27,7 @@ from ipkernel_ext.futures import ClientFuture
 from ipkernel_ext.net.client_channel import Channel
 from ipkernel_ext.pieces import Decode, Output, Piece, ResultList, RichOutput, Times, decoded
 from ipkernel_ext.remote_errors import at_items, composite, error_of
-from ipkernel_ext.units import bytes_text
+from ipkernel_ext.units import bytes_text, count
 
 
 class NotOpened(Exception):
@@ -277,7 +277,10 @@ class AsyncResult(ClientFuture):
             What the one engine raised.
         """
         if not self.wait(timeout):
-            raise TimeoutError(f"not done after {timeout:g} s: {self._open} of {len(self._pieces)} tasks go on")
+            go = "goes" if self._open == 1 else "go"
+            raise TimeoutError(
+                f"not done after {timeout:g} s: {self._open} of {count(len(self._pieces), 'task')} {go} on"
+            )
         if self._answer is None:
             try:
                 self._answer = True, self._assemble()
@@ -542,7 +545,7 @@ class AsyncResult(ClientFuture):
 
     def __repr__(self) -> str:
         state = "done" if self.done() else f"{self.progress} of {len(self._pieces)} done"
-        return f"<{type(self).__name__}: {state}>"
+        return f"<{AsyncResult.__name__}: {state}>"
 
 
 def _dropped(result: m.Result, limit: int) -> m.Result:

@@ -23,8 +23,9 @@ def test_times_as_of_standard_futures(clusters):
             endless.result(timeout)
         with pytest.raises(TimeoutError):
             endless.exception(timeout)
-    with pytest.raises(TimeoutError):
+    with pytest.raises(TimeoutError, match="^not done after 0 s: 1 of 1 task goes on$"):
         endless.get(0)
+    assert repr(endless) == "<AsyncResult: 0 of 1 done>"
     endless.cancel()
     assert endless.wait(1e300)
 
