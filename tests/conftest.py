@@ -1,6 +1,7 @@
 """What every test gets: an IPython directory of its own, and a failure when it leaves anything behind."""
 
 import os
+import signal
 import tempfile
 import threading
 from pathlib import Path
@@ -16,6 +17,13 @@ def temporary_directory():
         patch.setenv("TMPDIR", directory)
         patch.setattr(tempfile, "tempdir", directory)
         yield Path(directory)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible():
+    """A shell has what it starts in the background ignore SIGINT, and so would all that tests start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _runtime_directories():
