@@ -90,7 +90,7 @@ def hold(result: Asking, engine: int | None = None, others: Callable[[Output], N
     engine : int or None
         Only what is asked there.
     others
-        Told what engines write meanwhile that the user does not talk to.
+        Told what engines write meanwhile that the user does not talk to, and the values of cells that end.
     """
     while True:
         asked = list(result.asked.values())
@@ -122,7 +122,7 @@ def _after(result: Asking, wanted: m.InputWanted, others: Callable[[Output], Non
     while True:
         try:
             for output in result.follow(time.monotonic() + TURN, enough):
-                if output.engine == wanted.engine:
+                if output.engine == wanted.engine and not _is_value(output):
                     _write(output)
                 else:
                     others(output)
@@ -133,6 +133,11 @@ def _after(result: Asking, wanted: m.InputWanted, others: Callable[[Output], Non
             result.interrupt(wanted.engine)
         if enough():
             return result.asked.get(number)
+
+
+def _is_value(output: Output) -> bool:
+    """Whether it is the value of the cell, which no command of the debugger gave."""
+    return isinstance(output, m.Display) and output.execution is not None
 
 
 def _write(output: Output) -> None:

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from ipkernel_ext import RemoteController, dialogue, launch
+from ipkernel_ext.display import Screen
 from ipkernel_ext.errors import EngineLost, NothingToDebug
 
 FAIL = "def f(n):\n    half = n / 2\n    return half / 0\n\nkept = 1\nf(6)"
@@ -78,6 +79,13 @@ def test_a_breakpoint_offers_itself_to_whoever_waits(rc, monkeypatch, capsys):
     assert left == []
     out = capsys.readouterr().out
     assert "[0] ipdb> " in out and "[1] ipdb> " in out
+
+
+def test_the_value_of_a_cell_that_stopped_has_its_label(rc, monkeypatch, capsys):
+    monkeypatch.setattr("ipkernel_ext.dialogue.possible", lambda: True)
+    type_lines(monkeypatch, "c")
+    Screen().follow(rc[1].execute("def add(n):\n    breakpoint()\n    return n + 1\nadd(4)", block=False))
+    assert "Out[1:1]: 5" in capsys.readouterr().out
 
 
 def test_a_breakpoint_of_a_call_that_nobody_waits_for(rc, monkeypatch, capsys):
