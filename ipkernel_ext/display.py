@@ -6,6 +6,7 @@ import math
 import os
 import shutil
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -27,7 +28,7 @@ TRACEBACKS = 4  # distinct errors that are shown with their traceback
 TOLD = 32  # distinct errors that are shown at all
 UNFOLDED = 8  # engines whose output is never folded
 
-_NOT_THE_USERS = tuple(os.path.dirname(str(path)) + os.sep for path in (__file__, IPython.__file__))
+_NOT_THE_USERS = (*(os.path.dirname(str(path)) + os.sep for path in (__file__, IPython.__file__)), threading.__file__)
 
 
 class Screen:
@@ -313,10 +314,15 @@ def _crash(error: Exception) -> list[str]:
 
 
 def called_from(trace: TracebackType | None, colours: str = "nocolor") -> list[str]:
-    """Where the user's own code made the call that failed, as the beginning of a traceback."""
+    """Where the user's own code made the call that failed or was interrupted, as the beginning of a traceback."""
     own = [frame for frame in traceback.extract_tb(trace) if not frame.filename.startswith(_NOT_THE_USERS)]
     text = "".join(["Traceback (most recent call last):\n", *traceback.format_list(own)]).rstrip()
     return tracebacks.coloured(text, colours).split("\n") if own else []
+
+
+def came_through(trace: TracebackType | None) -> bool:
+    """Whether a call of this package was under way."""
+    return any(frame.f_code.co_filename.startswith(_NOT_THE_USERS[0]) for frame, _ in traceback.walk_tb(trace))
 
 
 def is_refusal(error: BaseException) -> bool:

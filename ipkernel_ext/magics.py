@@ -36,7 +36,7 @@ from ipkernel_ext.overview import Live, engines_table
 from ipkernel_ext.pieces import ExecuteResult, ResultList
 from ipkernel_ext.remote import RemoteController
 from ipkernel_ext.results import AsyncResult
-from ipkernel_ext.shown import is_ours, lines_of, shows_errors
+from ipkernel_ext.shown import is_ours, lines_of, shows_errors, was_interrupted
 from ipkernel_ext.synced_modules import Follower
 from ipkernel_ext.units import a, count
 from ipkernel_ext.variables import table
@@ -932,7 +932,7 @@ def _showing_engines_errors(shell: Any) -> Magic:
     @functools.wraps(otherwise)
     def showtraceback(exc_tuple: Any = None, *args: Any, **kwargs: Any) -> None:
         error = exc_tuple[1] if exc_tuple else sys.exc_info()[1] or getattr(sys, "last_value", None)
-        if kwargs.get("exception_only") or not is_ours(error):
+        if kwargs.get("exception_only") or not (is_ours(error) or was_interrupted(error)):
             otherwise(exc_tuple, *args, **kwargs)
             return
         kind, error, trace = shell._get_exc_info(exc_tuple)

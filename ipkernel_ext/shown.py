@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from ipkernel_ext.display import describe, is_refusal
+from ipkernel_ext.display import came_through, describe, is_refusal
 from ipkernel_ext.errors import CompositeError, ParallelError
 from ipkernel_ext.remote_errors import RemoteTraceback
 
@@ -24,7 +24,7 @@ def shows_errors(magic: Magic) -> Magic:
         try:
             return magic(self, *args, **kwargs)
         except KeyboardInterrupt as error:
-            error._render_traceback_ = lambda: ["KeyboardInterrupt"]  # type: ignore[attr-defined]
+            error._render_traceback_ = functools.partial(lines_of, error, self.shell)  # type: ignore[attr-defined]
             raise
         except Exception as error:
             if is_ours(error):
@@ -34,8 +34,10 @@ def shows_errors(magic: Magic) -> Magic:
     return shown
 
 
-def lines_of(error: Exception, shell: Any) -> list[str]:
+def lines_of(error: BaseException, shell: Any) -> list[str]:
     """The lines that a shell shows of such an error."""
+    if not isinstance(error, Exception):
+        return [type(error).__name__]
     lines = describe(error, shell.colors)
     return [*lines, f"CompositeError: {error.message}"] if isinstance(error, CompositeError) else lines
 
@@ -45,3 +47,8 @@ def is_ours(error: Any) -> bool:
     if isinstance(error, ParallelError) or isinstance(getattr(error, "__cause__", None), RemoteTraceback):
         return True
     return isinstance(error, TypeError | ValueError | LookupError | OSError) and is_refusal(error)
+
+
+def was_interrupted(error: Any) -> bool:
+    """Whether Ctrl-C ended a call of this package."""
+    return isinstance(error, KeyboardInterrupt) and came_through(error.__traceback__)

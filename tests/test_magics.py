@@ -183,6 +183,26 @@ def test_ctrl_c_in_a_map_ends_it_before_the_prompt_is_back(session):
     assert session("%px 1").count("Out[") == 3
 
 
+def test_ctrl_c_in_a_call_shows_the_users_own_lines(session, tmp_path):
+    begun = tmp_path / "begun"
+    session(
+        "import signal, threading\n"
+        "from ipkernel_ext import RemoteController\nrc = RemoteController()\n"
+        f"def begins():\n    open({str(begun)!r}, 'w').close()\n    while True: pass\n"
+        "def interrupt():\n"
+        f"    while not os.path.exists({str(begun)!r}): time.sleep(0.01)\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "def call():\n    return rc.apply(begins)\n"
+        "threading.Thread(target=interrupt).start()\n"
+        "call()"
+    )
+    assert session.error == "KeyboardInterrupt"
+    shown = session.out + session.err
+    assert "in call" in shown and shown.rstrip().endswith("KeyboardInterrupt")
+    assert "remote.py" not in shown and "threading.py" not in shown
+    session("rc.close()")
+
+
 def test_a_whole_cell_as_scatter_compute_gather(session):
     session("data = list(range(5))")
     session("%%px --scatter data --gather squares\nsquares = [d * d for d in data]")
