@@ -21,13 +21,18 @@ def browser():
 
 
 @pytest.fixture
-def page(browser):
-    """An empty page; what its scripts raise fails the test."""
+def others_page(browser):
+    """An empty page for an application of others, whose scripts may raise what they want."""
     with browser.new_context(viewport={"width": 1400, "height": 1000}, reduced_motion="reduce") as context:
         context.set_default_timeout(LIMIT)
         expect.set_options(timeout=LIMIT)
-        raised = []
-        page = context.new_page()
-        page.on("pageerror", lambda error: raised.append(error))
-        yield page
-        assert not raised
+        yield context.new_page()
+
+
+@pytest.fixture
+def page(others_page):
+    """An empty page; what its scripts raise fails the test."""
+    raised = []
+    others_page.on("pageerror", lambda error: raised.append(error))
+    yield others_page
+    assert not raised
