@@ -1,6 +1,6 @@
 # Every target does its own set-up in .venv; see tools/setup-venv.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check bench bench-quick docs site simulate fuzz soak clean venv
+.PHONY: help demo test test-all check bench bench-quick docs screenshots site simulate fuzz soak clean venv
 
 PYTHON_IN_VENV := .venv/bin/python
 
@@ -46,6 +46,10 @@ soak: venv ## MINUTES=n (30) of random work while engines, controllers and clien
 
 docs: venv ## write the generated pages under docs/
 	@$(PYTHON_IN_VENV) tools/generate_docs.py
+
+screenshots: venv ## take the pictures of the documentation, docs/images (needs chromium)
+	@tools/setup-debian
+	@$(PYTHON_IN_VENV) -m tools.make_screenshots
 
 site: docs ## the documentation as a site, in build/site
 	@NO_MKDOCS_2_WARNING=1 $(PYTHON_IN_VENV) -m mkdocs build --strict -q

@@ -32,6 +32,16 @@ def test_every_page_is_in_the_navigation(site: Path) -> None:
         assert f"- {page.name}\n" in navigation, page.name
 
 
+def test_every_picture_is_small_and_said_in_words() -> None:
+    pages = "".join(page.read_text() for page in (ROOT / "docs").glob("*.md"))
+    words = {file: text for text, file in re.findall(r"!\[([^]]*)\]\(images/([^)]+)\)", pages)}
+    pictures = list((ROOT / "docs" / "images").iterdir())
+    assert {picture.name for picture in pictures} == set(words)
+    for picture in pictures:
+        assert picture.stat().st_size < 150_000, picture.name
+        assert len(words[picture.name]) > 20, picture.name
+
+
 def test_every_public_call_is_in_the_reference(site: Path) -> None:
     anchors = set(re.findall(r'id="([^"]+)"', (site / "reference" / "index.html").read_text()))
     calls = {name for name in dir(RemoteController) if not name.startswith("_")}

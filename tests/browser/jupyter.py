@@ -32,6 +32,8 @@ ARGUMENTS = [
     "--JupyterNotebookApp.expose_app_in_browser=True",
 ]
 
+NAME = "notebook.ipynb"  # always, so that there is no other tab
+
 PATHS = {"lab": "lab/tree", "notebook": "notebooks"}
 
 READY = """async () => {
@@ -104,12 +106,12 @@ class Server:
             time.sleep(0.05)
         return str(json.loads(told.read_text())["url"])
 
-    def open(self, page: Page, *cells: str, app: str = "lab", name: str = "notebook") -> Notebook:
+    def open(self, page: Page, *cells: str, app: str = "lab") -> Notebook:
         """Open a new notebook of these cells in a page, and wait for its kernel."""
         made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
         made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-        nbformat.write(made, self._places["notebooks"] / f"{name}.ipynb")
-        page.goto(f"{self._url}{PATHS[app]}/{name}.ipynb?token={self._token}")
+        nbformat.write(made, self._places["notebooks"] / NAME)
+        page.goto(f"{self._url}{PATHS[app]}/{NAME}?token={self._token}")
         return Notebook(page)
 
 
@@ -146,3 +148,11 @@ class Notebook:
     def close(self) -> None:
         """End its kernel."""
         self.page.evaluate(END)
+
+
+def answer(shown: Locator, line: str) -> None:
+    """Type a line into the input field below a cell."""
+    field = shown.locator(".jp-Stdin-input").element_handle()
+    field.fill(line)
+    field.press("Enter")
+    field.wait_for_element_state("hidden")

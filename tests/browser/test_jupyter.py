@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.jupyter import Server
+from tests.browser.jupyter import Server, answer
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -214,14 +214,6 @@ def share(n):
 share(6)"""
 
 
-def type_line(shown, line):
-    """Answer at the debugger's prompt below a cell."""
-    field = shown.locator(".jp-Stdin-input").element_handle()
-    field.fill(line)
-    field.press("Enter")
-    field.wait_for_element_state("hidden")
-
-
 @pytest.mark.slow
 def test_the_debugger_is_used_by_the_input_field(opened):
     notebook = opened(START, FAILS, "%pxdebug 1", "%px kept")
@@ -230,12 +222,12 @@ def test_the_debugger_is_used_by_the_input_field(opened):
     shown = notebook.begin(2)
     expect(shown.locator(".jp-Stdin-prompt").last).to_have_text("[1] ipdb> ")
     expect(shown).to_contain_text("----> 4     return half / 0")
-    type_line(shown, "p half")
+    answer(shown, "p half")
     expect(shown).to_contain_text("3.0")
-    type_line(shown, "up")
+    answer(shown, "up")
     expect(shown).to_contain_text("----> 5 share(6)")
-    type_line(shown, "!kept = 5")
-    type_line(shown, "q")
+    answer(shown, "!kept = 5")
+    answer(shown, "q")
     notebook.wait(2)
     kept = notebook.run(3)
     expect(kept).to_contain_text("Out[0:2]: 1")
@@ -249,8 +241,8 @@ def test_a_breakpoint_is_used_by_the_input_field(opened):
     notebook.run(0)
     shown = notebook.begin(1)
     expect(shown.locator(".jp-Stdin-prompt").last).to_have_text("[0] ipdb> ")
-    type_line(shown, "!total = 7")
-    type_line(shown, "c")
+    answer(shown, "!total = 7")
+    answer(shown, "c")
     notebook.wait(1)
     expect(shown).to_contain_text("Out[0:1]: 7")
 
