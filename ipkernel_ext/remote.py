@@ -221,7 +221,9 @@ class RemoteController(Engines):
     def follow(self, on: bool = True, *, show: Callable[[m.Followed], object] = following.write) -> None:
         """Show what the other clients of this cluster run and print, with who and where; ``follow(False)`` ends it.
 
-        After a loss of the connection what was missed is shown too, as far as the controller remembers it.
+        After a loss of the connection what was missed is shown too, as far as the controller remembers it: the latest
+        thousand events, in its memory alone and only while anybody follows. A controller that was restarted remembers
+        what was since.
 
         Parameters
         ----------

@@ -231,6 +231,8 @@ class ClientCore:
         """A message arrived."""
         if epoch < self.epoch:
             return []
+        if epoch > self.epoch:
+            self._told = min(self._told, 0)  # each life numbers its events anew
         self.epoch = epoch
         match message:
             case m.Result():

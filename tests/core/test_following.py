@@ -99,13 +99,33 @@ def test_a_client_says_again_that_it_follows_and_what_it_knows():
     core.ask(m.Follow(1, True))
     core.receive(5, m.Answer(1, {"latest": 4}), (), 0.0)
     core.connect()
-    welcomed = core.receive(6, m.WelcomeClient([], 1, "here"), (), 0.0)
+    welcomed = core.receive(5, m.WelcomeClient([], 1, "here"), (), 0.0)
     assert Send("controller", m.Follow(0, True, 4)) in welcomed
     event = m.Followed(9, "ann", "here", 1, "run", [], "x")
-    assert core.receive(6, event, (), 0.0) == [Overheard(event)]
+    assert core.receive(5, event, (), 0.0) == [Overheard(event)]
     core.connect()
-    assert Send("controller", m.Follow(0, True, 9)) in core.receive(7, m.WelcomeClient([], 1, "here"), (), 0.0)
+    assert Send("controller", m.Follow(0, True, 9)) in core.receive(5, m.WelcomeClient([], 1, "here"), (), 0.0)
     core.ask(m.Follow(2, False))
     core.connect()
-    welcomed = core.receive(8, m.WelcomeClient([], 1, "here"), (), 0.0)
+    welcomed = core.receive(5, m.WelcomeClient([], 1, "here"), (), 0.0)
     assert [effect.message for effect in welcomed if isinstance(effect, Send)] == [m.Follow(2, False)]
+
+
+def test_of_a_restarted_controller_a_follower_is_told_all_since_its_restart():
+    core = ClientCore("bob", python="3", host="here", pid=1)
+    core.connect()
+    core.receive(5, m.WelcomeClient([], 1, "here"), (), 0.0)
+    core.ask(m.Follow(1, True))
+    core.receive(5, m.Answer(1, {"latest": 40}), (), 0.0)
+    controller = Controller()
+    controller.engine("b0")
+    for name in ("ann", "carol"):
+        controller.client(name)
+    controller.receive("carol", m.Follow(1, True))
+    controller.submit(1, engines=[0], work=m.Execute("since the restart"))
+    controller.client("bob")
+    core.connect()
+    welcomed = core.receive(6, m.WelcomeClient([], 1, "here"), (), 0.0)
+    (follow,) = [effect.message for effect in welcomed if isinstance(effect, Send)]
+    controller.receive("bob", follow)
+    assert told(controller) == [("run", [0], "since the restart")]
