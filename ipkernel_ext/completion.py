@@ -1,4 +1,4 @@
-"""Tab completion of the magics' lines: options, targets, and the engines' variable names. Pure but for what it asks."""
+"""Tab completion of the magics' lines and cells: options, targets, the engines' names. Pure but for what it asks."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ TARGETS = ("-t", "--targets")
 
 _MAGIC = re.compile(r"^\s*%{1,2}(?P<name>\w+)(?P<rest>(?:\s.*)?)$", re.DOTALL)
 _WORD = re.compile(r"[^\s=,]*$")
+_NAME = re.compile(r"(?<![\w.])[^\W\d]\w*$")
 
 
 def complete(
@@ -50,6 +51,24 @@ def complete(
     if match["name"] in naming or last in ("--pull", "--gather"):
         return _beginning(word, names())
     return None
+
+
+def name_in_cell(text: str, naming: Iterable[str]) -> str:
+    """The beginning of a name at the cursor, in a cell that goes to the engines; "" where there is none.
+
+    Parameters
+    ----------
+    text : str
+        The cell up to the cursor.
+    naming
+        Magics whose cells go there.
+    """
+    head, _, body = text.lstrip().partition("\n")
+    match = _MAGIC.match(head)
+    if match is None or not head.startswith("%%") or match["name"] not in naming:
+        return ""
+    found = _NAME.search(body)
+    return found.group() if found else ""
 
 
 def _beginning(word: str, candidates: Iterable[str]) -> list[str]:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
+from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 from IPython.core.error import TryNext, UsageError
 from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
 from traitlets import observe
@@ -824,6 +825,14 @@ class ParallelMagics(Magics, settings.ParallelMagics):
             raise TryNext
         return found
 
+    @context_matcher()
+    def complete_in_cell(self, context: CompletionContext) -> SimpleMatcherResult:
+        """Tab completion of names in a cell for the engines (a matcher of IPython's)."""
+        lines = context.full_text.split("\n")[: context.cursor_line]
+        name = completion.name_in_cell("\n".join([*lines, context.text_until_cursor]), _CELLS)
+        found = [one for one in self._names() if one.startswith(name)] if name else []
+        return {"completions": [SimpleCompletion(one, type="variable") for one in found], "matched_fragment": name}
+
     def _specs(self) -> list[str]:
         roster = [] if self._client is None else self._client.known
         hosts = [f"host:{engine.host}" for engine in roster]
@@ -950,6 +959,9 @@ _HERE = frozenset({*_OPTIONS, "cluster", "load_ext", "unload_ext", "reload_ext"}
 _NAMING = frozenset({"px", "pull", "gather", "peek"})
 """Magics whose arguments may be names of engines' variables."""
 
+_CELLS = frozenset({"px", "pxprofile", "pxtime"})
+"""Magics whose cells go to the engines."""
+
 _loaded: dict[int, ParallelMagics] = {}
 
 
@@ -964,6 +976,7 @@ def load(shell: Any) -> None:
         for prefix in ("%", "%%"):
             shell.set_hook("complete_command", magics.complete, str_key=prefix + name)
     shell.input_transformers_cleanup.append(magics._asks)
+    shell.Completer.custom_matchers.append(magics.complete_in_cell)
     magics.showed_tracebacks = shell.showtraceback
     shell.showtraceback = _showing_engines_errors(shell)
     atexit.register(magics._drop)
@@ -981,6 +994,7 @@ def unload(shell: Any) -> None:
     for transform in (magics._auto, magics._asks):
         if transform in shell.input_transformers_cleanup:
             shell.input_transformers_cleanup.remove(transform)
+    shell.Completer.custom_matchers.remove(magics.complete_in_cell)
     magics._following(False)
     if getattr(shell.showtraceback, "__wrapped__", None) == magics.showed_tracebacks:
         shell.showtraceback = magics.showed_tracebacks

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ipkernel_ext.completion import complete
+from ipkernel_ext.completion import complete, name_in_cell
 from ipkernel_ext.magic_options import Option
 
 OPTIONS = {"px": (Option(("-t", "--targets"), "engines"), Option(("--pull",), "names")), "engines": ()}
@@ -31,3 +31,22 @@ def completed(line):
 )
 def test_completes(line, found):
     assert completed(line) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("%%px\nal", "al"),
+        ("%%px -t 0\nx = 1\nprint(al", "al"),
+        ("\n%%px\ny = [_a1", "_a1"),
+        ("%%px\n", ""),
+        ("%%px\nx.al", ""),
+        ("%%px\nx = 1e", ""),
+        ("%%px al", ""),
+        ("%px x\nal", ""),
+        ("%%time\nal", ""),
+        ("al", ""),
+    ],
+)
+def test_names_in_a_cell(text, name):
+    assert name_in_cell(text, {"px"}) == name

@@ -658,6 +658,17 @@ def test_tab_completes_options_targets_and_names_of_the_engines(session, line, a
     assert among in session.value
 
 
+def test_tab_completes_names_of_the_engines_in_a_cell(session):
+    session("%px completed = 1")
+    cell = "%%px\nx = 1\nprint(compl"
+    session(
+        "from IPython.core.completer import provisionalcompleter\n"
+        f"with provisionalcompleter(): found = list(get_ipython().Completer.completions({cell!r}, {len(cell)}))\n"
+        "[(one.start, one.end, one.text) for one in found]"
+    )
+    assert f"({len(cell) - 5}, {len(cell)}, 'completed')" in session.value
+
+
 def test_a_second_start_keeps_what_runs(session):
     session("%px kept = 1")
     assert "runs already: connected to its 3 engines" in session("%cluster start -n 2")

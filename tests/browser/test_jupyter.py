@@ -247,12 +247,20 @@ def test_a_breakpoint_is_used_by_the_input_field(opened):
     expect(shown).to_contain_text("Out[0:1]: 7")
 
 
+COMPLETE = """async () => {
+  const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+  await kernel.requestComplete({ code: "%px v", cursor_pos: 5 });
+}"""  # the first one takes longer than JupyterLab waits for
+
+
 @pytest.mark.slow
-def test_names_of_the_engines_are_completed(opened):
-    notebook = opened(START, "%px velocity, velocities = 1, 2", "%px velo")
+@pytest.mark.parametrize("cell", ["%px velo", "%%px\nlocal = 1\nprint(velo"], ids=["line", "cell"])
+def test_names_of_the_engines_are_completed(opened, cell):
+    notebook = opened(START, "%px velocity, velocities = 1, 2", cell)
     notebook.run(0)
     notebook.run(1)
-    notebook.cells.nth(2).locator(".cm-content").click()
+    notebook.page.evaluate(COMPLETE)
+    notebook.cells.nth(2).locator(".cm-line").last.click()
     notebook.page.keyboard.press("End")
     notebook.page.keyboard.press("Tab")
     choices = notebook.page.locator(".jp-Completer")
