@@ -9,13 +9,14 @@ from __future__ import annotations
 import linecache
 import re
 from collections.abc import Callable
-from typing import Any
+from functools import cache
+from typing import Any, ClassVar
 
 _FRAME = re.compile(r'(?P<indent>[ |]*)File "(?P<file>.+)", line (?P<number>\d+), in ')
 
 _CELL = re.compile(r"<ipython-input-\d+-")
 
-_STYLES = {"linux": "monokai", "neutral": "default", "lightbg": "default"}
+_STYLES = {"linux": "monokai", "lightbg": "default"}
 
 
 def _line_of(file: str, number: int) -> str:
@@ -67,7 +68,31 @@ def coloured(text: str, colours: str) -> str:
     return str(shown).removesuffix("\n")
 
 
+@cache
+def _neutral() -> Any:
+    """A style for any ground: of the colours that terminals and notebooks have by name, and choose the shades of."""
+    from pygments.style import Style
+    from pygments.token import Comment, Generic, Keyword, Name, Number, Operator, String, Token
+
+    class Neutral(Style):  # type: ignore[misc]
+        styles: ClassVar[dict[Any, str]] = {
+            Token: "",
+            Comment: "italic",
+            Generic.Error: "ansired",
+            Generic.Traceback: "ansiblue",
+            Keyword: "ansigreen",
+            Name.Builtin: "ansigreen",
+            Number: "ansigreen",
+            Operator.Word: "ansigreen",
+            String: "ansimagenta",
+        }
+
+    return Neutral
+
+
 def _style(colours: str) -> Any:
+    if colours.lower() == "neutral":
+        return _neutral()
     try:
         from IPython.utils.PyColorize import theme_table
 

@@ -52,3 +52,12 @@ def test_colours_change_nothing_else(colours):
     shown = coloured(TEXT, colours)
     assert re.search(r"\x1b\[[0-9;]*mValueError\x1b", shown), "in one piece"
     assert re.sub(r"\x1b\[[0-9;]*m", "", shown) == TEXT
+
+
+@pytest.mark.parametrize("colours", ["neutral", "Neutral"])
+def test_neutral_colours_are_those_that_terminals_and_notebooks_have_by_name(colours):
+    import re
+
+    codes = {code for codes in re.findall(r"\x1b\[([0-9;]*)m", coloured(TEXT, colours)) for code in codes.split(";")}
+    assert "31" in codes
+    assert "38" not in codes, "a shade of our own"
