@@ -115,6 +115,27 @@ class GuestSettings:
 
 
 @dataclass(frozen=True)
+class KubernetesSettings:
+    """See ``ParallelKubernetes``."""
+
+    image: str = ""
+    name: str = "ipcluster"
+    namespace: str = ""
+    port: int = 5555
+    engines_per_pod: int = 1
+    cpus: float = 1.0
+    memory: str = ""
+    gpus: int = 0
+    gpu_resource: str = "nvidia.com/gpu"
+    node_selector: dict[str, str] = field(default_factory=dict)
+    pull_policy: str = ""
+    pull_secret: str = ""
+    service_account: str = ""
+    python: str = "python3"
+    template: str = ""
+
+
+@dataclass(frozen=True)
 class Settings:
     """What all processes of a cluster are configured with."""
 
@@ -125,6 +146,7 @@ class Settings:
     mpi: MPISettings = field(default_factory=MPISettings)
     batch: BatchSettings = field(default_factory=BatchSettings)
     guest: GuestSettings = field(default_factory=GuestSettings)
+    kubernetes: KubernetesSettings = field(default_factory=KubernetesSettings)
 
     def of_place(self, where: str) -> dict[str, Any]:
         """What engines at this place are configured with."""
