@@ -70,7 +70,7 @@ def ipcluster(arguments: Sequence[str] | None = None) -> None:
     start.add_argument("-n", type=int, help="engines (default: one per core, or what the hosts are to have)")
     start.add_argument("--engines", choices=PLACES, help="where engines run (default: what the profile says: local)")
     start.add_argument("--hosts", metavar="a:4,b:8", help="for ssh: hosts, and how many engines each is to have")
-    start.add_argument("--address", metavar="URL", help="for dask: where its scheduler is")
+    start.add_argument("--address", metavar="URL", help="for dask and ray: where its scheduler or head node is")
     _add_address(start)
     start.add_argument(
         "--daemonize", action="store_true", help="return when the engines are ready; the cluster goes on"

@@ -1,4 +1,4 @@
-"""Options of engines that run elsewhere: over ssh, as MPI ranks, under a batch system, in a Dask cluster, in pods."""
+"""Options of engines that run elsewhere: over ssh, as MPI ranks, under a batch system, in Dask or Ray, in pods."""
 
 from __future__ import annotations
 
@@ -64,9 +64,13 @@ class ParallelBatch(Configurable):
 
 
 class ParallelGuest(Configurable):
-    """Engines inside the workers of a cluster of somebody else: ``--engines=dask``."""
+    """Engines inside a cluster of somebody else: ``--engines=dask`` or ray."""
 
-    address = Unicode("", help="Where that cluster is: `tcp://HOST:PORT` of its scheduler.").tag(config=True)
+    address = Unicode(
+        "", help="Where that cluster is: `tcp://HOST:PORT` of Dask's scheduler, `HOST:PORT` of Ray's head node."
+    ).tag(config=True)
+    cpus = Float(1.0, min=0, help="Processors that each engine claims of a Ray cluster.").tag(config=True)
+    gpus = Float(0.0, min=0, help="GPUs that each engine claims of a Ray cluster.").tag(config=True)
 
 
 class ParallelKubernetes(Configurable):
@@ -97,7 +101,9 @@ def classes_for(where: str) -> tuple[type[Configurable], ...]:
     """Those that have options for engines at this place; no two of them share a name."""
     if where == "local":
         return ()
-    return ({"ssh": ParallelSSH, "mpi": ParallelMPI, "dask": ParallelGuest}.get(where, ParallelBatch),)
+    return (
+        {"ssh": ParallelSSH, "mpi": ParallelMPI, "dask": ParallelGuest, "ray": ParallelGuest}.get(where, ParallelBatch),
+    )
 
 
 CLASSES: tuple[type[Configurable], ...] = (ParallelSSH, ParallelMPI, ParallelBatch, ParallelGuest, ParallelKubernetes)

@@ -10,7 +10,7 @@ from typing import Any
 
 from ipkernel_ext.config.cores import cores
 
-PLACES = ("local", "mpi", "ssh", "slurm", "pbs", "lsf", "sge", "htcondor", "dask")
+PLACES = ("local", "mpi", "ssh", "slurm", "pbs", "lsf", "sge", "htcondor", "dask", "ray")
 """Where engines may run."""
 
 
@@ -112,6 +112,8 @@ class GuestSettings:
     """See ``ParallelGuest``."""
 
     address: str = ""
+    cpus: float = 1.0
+    gpus: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -154,4 +156,4 @@ class Settings:
             return asdict(self.ssh)
         if where == "mpi":
             return asdict(self.mpi)
-        return asdict(self.guest if where == "dask" else self.batch)
+        return asdict(self.guest if where in ("dask", "ray") else self.batch)

@@ -206,17 +206,19 @@ class Kubelet:
         self._home = home
         self._processes = []
 
-    def start(self, name):
-        """Run the pod of a deployment."""
-        home = self._home / f"{name}-{len(self._processes)}"
+    def start(self, name, node):
+        """Run the container of a deployment's pod on this node; its volumes are there if it was there before."""
+        home = self._home / f"{name}-{node}"
         pod = self._found["Deployment", name]["spec"]["template"]["spec"]
         (container,) = pod["containers"]
-        (home / "run").mkdir(parents=True)
+        (home / "run").mkdir(parents=True, exist_ok=True)
         for volume in pod["volumes"]:
+            if (home / volume["name"]).exists():
+                continue
             if "secret" in volume:
-                self._mount(home / volume["name"], self._found["Secret", volume["secret"]["secretName"]]["stringData"],
-                            [item["key"] for item in volume["secret"]["items"]], 0o440)  # fmt: skip
-            elif "configMap" in volume:
+                data = self._found["Secret", volume["secret"]["secretName"]]["stringData"]
+                self._mount(home / volume["name"], data, [item["key"] for item in volume["secret"]["items"]], 0o440)
+            else:
                 data = self._found["ConfigMap", volume["configMap"]["name"]]["data"]
                 self._mount(home / volume["name"], data, data, 0o644)
         mounts = {mount["mountPath"]: str(home / mount["name"]) for mount in container["volumeMounts"]}
@@ -267,15 +269,22 @@ def test_the_pods_commands_make_a_cluster(tmp_path):
     file.write_text(found["Secret", "localhost-keys"]["stringData"]["client.json"])
     file.chmod(0o600)
     with contextlib.closing(Kubelet(found, tmp_path / "pods")) as kubelet:
-        controller = kubelet.start("localhost-controller")
+        controller = kubelet.start("localhost-controller", 0)
         assert controller.stdout.readline().startswith("controller listens at")
-        for _ in range(2):
-            kubelet.start("localhost-engines")
+        for node in range(2):
+            kubelet.start("localhost-engines", node)
         with RemoteController(connection_file=file) as rc:
             rc.wait_for_engines(4, 60)
             assert rc["tag:pod"].apply(abs, -1) == [1, 1, 1, 1]
             rc.push({"kept": 5})
             controller.kill()
-            kubelet.start("localhost-controller")  # on another node, say: with the keys only
+            controller.wait()
+            again = kubelet.start("localhost-controller", 0)
+            assert rc.pull("kept") == [5, 5, 5, 5]
+        again.kill()
+        again.wait()
+        elsewhere = kubelet.start("localhost-controller", 1)
+        assert elsewhere.stdout.readline().startswith("controller listens at")
+        with RemoteController(connection_file=file) as rc:
             rc.wait_for_engines(4, 60)
             assert rc.pull("kept") == [5, 5, 5, 5]
