@@ -19,12 +19,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from traitlets.config import Config, Configurable
 
 from ipkernel_ext import __version__
-from ipkernel_ext.config import command_line, connection, files, logs, profiles, settings, templates
+from ipkernel_ext.config import command_line, connection, files, keys, logs, profiles, settings, templates
 from ipkernel_ext.config.place import Place
 from ipkernel_ext.config.resolved import PLACES
 from ipkernel_ext.errors import NotConnected, ParallelError
@@ -39,6 +40,7 @@ def ipcontroller(arguments: Sequence[str] | None = None) -> None:
     """Start a controller."""
     parser = _parser("ipcontroller", "Start a controller; engines and clients of this user find it by profile.")
     _add_address(parser)
+    parser.add_argument("--keys", metavar="FILE", help="take these keys, made beforehand (default: make new ones)")
     parser.set_defaults(do=_controller, files=["ipcontroller_config.py"], makes_profile=True)
     _main(parser, arguments, [settings.ParallelController])
 
@@ -68,7 +70,7 @@ def ipcluster(arguments: Sequence[str] | None = None) -> None:
     start.add_argument("-n", type=int, help="engines (default: one per core, or what the hosts are to have)")
     start.add_argument("--engines", choices=PLACES, help="where engines run (default: what the profile says: local)")
     start.add_argument("--hosts", metavar="a:4,b:8", help="for ssh: hosts, and how many engines each is to have")
-    start.add_argument("--address", metavar="URL", help="for dask: where its scheduler is")
+    start.add_argument("--address", metavar="URL", help="for dask and ray: where its scheduler or head node is")
     _add_address(start)
     start.add_argument(
         "--daemonize", action="store_true", help="return when the engines are ready; the cluster goes on"
@@ -98,6 +100,14 @@ def ipcluster(arguments: Sequence[str] | None = None) -> None:
     )
     invite.add_argument("--access", default="run", choices=["run", "read"], help="what they may do (default: run)")
     invite.add_argument("-o", "--output", metavar="FILE", help="where it is written (default: ACCESS.json here)")
+    kubernetes = actions.add_parser(
+        "kubernetes", help="write manifests for kubectl: a controller and engines as pods", parents=[_common()]
+    )
+    kubernetes.add_argument("-n", type=int, help="engines (default: what the profile says)")
+    kubernetes.add_argument("--image", help="container image that has this package")
+    kubernetes.add_argument("--namespace", help="of the objects (default: that of whoever applies them)")
+    kubernetes.add_argument("-o", "--output", metavar="FILE", help="where they are written (default: standard output)")
+    kubernetes.set_defaults(files=templates.OURS)
     start.set_defaults(files=templates.OURS, makes_profile=True)
     scale.set_defaults(files=["ipcluster_config.py"])
     for action, do in (
@@ -106,6 +116,7 @@ def ipcluster(arguments: Sequence[str] | None = None) -> None:
         (listed, _list),
         (status, _status),
         (scale, _scale),
+        (kubernetes, _kubernetes),
         (logs, _action(UPKEEP, "logs")),
         (clean, _action(UPKEEP, "clean")),
         (doctor, _action(UPKEEP, "doctor")),
@@ -289,7 +300,8 @@ def _controller(options: argparse.Namespace, config: Config) -> int:
         print("Ctrl-C ends it.", flush=True)
 
     _take_address(options, config)
-    controller.serve(place, settings.controller_settings(config), _log("controller"), None, listening)
+    given = None if options.keys is None else keys.mounted(Path(options.keys).expanduser())
+    controller.serve(place, settings.controller_settings(config), _log("controller"), None, listening, given)
     return 0
 
 
@@ -470,6 +482,23 @@ def _scale(options: argparse.Namespace, config: Config) -> int:
     with RemoteController(profile=options.profile) as rc:
         rc.cluster.scale(options.n, settings.cluster_settings(config).start_timeout)
         print(count(len(rc), "engine"))
+    return 0
+
+
+def _kubernetes(options: argparse.Namespace, config: Config) -> int:
+    from ipkernel_ext.config import private
+    from ipkernel_ext.launchers.kubernetes import manifests
+
+    for name in ("image", "namespace"):
+        if getattr(options, name) is not None:
+            config.ParallelKubernetes[name] = getattr(options, name)
+    if options.n is not None:
+        config.ParallelCluster.n = options.n
+    text = manifests(settings.settings_of(config), keys.make())
+    if options.output is None:
+        print(text, end="")
+    else:
+        private.write(Path(options.output).expanduser(), text.encode())
     return 0
 
 

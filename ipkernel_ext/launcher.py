@@ -503,7 +503,7 @@ def launch(
     n : int, optional
         Engines; one per core by default.
     engines : str
-        Where they run: "local" is this machine; "mpi", "ssh", "slurm", "pbs", "lsf", "sge", "htcondor", "dask".
+        Where they run: "local" is this machine; "mpi", "ssh", "slurm", "pbs", "lsf", "sge", "htcondor", "dask", "ray".
     profile : str, optional
         Whose configuration to use.
     start_method : str, optional

@@ -158,7 +158,7 @@ MAY_IMPORT = {
     "dashboard": {"remote", "targets", "config", "core", "units", "errors"},
     "top": {"dashboard", "units", "errors"},
     "watching": {"dashboard", "top", "extras"},
-    "launchers": {"openssh", "config", "errors"},
+    "launchers": {"openssh", "config", "units", "errors"},
     "launcher": {"launchers", "nursery", "remote", "config", "units", "errors"},
     "reach": {"openssh", "doctor"},
     "upkeep": {"reach", "clean", "doctor", "launcher", "nursery", "config", "errors"},

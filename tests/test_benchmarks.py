@@ -10,7 +10,10 @@ from benchmarks.__main__ import BEGIN, END, ROWS, write
 from benchmarks.contestant import Contestant, Missing
 from benchmarks.data import CALLS, Line, in_turns, table
 from benchmarks.environment import _install
+from benchmarks.hosts import TREES, WAYS
+from benchmarks.hosts import table as table_of_hosts
 from benchmarks.table import MICROSECONDS, MILLISECONDS, OURS, PER_SECOND, SECONDS, Figures, Row, lines, markdown
+from tests.cluster.hosts import why_not
 
 ROOT = Path(__file__).parent.parent
 TIME = Row("time", "case", 4, MICROSECONDS, {"peer": 2})
@@ -44,6 +47,29 @@ def test_a_quick_run_of_data_shows_each_call_and_one_copy_in_memory():
     assert done.returncode == 0, done.stderr
     _, *shown = done.stdout.split("\n\n")[0].splitlines()
     assert [line.split()[0] for line in shown] == ["memory", *CALLS * 3]
+
+
+@pytest.mark.slow
+def test_a_quick_run_of_hosts_shows_each_way_to_them():
+    if why := why_not():
+        pytest.skip(why)
+    command = [sys.executable, "-m", "benchmarks.hosts", "--quick"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=55)
+    assert done.returncode == 0, done.stderr
+    first, _, *shown = done.stdout.splitlines()
+    assert first == "1 MB to 2 hosts with 4 engines each, cables of 200 Mbit/s"
+    assert [line.startswith(WAYS[name]) for line, name in zip(shown, [*TREES, "ours"], strict=True)] == [True] * 4
+
+
+def test_what_was_measured_between_hosts_is_shown_as_times_the_trees():
+    _, tree, ours = table_of_hosts({"tree": [1.0, 2.0, 9.0], "ours": [6.0]})
+    assert tree.split()[-4:] == ["2.00", "1.00", "s", "1.00"]
+    assert ours.split()[-6:] == ["6.00", "6.00", "s", "3.00", "wanted", "1.3"]
+
+
+def test_every_tree_reaches_each_host_once():
+    for tree in TREES.values():
+        assert sorted(child for children in tree.values() for child in children) == [1, 2, 3, 4]
 
 
 def test_contestants_take_turns():

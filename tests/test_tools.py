@@ -8,7 +8,22 @@ from pathlib import Path
 import pytest
 
 TOOLS = Path(__file__).parent.parent / "tools"
-NEEDED = ["chromium", "ip", "munged", "nsenter", "ps", "sbatch", "slurmctld", "slurmd", "ssh", "sshd", "tmux"]
+NEEDED = [
+    "chromium",
+    "ip",
+    "munged",
+    "nsenter",
+    "ps",
+    "qconf",
+    "sbatch",
+    "sge_execd",
+    "sge_qmaster",
+    "slurmctld",
+    "slurmd",
+    "ssh",
+    "sshd",
+    "tmux",
+]
 
 
 @pytest.fixture

@@ -44,9 +44,14 @@ class Address(NamedTuple):
     access: str = "owner"
 
 
+def content(connection: Connection) -> bytes:
+    """A connection file's."""
+    return msgspec.json.format(msgspec.json.encode(connection)) + b"\n"
+
+
 def write(path: Path, connection: Connection) -> None:
     """Write a connection file, at once and 0600 from its first byte."""
-    private.write(path, msgspec.json.format(msgspec.json.encode(connection)) + b"\n")
+    private.write(path, content(connection))
 
 
 def read(path: Path, start: str = "ipcluster start") -> Connection:

@@ -1,4 +1,4 @@
-"""Options of engines that run elsewhere: over ssh, under a batch system, as MPI ranks, in a Dask cluster."""
+"""Options of engines that run elsewhere: over ssh, as MPI ranks, under a batch system, in Dask or Ray, in pods."""
 
 from __future__ import annotations
 
@@ -64,16 +64,46 @@ class ParallelBatch(Configurable):
 
 
 class ParallelGuest(Configurable):
-    """Engines inside the workers of a cluster of somebody else: ``--engines=dask``."""
+    """Engines inside a cluster of somebody else: ``--engines=dask`` or ray."""
 
-    address = Unicode("", help="Where that cluster is: `tcp://HOST:PORT` of its scheduler.").tag(config=True)
+    address = Unicode(
+        "", help="Where that cluster is: `tcp://HOST:PORT` of Dask's scheduler, `HOST:PORT` of Ray's head node."
+    ).tag(config=True)
+    cpus = Float(1.0, min=0, help="Processors that each engine claims of a Ray cluster.").tag(config=True)
+    gpus = Float(0.0, min=0, help="GPUs that each engine claims of a Ray cluster.").tag(config=True)
+
+
+class ParallelKubernetes(Configurable):
+    """What ``ipcluster kubernetes`` writes: a controller and engines as pods."""
+
+    image = Unicode("", help="Container image that has this package; of controller and engines.").tag(config=True)
+    name = Unicode("ipcluster", help="Of this cluster: what all names of its objects begin with.").tag(config=True)
+    namespace = Unicode("", help="Namespace of the objects; empty is that of whoever applies them.").tag(config=True)
+    port = Integer(5555, min=1, max=65535, help="TCP port of the controller and its service.").tag(config=True)
+    engines_per_pod = Integer(1, min=1, help="Engines that share a pod.").tag(config=True)
+    cpus = Float(1.0, min=0.001, help="Processors for each engine; requested, and the limit.").tag(config=True)
+    memory = Unicode("", help="Memory of each pod of engines, such as `8Gi`; requested, and the limit.").tag(
+        config=True
+    )
+    gpus = Integer(0, min=0, help="GPUs for each engine.").tag(config=True)
+    gpu_resource = Unicode("nvidia.com/gpu", help="What the cluster's device plugin calls a GPU.").tag(config=True)
+    node_selector = Dict(value_trait=Unicode(), help="Labels of the nodes that engines may run on.").tag(config=True)
+    pull_policy = Enum(
+        ["", "Always", "IfNotPresent", "Never"], "", help="When the image is pulled; empty is the cluster's own rule."
+    ).tag(config=True)
+    pull_secret = Unicode("", help="Name of the secret by which the image is pulled.").tag(config=True)
+    service_account = Unicode("", help="Service account of the pods, which get no token of it.").tag(config=True)
+    python = Unicode("python3", help="Python in the image.").tag(config=True)
+    template = Unicode("", help="File with other manifests; see `ipkernel_ext/launchers/templates`.").tag(config=True)
 
 
 def classes_for(where: str) -> tuple[type[Configurable], ...]:
     """Those that have options for engines at this place; no two of them share a name."""
     if where == "local":
         return ()
-    return ({"ssh": ParallelSSH, "mpi": ParallelMPI, "dask": ParallelGuest}.get(where, ParallelBatch),)
+    return (
+        {"ssh": ParallelSSH, "mpi": ParallelMPI, "dask": ParallelGuest, "ray": ParallelGuest}.get(where, ParallelBatch),
+    )
 
 
-CLASSES: tuple[type[Configurable], ...] = (ParallelSSH, ParallelMPI, ParallelBatch, ParallelGuest)
+CLASSES: tuple[type[Configurable], ...] = (ParallelSSH, ParallelMPI, ParallelBatch, ParallelGuest, ParallelKubernetes)

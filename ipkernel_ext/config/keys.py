@@ -93,6 +93,29 @@ def load(path: Path) -> ClusterKeys | None:
         raise NotConnected(f"the key file {path} is damaged: {error}; remove it and start again") from None
 
 
+def mounted(path: Path) -> ClusterKeys:
+    """Keys that were made beforehand, from a file that this process was given, such as a secret of Kubernetes.
+
+    That may be a link, and belong to somebody else whose group this process is in.
+
+    Raises
+    ------
+    NotConnected
+        There is no such file, everybody can read it, or it is damaged.
+    """
+    try:
+        content = path.read_bytes()
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise NotConnected(f"the key file {path} cannot be read: {error.strerror}") from None
+    if mode & 0o007:
+        raise NotConnected(f"the key file {path} can be read by everybody; `chmod o= {path}` first")
+    try:
+        return msgspec.json.decode(content, type=ClusterKeys)
+    except msgspec.DecodeError as error:
+        raise NotConnected(f"the key file {path} is damaged: {error}") from None
+
+
 def save(path: Path, keys: ClusterKeys) -> None:
     """Keep them for the controller's next life."""
     private.write(path, msgspec.json.encode(keys))

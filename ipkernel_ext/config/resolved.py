@@ -10,7 +10,7 @@ from typing import Any
 
 from ipkernel_ext.config.cores import cores
 
-PLACES = ("local", "mpi", "ssh", "slurm", "pbs", "lsf", "sge", "htcondor", "dask")
+PLACES = ("local", "mpi", "ssh", "slurm", "pbs", "lsf", "sge", "htcondor", "dask", "ray")
 """Where engines may run."""
 
 
@@ -112,6 +112,29 @@ class GuestSettings:
     """See ``ParallelGuest``."""
 
     address: str = ""
+    cpus: float = 1.0
+    gpus: float = 0.0
+
+
+@dataclass(frozen=True)
+class KubernetesSettings:
+    """See ``ParallelKubernetes``."""
+
+    image: str = ""
+    name: str = "ipcluster"
+    namespace: str = ""
+    port: int = 5555
+    engines_per_pod: int = 1
+    cpus: float = 1.0
+    memory: str = ""
+    gpus: int = 0
+    gpu_resource: str = "nvidia.com/gpu"
+    node_selector: dict[str, str] = field(default_factory=dict)
+    pull_policy: str = ""
+    pull_secret: str = ""
+    service_account: str = ""
+    python: str = "python3"
+    template: str = ""
 
 
 @dataclass(frozen=True)
@@ -125,6 +148,7 @@ class Settings:
     mpi: MPISettings = field(default_factory=MPISettings)
     batch: BatchSettings = field(default_factory=BatchSettings)
     guest: GuestSettings = field(default_factory=GuestSettings)
+    kubernetes: KubernetesSettings = field(default_factory=KubernetesSettings)
 
     def of_place(self, where: str) -> dict[str, Any]:
         """What engines at this place are configured with."""
@@ -132,4 +156,4 @@ class Settings:
             return asdict(self.ssh)
         if where == "mpi":
             return asdict(self.mpi)
-        return asdict(self.guest if where == "dask" else self.batch)
+        return asdict(self.guest if where in ("dask", "ray") else self.batch)

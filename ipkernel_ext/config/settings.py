@@ -17,7 +17,7 @@ from traitlets import Bool, Container, Enum, Float, Integer, List, TraitError, T
 from traitlets.config import Config, Configurable
 
 from ipkernel_ext.config import elsewhere
-from ipkernel_ext.config.elsewhere import ParallelBatch, ParallelGuest, ParallelMPI, ParallelSSH
+from ipkernel_ext.config.elsewhere import ParallelBatch, ParallelGuest, ParallelKubernetes, ParallelMPI, ParallelSSH
 from ipkernel_ext.config.resolved import (
     PLACES,
     BatchSettings,
@@ -25,6 +25,7 @@ from ipkernel_ext.config.resolved import (
     ControllerSettings,
     EngineSettings,
     GuestSettings,
+    KubernetesSettings,
     MPISettings,
     Settings,
     SSHSettings,
@@ -257,14 +258,13 @@ def cluster_settings(config: Config) -> ClusterSettings:
     )
 
 
-def _elsewhere(config: Config) -> tuple[SSHSettings, MPISettings, BatchSettings, GuestSettings]:
-    ssh, mpi = _make(ParallelSSH, config), _make(ParallelMPI, config)
-    batch, guest = _make(ParallelBatch, config), _make(ParallelGuest, config)
+def _elsewhere(config: Config) -> tuple[SSHSettings, MPISettings, BatchSettings, GuestSettings, KubernetesSettings]:
     return (
-        SSHSettings(**_values(ssh)),
-        MPISettings(**_values(mpi)),
-        BatchSettings(**_values(batch)),
-        GuestSettings(**_values(guest)),
+        SSHSettings(**_values(_make(ParallelSSH, config))),
+        MPISettings(**_values(_make(ParallelMPI, config))),
+        BatchSettings(**_values(_make(ParallelBatch, config))),
+        GuestSettings(**_values(_make(ParallelGuest, config))),
+        KubernetesSettings(**_values(_make(ParallelKubernetes, config))),
     )
 
 

@@ -17,6 +17,7 @@ class Dask:
 
     def __init__(self, address: str) -> None:
         self._address = address
+        self._chosen: dict[str, list[str]] = {}  # workers, by the name of their outposts
         self._client: Any = None
 
     @property
@@ -44,7 +45,9 @@ class Dask:
 
     def begin(self, name: str, orders: dict[str, Any], connection: str, groups: Sequence[str]) -> None:
         """One outpost on each of as many workers."""
+        chosen = self._chosen[name] = []
         for worker, numbers in zip(self._workers(), groups, strict=False):
+            chosen.append(worker)
             try:
                 self._connected.run(guest.begin, name, orders, connection, numbers, workers=[worker])
             except Exception as error:  # whatever the worker raised
@@ -52,11 +55,12 @@ class Dask:
                     f"the Dask worker {worker} starts no engines: {type(error).__name__}: {error}"
                 ) from None
 
-    def counts(self, name: str) -> tuple[int, int]:
+    def states(self, name: str) -> list[str]:
         """By asking every worker."""
+        up: dict[str, bool] = {}
         with contextlib.suppress(Exception):  # a worker that has just gone
-            return sum(self._connected.run(guest.runs, name, on_error="ignore").values()), 0
-        return 0, 0
+            up = self._connected.run(guest.runs, name, on_error="ignore")
+        return ["running" if up.get(worker) else "ended" for worker in self._chosen[name]]
 
     def end(self, name: str) -> None:
         """On every worker."""

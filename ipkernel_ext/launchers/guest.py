@@ -1,4 +1,4 @@
-"""Engines as guests of a cluster that somebody else runs, such as Dask's.
+"""Engines as guests of a cluster that somebody else runs, Dask's or Ray's.
 
 Its processes start an outpost each, as a child of theirs that ends with them; so engines have processes
 of their own, where user code has the main thread, on the hosts and with the Python of that cluster.
@@ -20,7 +20,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from ipkernel_ext.launchers.launcher import LaunchOrder, State, ranges
+from ipkernel_ext.launchers.launcher import LaunchError, LaunchOrder, State, ranges
+from ipkernel_ext.units import count
 
 END = 5.0  # seconds that an outpost has to end
 PAUSE = 1.0  # seconds between two looks
@@ -76,8 +77,8 @@ class Host(Protocol):
     def begin(self, name: str, orders: dict[str, Any], connection: str, groups: Sequence[str]) -> None:
         """Have an outpost begun in as many of its processes as there are groups. Raises LaunchError."""
 
-    def counts(self, name: str) -> tuple[int, int]:
-        """Of the outposts of this name: how many run, and how many wait for room. Raises LaunchError."""
+    def states(self, name: str) -> list[str]:
+        """Of the outposts of this name, in the order of their groups: pending, running or ended. Raises LaunchError."""
 
     def places(self, count: int) -> int:
         """In how many processes so many engines are to be."""
@@ -98,39 +99,47 @@ class Guests:
     def __init__(self, host: Host, order: LaunchOrder) -> None:
         self._host = host
         self._order = order
-        self._groups: dict[str, list[int]] = {}  # sizes, by name
-        self._begun: dict[str, bool] = {}  # whether they were seen to run
+        self._groups: dict[str, list[list[int]]] = {}  # the engines of each outpost that is thought to run, by name
 
     def start(self, numbers: Sequence[int]) -> None:
         """Deal the engines out among its processes."""
         if not numbers:
             return
         places = self._host.places(len(numbers))
-        groups = [numbers[place::places] for place in range(places)]
+        groups = [list(numbers[place::places]) for place in range(places)]
         name = f"{os.getpid()}-{time.monotonic_ns()}"
         connection = Path(self._order.connection).read_text()
         self._host.begin(name, self._order.outpost, connection, [ranges(group) for group in groups])
-        self._groups[name] = [len(group) for group in groups]
+        self._groups[name] = groups
 
     def state(self) -> State:
         """Ask it."""
         expected = pending = 0
-        ended = ""
-        for name, sizes in list(self._groups.items()):
-            up, waiting = self._host.counts(name)
-            if up:
-                self._begun[name] = True
-            if not up and not waiting and self._begun.get(name):
+        ended: list[str] = []
+        for name, groups in list(self._groups.items()):
+            try:
+                states = self._host.states(name)
+            except LaunchError as error:
                 del self._groups[name]
-                ended = "the processes that had the engines, or the engines themselves, have ended"
+                ended.append(str(error))
                 continue
-            expected += sum(sizes)
-            pending += sum(sorted(sizes)[:waiting])
-        waits = f"{pending} engines wait for room in that cluster" if pending else ""
-        return State(expected, pending, waits, ended)
+            gone = [group for group, state in zip(groups, states, strict=True) if state == "ended"]
+            if numbers := [number for group in gone for number in group]:
+                ended.append(f"the processes that had engines {ranges(numbers)}, or these engines, have ended")
+            for group in gone:
+                group.clear()
+            expected += sum(map(len, groups))
+            pending += sum(len(group) for group, state in zip(groups, states, strict=True) if state == "pending")
+        waits = f"{count(pending, 'engine')} {'waits' if pending == 1 else 'wait'} for room in that cluster"
+        return State(expected, pending, waits if pending else "", "\n".join(ended))
 
     def keep(self, ids: Sequence[int], pending: int) -> None:
         """Those that wait for room stay; they end when they come too late."""
+        for name, groups in self._groups.items():
+            with contextlib.suppress(LaunchError):
+                for group, state in zip(groups, self._host.states(name), strict=True):
+                    if state == "running":
+                        group[:] = [number for number in group if number in ids]
 
     def stop(self) -> None:
         """End all, and leave."""

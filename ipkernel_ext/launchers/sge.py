@@ -35,8 +35,11 @@ class SGE:
         return f"{outpost} --index $((SGE_TASK_ID - 1))"
 
     def submit(self, script: Path) -> str:
-        """By qsub."""
-        return run(["qsub", "-terse", str(script)], ANSWER).strip().partition(".")[0]
+        """By qsub, which says at last that it ends."""
+        try:
+            return run(["qsub", "-terse", str(script)], ANSWER).strip().partition(".")[0]
+        except LaunchError as error:
+            raise LaunchError(str(error).removesuffix("\nExiting.")) from None
 
     def members(self, job: str, count: int) -> dict[int, Member]:
         """By qstat, which names those that have not ended."""

@@ -47,6 +47,7 @@ def serve(
     log: logging.Logger,
     owner: int | None,
     listening: Callable[[str, Sequence[str]], None],
+    given: keys.ClusterKeys | None = None,
 ) -> None:
     """Serve until told to stop, and leave no file.
 
@@ -56,6 +57,8 @@ def serve(
         A descriptor whose end of file means that the cluster is to end.
     listening
         Called with the local address and those for other hosts, once peers can find it.
+    given : ClusterKeys or None
+        Keys that were made beforehand, instead of new ones or those of its earlier life.
 
     Raises
     ------
@@ -68,6 +71,8 @@ def serve(
     signal.signal(ROTATE, signal.SIG_IGN)  # until there is something to replace
     place.make()
     lock = place.lock()
+    if given is not None:
+        keys.save(place.keys, given)
     journal = JournalFile(place.journal)
     is_new = journal.epoch == 0
     server = ControllerServer(

@@ -17,7 +17,8 @@ CONTROLLER, OTHER = "10.77.0.1", "10.77.0.2"
 TOOLS = ("ip", "unshare", "nsenter", "mount")
 
 
-def _why_not():
+def why_not():
+    """Why there can be no hosts here; None where there can."""
     if not sys.platform.startswith("linux") or os.getuid():
         return "needs to be root on Linux, to make network namespaces"
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
@@ -48,10 +49,10 @@ class Host:
         """A command that runs another one there."""
         return ["nsenter", f"--target={self._first.pid}", "--net", "--uts", "--mount", "--pid", *command]
 
-    def connect(self, other):
-        """Lay a cable between the two."""
+    def connect(self, other, there="eth0"):
+        """Lay a cable from ``eth0`` here to a device of that name there."""
         inside = ["nsenter", f"--target={self._first.pid}", "--net"]
-        cable = ["ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", str(other._first.pid)]
+        cable = ["ip", "link", "add", "eth0", "type", "veth", "peer", "name", there, "netns", str(other._first.pid)]
         subprocess.run([*inside, *cable], check=True)
 
     def run(self, *command, **options):
@@ -105,7 +106,7 @@ class Host:
 @pytest.fixture
 def hosts():
     """``h1`` at 10.77.0.1, which shares the files of the test, and ``h2`` at 10.77.0.2, which does not."""
-    if why := _why_not():
+    if why := why_not():
         pytest.skip(why)
     temporary = tempfile.gettempdir()
     first = Host("h1", "true")

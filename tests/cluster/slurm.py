@@ -50,11 +50,11 @@ def why_not() -> str | None:
     """Why there can be no Slurm here."""
     if not sys.platform.startswith("linux") or os.getuid():
         return "needs to be root on Linux, to run a Slurm of its own"
-    missing = [name for name in PROGRAMS if _program(name) is None]
+    missing = [name for name in PROGRAMS if program_of(name) is None]
     return f"needs Slurm's {', '.join(missing)}; tools/setup-debian installs them" if missing else None
 
 
-def _program(name: str) -> str | None:
+def program_of(name: str) -> str | None:
     return shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
 
 
@@ -73,7 +73,7 @@ class Slurm:
         for name in ("state", "spool-n1", "spool-n2"):
             (directory / name).mkdir()
         host = socket.gethostname().partition(".")[0]
-        self.config.write_text(CONFIG.format(host=host, directory=directory, ports=_free_ports(3)))
+        self.config.write_text(CONFIG.format(host=host, directory=directory, ports=free_ports(3)))
         key = directory / "munge.key"
         key.write_bytes(os.urandom(1024))
         key.chmod(0o400)
@@ -91,7 +91,7 @@ class Slurm:
         return dict(os.environ, SLURM_CONF=str(self.config))
 
     def _run(self, name: str, *arguments: str) -> None:
-        program = _program(name)
+        program = program_of(name)
         assert program is not None
         with open(self.directory / f"{name}.out", "ab") as out:
             self._daemons.append(
@@ -117,7 +117,7 @@ class Slurm:
                 daemon.wait()
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     sockets = [socket.socket() for _ in range(count)]
     for each in sockets:
         each.bind(("127.0.0.1", 0))

@@ -74,3 +74,21 @@ def test_keys_of_before_there_were_invitations_say_how_to_get_some() -> None:
     assert "run" not in earlier.roles().values()
     with pytest.raises(NotConnected, match="rotate-keys"):
         earlier.of("run")
+
+
+def test_those_made_beforehand_may_be_a_link_and_a_groups(tmp_path: Path) -> None:
+    path, link = tmp_path / "mounted", tmp_path / "controller.key"
+    cluster = keys.make()
+    keys.save(path, cluster)
+    link.symlink_to(path)
+    path.chmod(0o440)
+    assert keys.mounted(link) == cluster
+    path.chmod(0o444)
+    with pytest.raises(NotConnected, match=r"controller.key can be read by everybody; `chmod o= "):
+        keys.mounted(link)
+    path.chmod(0o600)
+    path.write_text("{}")
+    with pytest.raises(NotConnected, match="damaged"):
+        keys.mounted(link)
+    with pytest.raises(NotConnected, match="cannot be read: No such file"):
+        keys.mounted(tmp_path / "none")

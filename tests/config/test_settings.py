@@ -20,6 +20,7 @@ MADE = [
     (settings.ParallelMPI, lambda config: settings.settings_of(config).mpi, resolved.MPISettings),
     (settings.ParallelBatch, lambda config: settings.settings_of(config).batch, resolved.BatchSettings),
     (settings.ParallelGuest, lambda config: settings.settings_of(config).guest, resolved.GuestSettings),
+    (settings.ParallelKubernetes, lambda config: settings.settings_of(config).kubernetes, resolved.KubernetesSettings),
 ]
 
 
