@@ -16,6 +16,7 @@ NEEDED = [
     "ps",
     "qconf",
     "sbatch",
+    "sendmail",
     "sge_execd",
     "sge_qmaster",
     "slurmctld",
@@ -36,7 +37,10 @@ def machine(tmp_path):
         for name, text in stubs.items():
             (tmp_path / name).write_text(f"#!{shutil.which('bash')}\n{text}\n")
             (tmp_path / name).chmod(0o755)
+        for name in ("chmod", "rm"):
+            (tmp_path / name).symlink_to(shutil.which(name))
         script = (TOOLS / "setup-debian").read_text().replace("$PATH:/usr/sbin:/sbin", str(tmp_path))
+        script = script.replace("/usr/sbin/policy-rc.d", str(tmp_path / "policy"))
         done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=20)
         assert done.returncode == 0, done.stderr
         return done.stderr, log.read_text() if log.exists() else ""
@@ -53,6 +57,13 @@ def test_root_installs_what_is_missing(machine):
     _, asked = machine([command for command in NEEDED if command != "tmux"], 0)
     assert asked.splitlines()[-1].split()[-1] == "tmux"
     assert "iproute2" not in asked
+
+
+def test_no_service_of_what_is_installed_is_started(machine, tmp_path):
+    policy = tmp_path / "policy"
+    asked = machine([], 0, apt=f'[ -x {policy} ] && echo "not started" >> {tmp_path / "apt"}')[1]
+    assert asked.splitlines().count("not started") == 2, "while it is looked up, and while it is installed"
+    assert not policy.exists()
 
 
 def test_others_are_told_what_is_missing(machine):

@@ -1,4 +1,7 @@
-"""A Grid Engine of its own for the tests: its master and one node, on this machine, in a temporary directory."""
+"""A Grid Engine of its own for the tests: its master and one node, on this machine, in a temporary directory.
+
+Its daemons listen on every address there is, so they have a network of their own, in which there is loopback alone.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ import pytest
 
 from tests.cluster.slurm import free_ports, program_of
 
-PROGRAMS = ("sge_qmaster", "sge_execd", "qconf", "qsub")
+PROGRAMS = ("sge_qmaster", "sge_execd", "qconf", "qsub", "ip", "nsenter", "unshare")
+COMMANDS = ("qconf", "qdel", "qhost", "qstat", "qsub")
 HOME = Path("/var/lib/gridengine")
 UTILITIES = Path("/usr/lib/gridengine")
 RESOURCES = Path("/usr/share/gridengine/util/resources")
@@ -87,6 +91,21 @@ class GridEngine:
             "SGE_EXECD_PORT": str(node),
         }
         self._daemons: list[subprocess.Popen[bytes]] = []
+        self._network = subprocess.Popen(
+            ["unshare", "--net", "sh", "-c", "ip link set lo up && echo ready && exec sleep infinity"],
+            stdout=subprocess.PIPE,
+        )
+        assert self._network.stdout is not None and self._network.stdout.readline() == b"ready\n"
+        commands = directory / "commands"
+        commands.mkdir()
+        for name in COMMANDS:
+            command = commands / name
+            command.write_text(f'#!/bin/sh\nexec {" ".join(self._inside(program_of(name) or name))} "$@"\n')
+            command.chmod(0o755)
+        self.variables["PATH"] = f"{commands}:{os.environ['PATH']}"
+
+    def _inside(self, *command: str) -> list[str]:
+        return ["nsenter", f"--target={self._network.pid}", "--net", *command]
 
     def start(self) -> None:
         """Start all; returns when the node is there."""
@@ -132,7 +151,7 @@ class GridEngine:
         self._do(str(UTILITIES / "spooldefaults"), what, value)
 
     def _do(self, *command: str) -> None:
-        subprocess.run(command, check=True, capture_output=True, timeout=30, env=self.environment())
+        subprocess.run(self._inside(*command), check=True, capture_output=True, timeout=30, env=self.environment())
 
     def _run(self, name: str) -> None:
         program = program_of(name)
@@ -140,7 +159,7 @@ class GridEngine:
         with open(self.directory / f"{name}.out", "ab") as out:
             self._daemons.append(
                 subprocess.Popen(
-                    [program],
+                    self._inside(program),
                     env={**self.environment(), "SGE_ND": "1"},
                     stdout=out,
                     stderr=out,
@@ -150,7 +169,9 @@ class GridEngine:
 
     def __call__(self, *command: str) -> str:
         """What one of its commands says."""
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, env=self.environment())
+        done = subprocess.run(
+            self._inside(*command), capture_output=True, text=True, timeout=30, env=self.environment()
+        )
         return done.stdout + done.stderr
 
     def end(self) -> None:
@@ -163,6 +184,8 @@ class GridEngine:
             except subprocess.TimeoutExpired:
                 daemon.kill()
                 daemon.wait()
+        self._network.kill()
+        self._network.communicate()
 
 
 def _changed(text: str, values: dict[str, str]) -> str:

@@ -29,6 +29,7 @@ SlurmdSpoolDir={directory}/spool-%n
 StateSaveLocation={directory}/state
 SlurmctldPidFile={directory}/slurmctld.pid
 SlurmdPidFile={directory}/slurmd-%n.pid
+CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
 SwitchType=switch/none
 TaskPlugin=task/none
 MpiDefault=none
