@@ -77,6 +77,13 @@ class Host:
         self._processes.append(process)
         return process
 
+    @staticmethod
+    def terminate(process):
+        """Have what was started end as a user would, and wait for it; nsenter does not pass signals on."""
+        for command in psutil.Process(process.pid).children():
+            command.terminate()
+        process.wait(20)
+
     def processes(self):
         """Command lines of what runs there, what the host itself needs apart."""
         lines = self.run("ps", "-eo", "args=").splitlines()

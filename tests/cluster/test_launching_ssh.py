@@ -288,8 +288,7 @@ def test_a_client_reaches_a_controller_by_ssh(away, tmp_path):
     assert done.splitlines()[:2] == ["[0, 1] ['h2', 'h2']", "[8, 8]"]
     assert "NotConnected h2: no cluster of that profile runs there: there is no file" in done
     assert "NotConnected unreachable cannot be reached by ssh: ssh: connect to host 10.77.0.99" in done
-    head.send_signal(signal.SIGTERM)
-    head.wait(20)
+    away.second.terminate(head)
 
 
 @pytest.mark.slow
