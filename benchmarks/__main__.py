@@ -7,6 +7,7 @@ round; the others have the machine for themselves. Clusters of each size are sta
 from __future__ import annotations
 
 import argparse
+import compileall
 import os
 import platform
 import subprocess
@@ -200,6 +201,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     names = [name for name in PLACES if name in options.only.split(";" if ";" in options.only else ",")]
     if options.only == ",".join(PLACES):
         names = list(PLACES)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # installed packages have their byte code, so have ours too
+    compileall.compile_dir(ROOT / "ipkernel_ext", quiet=2)
     quick = options.quick
     sizes = [int(size) for size in options.sizes.split(",")] if options.sizes else list(SIZES[:3] if quick else SIZES)
     rounds = options.rounds or (2 if quick else 5)
