@@ -99,12 +99,12 @@ class Server:
         """Wait until it is there; its address."""
         told = self._places["runtime"] / f"jpserver-{self._process.pid}.json"
         until = time.monotonic() + START
-        while not told.exists():
+        while not (told.exists() and (url := _url_in(told.read_text()))):
             if self._process.poll() is not None or time.monotonic() > until:
                 self._log.seek(0)
                 raise RuntimeError(f"the Jupyter server did not start:\n{self._log.read()}")
             time.sleep(0.05)
-        return str(json.loads(told.read_text())["url"])
+        return url
 
     def open(self, page: Page, *cells: str, app: str = "lab") -> Notebook:
         """Open a new notebook of these cells in a page, and wait for its kernel."""
@@ -113,6 +113,14 @@ class Server:
         nbformat.write(made, self._places["notebooks"] / NAME)
         page.goto(f"{self._url}{PATHS[app]}/{NAME}?token={self._token}")
         return Notebook(page)
+
+
+def _url_in(text: str) -> str:
+    """What the server has written about itself; "" while it still writes."""
+    try:
+        return str(json.loads(text)["url"])
+    except json.JSONDecodeError:
+        return ""
 
 
 class Notebook:
