@@ -479,7 +479,7 @@ def dumps_function(f: Callable[..., Any]) -> tuple[str, list[Frame]]:
         before = _pickled.get(f)
         if before is not None and same(before[0], taken):
             return before[1]
-    frames = dumps(f, name=getattr(f, "__name__", "function"))
+    frames = own(dumps(f, name=getattr(f, "__name__", "function")))  # by this digest others will have it for long
     digest = hashlib.blake2b(digest_size=8)
     size = 0
     for frame in frames:

@@ -19,7 +19,7 @@ from ipkernel_ext import modules
 Snapshot = tuple[Any, ...]
 """What a function brings along; compared object by object."""
 
-_ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes, type(...), types.BuiltinFunctionType})
+_ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes, type(...)})
 _ABSENT = object()
 _DEPTH = 8  # functions that use functions, and tuples in tuples
 _EMPTY = object()  # a cell that has no value yet
@@ -30,7 +30,7 @@ def snapshot(f: Callable[..., Any]) -> Snapshot | None:
     if type(f) is not types.FunctionType:
         return None
     parts: list[Any] = [len(sys.modules)]  # what is imported decides which submodules go along
-    return tuple(parts) if _add_function(f, parts, {f}, _DEPTH) else None
+    return tuple(parts) if _add_function(f, parts, {f: 0}, _DEPTH) else None
 
 
 def same(one: Snapshot, other: Snapshot) -> bool:
@@ -38,7 +38,7 @@ def same(one: Snapshot, other: Snapshot) -> bool:
     return len(one) == len(other) and one[0] == other[0] and all(map(operator.is_, one[1:], other[1:]))
 
 
-def _add_function(f: types.FunctionType, parts: list[Any], seen: set[Any], depth: int) -> bool:
+def _add_function(f: types.FunctionType, parts: list[Any], seen: dict[Any, int], depth: int) -> bool:
     parts += (f.__code__, f.__name__, f.__qualname__, f.__module__, f.__doc__)
     values = [f.__globals__.get(name, _ABSENT) for name in _names(f.__code__)]
     for cell in f.__closure__ or ():
@@ -64,7 +64,7 @@ def _names(code: types.CodeType) -> list[str]:
     return names
 
 
-def _add_all(values: Iterable[Any], parts: list[Any], seen: set[Any], depth: int) -> bool:
+def _add_all(values: Iterable[Any], parts: list[Any], seen: dict[Any, int], depth: int) -> bool:
     parts.append(_EMPTY)  # what follows are the values
     for value in values:
         kind = type(value)
@@ -72,9 +72,9 @@ def _add_all(values: Iterable[Any], parts: list[Any], seen: set[Any], depth: int
             parts.append(value)
         elif kind is types.FunctionType and depth:
             if value in seen:
-                parts.append(value.__code__)
+                parts += value.__code__, seen[value]  # which of those that have this code
                 continue
-            seen.add(value)
+            seen[value] = len(seen)
             if not _add_function(value, parts, seen, depth - 1):
                 return False
         elif kind is tuple and depth:
@@ -88,6 +88,9 @@ def _add_all(values: Iterable[Any], parts: list[Any], seen: set[Any], depth: int
 
 def _is_installed(value: Any, kind: type) -> bool:
     """Whether it goes by its name, and is nothing of the user's own."""
+    if kind is types.BuiltinFunctionType:
+        owner = value.__self__  # of a method, an object that can change
+        return owner is None or (type(owner) is types.ModuleType and _is_installed(owner, types.ModuleType))
     if kind is types.ModuleType:
         home = value.__name__
         return sys.modules.get(home) is value and home != "__main__" and not modules.is_own(home)

@@ -39,6 +39,16 @@ def uses_own(): return own_module
 class Kind:
     pass
 def uses_class(): return Kind()
+look = {}.get
+def uses_method(): return look("a")
+def factory(value):
+    def inner(): return value
+    return inner
+low, high = factory(1), factory(2)
+current = low
+def uses_closures(): return low(), high(), current()
+squared = math.sqrt
+def uses_builtins(): return squared(2), len("a")
 
 def closed():
     value = 5000
@@ -72,7 +82,7 @@ def fresh(f):
 
 
 REMEMBERED = ["helper", "deep", "recursive", "even", "plain", "annotated", "uses_tuple", "uses_numpy", "late", "nested"]
-REMEMBERED += ["inner", "empty"]
+REMEMBERED += ["inner", "empty", "uses_closures", "uses_builtins"]
 
 
 @pytest.mark.parametrize("name", REMEMBERED)
@@ -82,7 +92,7 @@ def test_what_cannot_change_unseen_is_pickled_once(names, name, monkeypatch):
     assert payload.dumps_function(names[name]) is first
 
 
-@pytest.mark.parametrize("name", ["uses_list", "uses_array", "uses_own", "uses_class"])
+@pytest.mark.parametrize("name", ["uses_list", "uses_array", "uses_own", "uses_class", "uses_method"])
 def test_what_could_is_pickled_each_time(names, name):
     assert snapshot(names[name]) is None
 
@@ -99,6 +109,8 @@ CHANGES = {
     "a function of it": ("deep", lambda names: exec("def helper(x): return x - n", names)),
     "a function that calls it back": ("even", lambda names: exec("def odd(x): return not even(x)", names)),
     "itself, under its name": ("recursive", lambda names: names.update(recursive=math.cos)),
+    "which of two closures of the same code": ("uses_closures", lambda names: names.update(current=names["high"])),
+    "a builtin function": ("uses_builtins", lambda names: names.update(squared=math.cbrt)),
     "a tuple": ("uses_tuple", lambda names: names.update(point=(1.5, ("a", 3)))),
     "a name that was not there": ("late", lambda names: names.update(not_yet=1)),
     "a number to a list": ("helper", lambda names: names.update(n=[1])),
@@ -148,6 +160,14 @@ def test_a_large_pickle_is_not_kept(names):
     f = names["helper"]
     payload.dumps_function(f)
     assert f not in payload._pickled
+
+
+def test_a_functions_pickle_is_of_the_moment_in_which_it_was_made():
+    array = np.zeros(payload.LARGE)
+    digest, frames = payload.dumps_function(lambda: array[0])
+    array[0] = 1
+    assert payload.loads([bytes(frame) for frame in frames])() == 0
+    assert payload.dumps_function(lambda: array[0])[0] != digest
 
 
 def test_methods_and_objects_have_no_snapshot():
