@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import functools
 import itertools
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import CancelledError, Executor, Future
 from typing import Any, NamedTuple, TypeVar
 
 from ipkernel_ext import payload
+from ipkernel_ext.atomic import Condition
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.wire import Frame
 from ipkernel_ext.errors import ForkedClientError
@@ -41,7 +41,15 @@ class PickledCall(NamedTuple):
 
 
 class EngineFuture(ClientFuture):
-    """The future of a call on an engine."""
+    """The future of a call on an engine.
+
+    Attributes
+    ----------
+    left : bool
+        Whether its place is somebody else's.
+    """
+
+    left = False
 
     def __init__(self, channel: Channel) -> None:
         super().__init__(channel)
@@ -115,7 +123,7 @@ class EngineExecutor(Executor):
         self._waiting: deque[tuple[EngineFuture, PickledCall]] = deque()
         self._sent = 0
         self._shut = False
-        self._changed = threading.Condition()
+        self._changed = Condition()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Call ``fn(*args, **kwargs)`` on an engine. All keywords are its own."""
@@ -173,21 +181,33 @@ class EngineExecutor(Executor):
     def _fill(self) -> None:
         """Send what there is a place for. What was cancelled needs none."""
         while True:
-            with self._changed:
-                if not self._waiting or (self._sent >= self._places and not self._waiting[0][0].cancelled()):
-                    return
-                future, call = self._waiting.popleft()
-                if not future.set_running_or_notify_cancel():
-                    self._changed.notify_all()
-                    continue
-                self._sent += 1
+            counted: EngineFuture | None = None
             try:
+                with self._changed:
+                    if not self._waiting or (self._sent >= self._places and not self._waiting[0][0].cancelled()):
+                        return
+                    future, call = self._waiting.popleft()
+                    if not future.set_running_or_notify_cancel():
+                        self._changed.notify_all()
+                        continue
+                    counted = future
+                    self._sent += 1
                 self._send(_Place(self, future), call)
             except Exception as error:
-                self.leave(future, error)
+                if counted is None:
+                    raise
+                self.leave(counted, error)
+            except BaseException:
+                if counted is not None:
+                    self.leave(counted, CancelledError("Ctrl-C came while it was sent"))
+                raise
 
     def leave(self, future: EngineFuture, outcome: Piece | Exception) -> None:
-        """A call has ended: its place is free."""
+        """A call has ended: its place is free. Nothing happens when that was said before."""
+        with self._changed:
+            if future.left:
+                return
+            future.left = True
         if isinstance(outcome, Exception):
             future.set_exception(outcome)
         else:

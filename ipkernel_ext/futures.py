@@ -15,6 +15,7 @@ from concurrent.futures import Future
 from concurrent.futures._base import FINISHED, PENDING, RUNNING
 from typing import Any
 
+from ipkernel_ext.atomic import Condition
 from ipkernel_ext.net.client_channel import Channel
 
 lock = threading.RLock()
@@ -57,7 +58,7 @@ class ClientFuture(Future):  # type: ignore[type-arg]
         waited = self._waited
         if waited is None:
             with lock:
-                waited = self._waited = self._waited or threading.Condition(lock)
+                waited = self._waited = self._waited or Condition(lock)
         return waited
 
     @property

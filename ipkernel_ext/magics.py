@@ -20,7 +20,7 @@ from IPython.core.error import TryNext, UsageError
 from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
 from traitlets import observe
 
-from ipkernel_ext import completion, environments, targets
+from ipkernel_ext import bars, completion, environments, targets
 from ipkernel_ext.callers import wants_value
 from ipkernel_ext.config import files, profiles, settings, templates
 from ipkernel_ext.config.place import Place
@@ -624,10 +624,8 @@ class ParallelMagics(Magics, settings.ParallelMagics):
         return values
 
     def _map(self, function: Callable[..., Any], items: Any, spec: targets.Spec) -> Any:
-        from tqdm.auto import tqdm
-
         def send() -> _Came:
-            with tqdm(total=len(items), delay=BAR_AFTER, leave=False) as bar:
+            with bars.bar(len(items), delay=BAR_AFTER, leave=False) as bar:
                 return _Came(self.rc.map(function, items, targets=spec, block=True, progress=bar))
 
         return guarded(send, lambda came: came.value, self._until_ended)

@@ -8,7 +8,6 @@ number of chunks under way.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ipkernel_ext import payload
+from ipkernel_ext.atomic import Condition
 from ipkernel_ext.chunks import AHEAD, AIM, Columns, Pace, Rows, even
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.wire import Frame
@@ -112,7 +112,7 @@ class Flight:
         self._hosts = hosts
         self._ordered = ordered
         self._pace = pace
-        self._news = threading.Condition()
+        self._news = Condition()
         self._pieces: dict[int, tuple[int, int, Piece]] = {}  # by number: items, bytes
         self._done: deque[int] = deque()  # numbers, in order of arrival
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from ipkernel_ext import dialogue, errors, futures, interruption, payload, waiting
+from ipkernel_ext import bars, dialogue, errors, futures, interruption, payload, waiting
 from ipkernel_ext.advice import advise
 from ipkernel_ext.brief import briefly
 from ipkernel_ext.chunks import Pace
@@ -493,9 +493,7 @@ class AsyncResult(ClientFuture):
 
     def wait_interactive(self) -> None:
         """Wait with a progress bar."""
-        from tqdm.auto import tqdm
-
-        with tqdm(total=len(self), delay=0.5, leave=False) as bar:
+        with bars.bar(len(self), delay=0.5, leave=False) as bar:
             self.show_progress(bar)
 
     def show_progress(self, bar: Any) -> None:
@@ -731,7 +729,7 @@ class MapResult(AsyncResult):
             self.pace.learn(self._sizes[index], piece.result.seconds, size)
         elif not self._return_exceptions:
             self.failing = True
-            after = range(index + 1, len(self._pieces))
+            after = range(index + 1, len(self._chunks))  # Ctrl-C may have left more pieces
             self._channel.cancel([self._numbers[i] for i in after if self._pieces[i].result is None])
 
     def _has_failed(self) -> bool:

@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from ipkernel_ext import (
+    bars,
     checkpoints,
     dialogue,
     extras,
@@ -1140,9 +1141,7 @@ def _bar(progress: Any, total: int | None = None) -> Iterator[Any]:
     if progress is not True:
         yield None if progress is False else progress
         return
-    from tqdm.auto import tqdm
-
-    with tqdm(total=total) as bar:
+    with bars.bar(total) as bar:
         yield bar
 
 

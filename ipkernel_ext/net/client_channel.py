@@ -8,6 +8,7 @@ were given with the submission, from the I/O thread; receivers must be quick and
 from __future__ import annotations
 
 import atexit
+import concurrent.futures
 import itertools
 import logging
 import os
@@ -19,11 +20,11 @@ import uuid
 import weakref
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Sequence
-from concurrent.futures import Future
 from typing import Any, Protocol
 
 import zmq
 
+from ipkernel_ext.atomic import Condition, Future
 from ipkernel_ext.core import failures, wire
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.access import OWNER, READ, READER, may
@@ -128,7 +129,7 @@ class Channel(Protocol):
     def tell(self, message: m.Interrupt | m.ShutDown) -> None:
         """Something without an answer."""
 
-    def ask(self, make: Callable[[int], m.Question]) -> Future[dict[str, Any]]:
+    def ask(self, make: Callable[[int], m.Question]) -> concurrent.futures.Future[dict[str, Any]]:
         """A question, made from its request number."""
 
     @property
@@ -233,9 +234,9 @@ class ClientChannel(Failures):
         self._numbers_lock = threading.Lock()
         self._commands: deque[_Command | tuple[Submission, Receiver]] = deque()
         self._receivers: dict[int, Receiver] = {}
-        self._answers: dict[int, Future[dict[str, Any]]] = {}
+        self._answers: dict[int, concurrent.futures.Future[dict[str, Any]]] = {}
         self._roster = Roster()
-        self._changed = threading.Condition()
+        self._changed = Condition()
         self._wake = Wake()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._poller = Poller()
@@ -297,11 +298,11 @@ class ClientChannel(Failures):
             raise NotAllowed(refused(self._access, message))
         self._enqueue(lambda: self._core.tell(message))
 
-    def ask(self, make: Callable[[int], m.Question]) -> Future[dict[str, Any]]:
+    def ask(self, make: Callable[[int], m.Question]) -> concurrent.futures.Future[dict[str, Any]]:
         """A question, made from its request number."""
         self._check()
         request = next(self._requests)
-        future: Future[dict[str, Any]] = Future()
+        future: concurrent.futures.Future[dict[str, Any]] = Future()
 
         def command() -> list[Effect]:
             self._answers[request] = future

@@ -1,8 +1,10 @@
 """Ctrl-C at each moment of a call before it waits, and while it waits."""
 
+import concurrent.futures
 import gc
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import ipkernel_ext
 from ipkernel_ext import launch
 
 PACKAGE = str(Path(ipkernel_ext.__file__).parent)
+WAITING = threading.__file__, str(Path(concurrent.futures.__file__).parent)
 SETTLED = 30.0  # seconds an engine may need, on a busy machine, to obey and to answer
 
 CALLS = {
@@ -28,18 +31,40 @@ def rc():
         yield rc
 
 
+def use_executor(rc):
+    with rc.executor() as executor:
+        futures = [executor.submit(abs, n) for n in range(3)]
+        return [future.result() for future in futures]
+
+
+def call_back(rc):
+    called = threading.Semaphore(0)
+    rc.submit(abs, -1).add_done_callback(lambda _: called.release())
+    rc.submit(abs, -1).result()
+
+
+ENDING = {
+    "questions": lambda rc: (rc.queue_status(), rc.why()),
+    "executor": use_executor,
+    "imap": lambda rc: list(rc.imap(abs, range(4), chunksize=1)),
+    "callback": call_back,
+}
+"""Calls that end soon."""
+
+
 class CtrlC:
     """Raises KeyboardInterrupt at the n-th moment at which the interpreter looks for signals in the package's code.
 
-    That is where a function begins, and where a call of built-in code has ended.
+    That is where a function begins, and where a call of built-in code has ended; ``also`` in other code.
     """
 
-    def __init__(self, n):
+    def __init__(self, n, also=()):
         self.left = n
         self.where = ""
+        self.files = (PACKAGE, *also)
 
     def __call__(self, frame, event, argument):
-        if event in ("call", "c_return") and frame.f_code.co_filename.startswith(PACKAGE):
+        if event in ("call", "c_return") and frame.f_code.co_filename.startswith(self.files):
             self.left -= 1
             if self.left == 0:
                 sys.setprofile(None)
@@ -82,3 +107,27 @@ def test_ctrl_c_leaves_nothing_running(rc, name):
     finally:
         gc.enable()
         signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.fault("Ctrl-C at any moment of a call")
+@pytest.mark.parametrize("name", ENDING)
+def test_ctrl_c_leaves_no_lock_taken(rc, name):
+    gc.collect()
+    gc.disable()
+    try:
+        n, where = 1, "nowhere"
+        while where:
+            moments = CtrlC(n, WAITING)
+            sys.setprofile(moments)
+            try:
+                ENDING[name](rc)
+            except KeyboardInterrupt:
+                pass
+            finally:
+                sys.setprofile(None)
+            where = moments.where
+            assert rc.apply(abs, -n, block=False).wait(SETTLED), f"nothing arrives after Ctrl-C in {where}"
+            n += 1
+        assert n > 20, "it was interrupted at many moments"
+    finally:
+        gc.enable()
