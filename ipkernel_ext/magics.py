@@ -635,12 +635,13 @@ class ParallelMagics(Magics, settings.ParallelMagics):
     def _cell_function(self, cell: str) -> Callable[..., Any]:
         """The function of x that a cell is, or defines."""
         names = self._ip.user_ns
+        file = self._ip.compile.cache(cell, self._ip.execution_count)  # tracebacks have its lines from there
         try:
-            code = compile(f"lambda x: (\n{cell.strip()}\n)", "<%%map>", "eval")
+            code = compile(f"lambda x: ({cell}\n)", file, "eval")
         except SyntaxError:
             local: dict[str, Any] = {}
             try:
-                exec(compile(cell, "<%%map>", "exec"), names, local)
+                exec(compile(cell, file, "exec"), names, local)
             except Exception as error:
                 text = f"the cell is neither an expression of x nor one function: {type(error).__name__}: {error}"
                 raise UsageError(text) from None

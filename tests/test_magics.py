@@ -284,6 +284,20 @@ def test_the_source_of_functions_typed_in_cells_is_shown(session):
     assert "at item 1 of the map" in out
 
 
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        ("1 / x", "line 1, in <lambda>\n    1 / x"),
+        ("\n  # inverse\n  1 / \\\n    x  # of x", "line 3, in <lambda>\n    1 / "),
+        ("def g(x):\n    return 1 / x", "line 2, in g\n    return 1 / x"),
+    ],
+)
+def test_the_source_of_a_cell_that_is_mapped_is_shown(session, cell, said):
+    out = session(f"%%map -o y [1, 0]\n{cell}")
+    assert session.error == "ZeroDivisionError"
+    assert said in out
+
+
 def test_errors_have_the_colours_of_the_shell(session):
     assert "\x1b[" not in session("%px 1 / 0")
     session("get_ipython().colors = 'linux'")
