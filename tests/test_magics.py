@@ -323,6 +323,8 @@ def test_errors_have_the_colours_of_the_shell(session):
         ("%%map -o y range(4)\nimport math\nmath.sqrt(nobody)", "UsageError", "nor one function: NameError: name"),
         ("%%map -o y range(4)\nx +", "UsageError", "nor one function: SyntaxError"),
         ("%px -t x 1", "UsageError", "write all"),
+        ("%px -t 0, 1 x", "UsageError", "write -t 0,1;"),
+        ("%px -t 0, 1,  2 x", "UsageError", "write -t 0,1,2;"),
         ("%engines 3", "UsageError", "it shows all engines"),
         ("%why 9", "NoSuchEngine", "the engines are 0-2"),
         ("%why nobody", "UsageError", "no local variable"),
@@ -353,7 +355,7 @@ def test_what_this_package_refuses_is_told_without_its_own_frames(session):
     session("%scatter x")
     assert (
         session.out + session.err
-    ).strip() == "TypeError: cannot scatter a int: it has no length; make a list of it first"
+    ).strip() == "TypeError: cannot scatter an int: it has no length; make a list of it first"
     session("from ipkernel_ext import RemoteController\nRemoteController('http://x')")
     told = (session.out + session.err).strip().split("\n")
     assert session.error == "ValueError"
