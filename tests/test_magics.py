@@ -12,6 +12,7 @@ import threading
 import pytest
 
 from ipkernel_ext import launch
+from ipkernel_ext.launcher import Cluster, stop_profile
 
 DRIVER = """
 import json, sys, io, contextlib
@@ -746,6 +747,29 @@ def test_looking_at_a_cluster_that_has_ended_starts_none(own):
         assert own.error == "NotConnected", magic
         assert "no cluster runs; %cluster start, or %px, starts one" in own.out + own.err
     assert "started" in own("%px 1")
+
+
+def test_a_session_whose_cluster_was_ended_from_elsewhere_says_so(own):
+    own("rc = %cluster connect")
+    stop_profile("default")
+    own("while rc.ended is None: pass")
+    other = Cluster(1, profile="default")
+    other.start()
+    try:
+        with other.connect() as client:
+            other.wait_ready(client, 20)
+        out = own("%px 1")
+        assert own.error is None, own.err
+        assert "the cluster this session used has ended; another one runs: connected to its 1 engine\n" in out
+        assert "has ended" not in own("%px 1")
+        own("rc = %cluster connect")
+    finally:
+        other.stop()
+    own("while rc.ended is None: pass")
+    out = own("%px 1")
+    assert "the cluster this session used has ended; another one is started\nstarted " in out
+    own("rc = %cluster connect\nrc.close()")
+    assert "has ended" not in own("%px 1")
 
 
 @pytest.mark.parametrize(
