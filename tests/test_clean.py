@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -257,6 +258,19 @@ def test_the_orders_of_an_outpost_lead_to_its_cluster(place: Place, tmp_path: Pa
     assert clean.cluster_of(command, "there") is None
     place.connection("engine").unlink()
     assert clean.cluster_of(command, "here") is None
+
+
+def test_an_outpost_that_a_stranger_started_is_of_its_cluster(root: Path, place: Place, tmp_path: Path) -> None:
+    orders = tmp_path / "orders.json"
+    orders.write_text(json.dumps({"setup": {"connection": str(place.connection("engine"))}}))
+    write(place, host=socket.gethostname())
+    lock = place.lock()
+    command = [sys.executable, "-c", "import sys; sys.stdin.read()", "-m", "ipkernel_ext.nursery.outpost", str(orders)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as outpost:
+        (found,) = [p for p in clean.processes(os.getuid()) if p.pid == outpost.pid]
+    assert (found.program, found.directory, found.owned, found.orphaned) == ("outpost", place.directory, True, True)
+    assert not survey(root, place, processes=(found,)).orphans
+    os.close(lock)
 
 
 def test_only_the_process_that_was_found_is_ended() -> None:
