@@ -162,9 +162,9 @@ def _read(result: Asking, wanted: m.InputWanted) -> tuple[str | None, str]:
     global _read_now
     again = False
     while True:
+        _read_now = wanted
         try:
             with _Completing(result, wanted):
-                _read_now = wanted
                 return input(f"[{wanted.engine}] {wanted.prompt}"), ""
         except KeyboardInterrupt:
             print()
