@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from ipkernel_ext.results import AsyncResult
 
 if TYPE_CHECKING:
     from ipkernel_ext.imports import SyncImports
+    from ipkernel_ext.profiling import Profile
     from ipkernel_ext.remote import RemoteController
     from ipkernel_ext.remote_values import RemoteValue
     from ipkernel_ext.views import Engines
@@ -76,6 +77,38 @@ class AsyncEngines:
         if isinstance(key, str) and ":" not in key:
             return self.pull(key)
         return AsyncEngines(self._engines[key])
+
+    def __contains__(self, name: object) -> bool:
+        raise TypeError(
+            f"the engines must be asked, and awaited: write `{name!r} in (await rc.keys())[0]`, 0 for the first engine"
+        )
+
+    def parallelize(self, f: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+        """A function of sequences, whose calls are awaited; see ``RemoteController.parallelize``."""
+
+        @functools.wraps(self._engines.parallelize(f))
+        async def parallelized(*iterables: Iterable[Any]) -> Any:
+            return await self.map(f, *iterables)
+
+        return parallelized
+
+    def remote(self, f: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+        """A function whose calls run on the targets, and are awaited."""
+
+        @functools.wraps(self._engines.remote(f))
+        async def remote(*args: Any, **kwargs: Any) -> Any:
+            return await (await asyncio.to_thread(self._applied, f, args, kwargs))
+
+        return remote
+
+    def _applied(self, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> AsyncResult:
+        engines = self._engines
+        result: AsyncResult = engines._apply(f, args, kwargs, engines._choose(None), False)
+        return result
+
+    def profile(self, interval: float = 0.01, *, targets: Any = None) -> AsyncProfile:  # seconds
+        """``async with rc.profile() as p:``, or ``p = await rc.profile()``; see ``RemoteController.profile``."""
+        return AsyncProfile(functools.partial(self._engines.profile, interval, targets=targets))
 
     async def remote_value(self, name: str, *, targets: Any = None) -> AsyncRemoteValue:
         """A handle of the targets' variable; ``await A[3]``, ``await A.gather()``; see ``RemoteController``."""
@@ -156,6 +189,25 @@ class AsyncImports:
 
     async def __aexit__(self, *raised: Any) -> None:
         await asyncio.to_thread(self._imports.__exit__, *raised)
+
+
+class AsyncProfile:
+    """What ``profile`` gives: to be awaited, or entered with ``async with``; either gives a ``Profile``."""
+
+    def __init__(self, begin: Callable[[], Profile]) -> None:
+        self._begin = begin
+        self._begun: Profile | None = None
+
+    async def __aenter__(self) -> Profile:
+        self._begun = await asyncio.to_thread(self._begin)
+        return self._begun
+
+    async def __aexit__(self, *_: Any) -> None:
+        if self._begun is not None:
+            await asyncio.to_thread(self._begun.stop)
+
+    def __await__(self) -> Generator[Any, None, Profile]:
+        return self.__aenter__().__await__()
 
 
 class AsyncRemoteController(AsyncEngines):

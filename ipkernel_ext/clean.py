@@ -38,8 +38,8 @@ class Process(NamedTuple):
     """A process of ours."""
 
     pid: int
-    program: str  # agent, ipcontroller, ipengine, ipcluster
-    directory: Path | None  # runtime directory of its cluster; None where its command line does not say
+    program: str  # agent, outpost, ipcontroller, ipengine, ipcluster, …
+    directory: Path | None  # runtime directory of its cluster; None where nothing says that on this host
     owned: bool  # ends with the process that started it, unless it is stuck
     orphaned: bool  # that process is gone
     created: float  # seconds since the epoch; with the pid, it names one process for ever
@@ -55,7 +55,7 @@ class Found(NamedTuple):
     left
         What looks stale and stays, with the reason.
     orphans
-        Processes whose cluster is gone.
+        Processes whose cluster is known, and gone.
     """
 
     stale: list[Path]
@@ -88,9 +88,9 @@ def survey(
         Directories of shared memory that nobody uses, and the runtime directory that each is of.
     """
     directories = sorted(_runtime_directories(root))
-    running = {place.directory for place in places} | set(directories)
-    running = {directory for directory in running if is_running(directory, processes)}
-    orphans = [p for p in processes if p.owned and p.orphaned and p.directory not in running]
+    named = {place.directory for place in places} | {p.directory for p in processes if p.directory is not None}
+    running = {directory for directory in named.union(directories) if is_running(directory, processes)}
+    orphans = [p for p in processes if p.owned and p.orphaned and _may_be_judged(p) and p.directory not in running]
     used = {p.directory: p for p in processes if p.directory is not None and p not in orphans}
     found = Found([], [], orphans)
     for directory in directories:
@@ -127,6 +127,15 @@ def survey(
     return found
 
 
+def _may_be_judged(process: Process) -> bool:
+    """Whether the loss of the process that started it says something.
+
+    A batch system, ssh or somebody else's worker starts outposts, so they look like orphans while their cluster
+    lives. Those and engines end themselves where they find no controller, and are left alone if unsure.
+    """
+    return process.directory is not None or process.program not in ("outpost", "ipengine")
+
+
 def look() -> Found:
     """Look at this user's clusters on this host. Processes that are just ending, because their owner did, may do so."""
     found = _look()
@@ -158,7 +167,7 @@ def _process(process: Process) -> psutil.Process | None:
 
 def is_running(directory: Path, processes: Sequence[Process]) -> bool:
     """Whether a controller holds the lock of a runtime directory, its agent lives, or it can have a new one."""
-    agents = {p.pid for p in processes if p.program == "agent"}
+    agents = {p.pid for p in processes if p.program in ("agent", "outpost")}
     return is_held(directory / "lock") or agent_of(directory) in agents or _can_be_adopted(directory)
 
 
@@ -215,11 +224,14 @@ def processes(uid: int) -> list[Process]:
         if program is not None and info["uids"] is not None and info["uids"].real == uid:
             programs[process.pid] = program
             found.append((process.pid, program, info))
+    host = socket.gethostname()
     return [
         Process(
             pid,
             program,
-            directory_of(info["cmdline"], info["environ"] or {}) or _mapped_directory(pid),
+            cluster_of(info["cmdline"], host)
+            if program == "outpost"
+            else directory_of(info["cmdline"], info["environ"] or {}) or _mapped_directory(pid),
             "--owned" in info["cmdline"] or any(w.startswith("ipkernel_ext.nursery.") for w in info["cmdline"]),
             info["ppid"] not in programs,
             info["create_time"],
@@ -252,6 +264,16 @@ def directory_of(command: Sequence[str], environment: dict[str, str]) -> Path | 
     if environment.get("IPYTHONDIR", "") != os.environ.get("IPYTHONDIR", ""):
         return None  # a profile of the same name in another IPython directory
     return Place.of_profile(_option(command, "profile")).directory
+
+
+def cluster_of(command: Sequence[str], host: str) -> Path | None:
+    """Runtime directory of the cluster that an outpost's orders lead to; None unless that is on this host."""
+    try:
+        orders = json.loads(Path(command[command.index("-m") + 2]).read_bytes())
+        said = json.loads(Path(orders["setup"]["connection"]).read_bytes())
+        return Path(said["directory"]) if said["host"] == host else None
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def _mapped_directory(pid: int) -> Path | None:

@@ -66,8 +66,14 @@ def announce(wanted: m.InputWanted) -> None:
     print(f"engine {id} waits at a breakpoint: %pxdebug {id}, or rc.debug({id})", file=sys.stderr, flush=True)
 
 
+_read_now: m.InputWanted | None = None
+"""What the user is asked for at this moment; a process has one keyboard."""
+
+
 def announce_end(wanted: m.InputWanted) -> None:
-    """Say that what the user is asked for at this moment is not wanted any more."""
+    """Say that something is not wanted any more, if it is what the user is asked for at this moment."""
+    if wanted is not _read_now:
+        return
     print(f"\nengine {wanted.engine} does not wait for this any more: Enter goes on", file=sys.stderr, flush=True)
 
 
@@ -153,8 +159,10 @@ def _write(output: Output) -> None:
 
 def _read(result: Asking, wanted: m.InputWanted) -> tuple[str | None, str]:
     """A line, or why there is none ("": the end of the input). Two Ctrl-C in a row go on."""
+    global _read_now
     again = False
     while True:
+        _read_now = wanted
         try:
             with _Completing(result, wanted):
                 return input(f"[{wanted.engine}] {wanted.prompt}"), ""
@@ -169,6 +177,8 @@ def _read(result: Asking, wanted: m.InputWanted) -> tuple[str | None, str]:
             return None, ""
         except (OSError, NotImplementedError, ValueError):
             return None, NO_KEYBOARD
+        finally:
+            _read_now = None
 
 
 class _Completing:

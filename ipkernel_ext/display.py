@@ -213,7 +213,7 @@ class _Status:
     """A line that says how far it is: in place on a terminal and in a notebook, elsewhere a line now and then."""
 
     def __init__(self) -> None:
-        self._width = 0  # of what stands on the terminal
+        self._stands = False  # on the terminal
         self._next = 0.0  # seconds, from which on the next line may be written
         self._output = NotebookOutput()
 
@@ -223,7 +223,7 @@ class _Status:
         elif sys.stderr.isatty():
             self.wipe()
             text = "  ".join(text.splitlines())[: shutil.get_terminal_size().columns - 1]
-            self._width = len(text)
+            self._stands = bool(text)
             sys.stderr.write(text)
             sys.stderr.flush()
         elif seconds >= self._next:
@@ -232,11 +232,11 @@ class _Status:
             sys.stderr.flush()
 
     def wipe(self) -> None:
-        """Make room on the terminal."""
-        if self._width:
-            sys.stderr.write("\r" + " " * self._width + "\r")
+        """Make room on the terminal, also where it has written ``^C`` behind it."""
+        if self._stands:
+            sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
-            self._width = 0
+            self._stands = False
 
     def end(self) -> None:
         """Nothing is under way any more."""

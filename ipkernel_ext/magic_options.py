@@ -32,6 +32,8 @@ _ASKED = re.compile(r"(.*?)(%{0,2}[\w*][\w.*\[\]'\"]*)(\?\??)", re.DOTALL)
 
 _TOKEN = re.compile(r"""\s*((?:"[^"]*"|'[^']*'|[^\s"'])+)""")
 
+_FURTHER = re.compile(r"-?\d+(,\s*-?\d+)*,?(?=\s|$)")
+
 
 def split(line: str, options: Sequence[Option]) -> tuple[dict[str, str], str]:
     """Options by key (flags with an empty value), and the rest of the line.
@@ -66,8 +68,19 @@ def split(line: str, options: Sequence[Option]) -> tuple[dict[str, str], str]:
                 raise UsageError(f"{name} needs {option.value}")
             value = match.group(1)
             rest = rest[match.end() :].lstrip()
+        if option is TARGETS:
+            _check_whole(value, rest)
         found[option.key] = _unquoted(value)
     return found, rest
+
+
+def _check_whole(spec: str, rest: str) -> None:
+    """``0, 1`` is ``0,`` and code that begins with 1; only the former was meant."""
+    if spec.endswith(",") and (further := _FURTHER.match(rest)):
+        meant = spec + re.sub(r"\s", "", further[0]).removesuffix(",")
+        raise UsageError(
+            f"engines are named without spaces: write -t {meant}; code that begins like that goes after --"
+        )
 
 
 def help_at_front(line: str, magic: str, options: Sequence[Option]) -> str:

@@ -154,6 +154,7 @@ class ParallelMagics(Magics, settings.ParallelMagics):
     def _connected_client(self, autostart: bool) -> RemoteController:
         if self._client is not None and self._client.ended is None:
             return self._client
+        lost = not self._given and self._client is not None and _was_ended(self._client)
         self._give_back()
         if self._cluster is not None and self._cluster.poll():
             self._client = self._limited(self._cluster.connect())
@@ -168,6 +169,8 @@ class ParallelMagics(Magics, settings.ParallelMagics):
                 raise NotConnected("no cluster runs; %cluster start, or %px, starts one") from None
             if not autostart:
                 raise
+        if lost:
+            print(f"the cluster this session used has ended; {_instead(self._client)}")
         if self._client is None:
             self._start(self.n, self.profile)
         assert self._client is not None
@@ -633,12 +636,13 @@ class ParallelMagics(Magics, settings.ParallelMagics):
     def _cell_function(self, cell: str) -> Callable[..., Any]:
         """The function of x that a cell is, or defines."""
         names = self._ip.user_ns
+        file = self._ip.compile.cache(cell, self._ip.execution_count)  # tracebacks have its lines from there
         try:
-            code = compile(f"lambda x: (\n{cell.strip()}\n)", "<%%map>", "eval")
+            code = compile(f"lambda x: ({cell}\n)", file, "eval")
         except SyntaxError:
             local: dict[str, Any] = {}
             try:
-                exec(compile(cell, "<%%map>", "exec"), names, local)
+                exec(compile(cell, file, "exec"), names, local)
             except Exception as error:
                 text = f"the cell is neither an expression of x nor one function: {type(error).__name__}: {error}"
                 raise UsageError(text) from None
@@ -890,6 +894,18 @@ class _Came:
 
 def _connected(profile: str, client: RemoteController) -> str:
     return f"a cluster of profile {profile!r} runs already: connected to its {count(len(client), 'engine')}"
+
+
+def _was_ended(client: RemoteController) -> bool:
+    """Whether its cluster has ended, rather than that somebody has closed it."""
+    return client.ended is not None and client.ended.startswith("the cluster has ended")
+
+
+def _instead(client: RemoteController | None) -> str:
+    """What is used in place of a cluster that has ended."""
+    if client is None:
+        return "another one is started"
+    return f"another one runs: connected to its {count(len(client), 'engine')}"
 
 
 def _leads_to(client: RemoteController | None, cluster: Cluster) -> bool:

@@ -11,6 +11,8 @@ from array import array
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ipkernel_ext.units import a
+
 
 def cut(sequence: Any, count: int) -> list[Any]:
     """``count`` consecutive pieces, as ``numpy.array_split`` cuts: the first ones are longer by one.
@@ -20,21 +22,21 @@ def cut(sequence: Any, count: int) -> list[Any]:
     TypeError
         It has no length, or cannot be sliced.
     """
-    kind = type(sequence).__name__
+    kind = a(type(sequence).__name__)
     sparse = _sparse(sequence)
     if sparse is not None and sequence.ndim == 2:
         return [piece.asformat(sequence.format) for piece in _slices(sequence.tocsr(), sequence.shape[0], count)]
     try:
         length = len(sequence)
     except TypeError:
-        raise TypeError(f"cannot scatter a {kind}: it has no length; make a list of it first") from None
+        raise TypeError(f"cannot scatter {kind}: it has no length; make a list of it first") from None
     if isinstance(sequence, dict | set | frozenset):
-        raise TypeError(f"cannot scatter a {kind}: it has no order; make a list of it first")
+        raise TypeError(f"cannot scatter {kind}: it has no order; make a list of it first")
     slicing = getattr(sequence, "iloc", sequence)  # pandas slices rows by position there
     try:
         pieces = _slices(slicing, length, count)
     except TypeError:
-        raise TypeError(f"cannot scatter a {kind}: it cannot be sliced; make a list of it first") from None
+        raise TypeError(f"cannot scatter {kind}: it cannot be sliced; make a list of it first") from None
     numpy = sys.modules.get("numpy")
     if numpy is not None and isinstance(sequence, numpy.ndarray) and sequence.flags.fnc:
         return [numpy.asanyarray(piece, order="F") for piece in pieces]

@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "versions": set(),
     "advice": set(),
     "units": set(),
-    "sequences": {"errors"},
+    "sequences": {"units", "errors"},
     "targets": {"core", "errors"},
     "blocks": {"targets", "core"},
     "execution": {"modules", "payload", "sequences", "core", "units", "errors"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -142,6 +143,28 @@ def test_an_engine_whose_cluster_is_gone_is_an_orphan(root: Path, place: Place) 
     os.close(lock)
 
 
+@pytest.mark.parametrize("program", ["outpost", "ipengine"])
+def test_a_process_of_a_cluster_that_is_not_known_is_left_alone(root: Path, place: Place, program: str) -> None:
+    assert not survey(root, place, processes=(process(7, program, None, orphaned=True),)).orphans
+
+
+def test_an_outpost_is_an_orphan_only_when_its_cluster_is_gone(root: Path, place: Place, tmp_path: Path) -> None:
+    other = Place(tmp_path / "elsewhere" / ("b" * 16), None)
+    other.make()
+    outpost = process(7, "outpost", other.directory, orphaned=True)
+    lock = other.lock()
+    assert not survey(root, place, processes=(outpost,)).orphans
+    os.close(lock)
+    assert survey(root, place, processes=(outpost,)).orphans == [outpost]
+
+
+def test_the_place_of_an_outpost_that_lives_is_not_stale(root: Path) -> None:
+    place = Place(root / ("c" * 16), None)
+    place.make()
+    place.agent.write_text("7")
+    assert not any(survey(root, processes=(process(7, "outpost", None, orphaned=True),)))
+
+
 def test_a_directory_that_is_new_may_belong_to_a_cluster_that_is_being_started(root: Path) -> None:
     place = Place(root / ("a" * 16), None)
     place.make()
@@ -224,6 +247,30 @@ def test_a_command_line_leads_to_its_directory(ipython_dir: Path) -> None:
     assert clean.directory_of(engine, {"IPYTHONDIR": "/other"}) is None
     assert clean.directory_of([*engine, "--url=ipc:///x"], here) is None
     assert clean.directory_of(["python", "-m", "ipkernel_ext.nursery"], here) is None
+
+
+def test_the_orders_of_an_outpost_lead_to_its_cluster(place: Place, tmp_path: Path) -> None:
+    orders = tmp_path / "orders.json"
+    command = ["python", "-m", "ipkernel_ext.nursery.outpost", str(orders), "0-3"]
+    assert clean.cluster_of(command, "here") is None, "there are none any more"
+    orders.write_text(json.dumps({"setup": {"connection": str(place.connection("engine"))}}))
+    assert clean.cluster_of(command, "here") == place.directory
+    assert clean.cluster_of(command, "there") is None
+    place.connection("engine").unlink()
+    assert clean.cluster_of(command, "here") is None
+
+
+def test_an_outpost_that_a_stranger_started_is_of_its_cluster(root: Path, place: Place, tmp_path: Path) -> None:
+    orders = tmp_path / "orders.json"
+    orders.write_text(json.dumps({"setup": {"connection": str(place.connection("engine"))}}))
+    write(place, host=socket.gethostname())
+    lock = place.lock()
+    command = [sys.executable, "-c", "import sys; sys.stdin.read()", "-m", "ipkernel_ext.nursery.outpost", str(orders)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as outpost:
+        (found,) = [p for p in clean.processes(os.getuid()) if p.pid == outpost.pid]
+    assert (found.program, found.directory, found.owned, found.orphaned) == ("outpost", place.directory, True, True)
+    assert not survey(root, place, processes=(found,)).orphans
+    os.close(lock)
 
 
 def test_only_the_process_that_was_found_is_ended() -> None:

@@ -144,7 +144,7 @@ def test_on_a_terminal_the_status_stands_in_one_place(capsys, monkeypatch):
     shown = capsys.readouterr().err
     assert "\n" not in shown
     assert shown.count("0 of 1 done, [0] running 3 s") >= 1
-    assert shown.endswith("\r")
+    assert shown.endswith("\r\x1b[K"), "to the end, where the terminal writes what is typed"
 
 
 def test_in_a_notebook_the_status_is_one_output_that_changes(monkeypatch):

@@ -12,6 +12,7 @@ import threading
 import pytest
 
 from ipkernel_ext import launch
+from ipkernel_ext.launcher import Cluster, stop_profile
 
 DRIVER = """
 import json, sys, io, contextlib
@@ -284,6 +285,20 @@ def test_the_source_of_functions_typed_in_cells_is_shown(session):
     assert "at item 1 of the map" in out
 
 
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        ("1 / x", "line 1, in <lambda>\n    1 / x"),
+        ("\n  # inverse\n  1 / \\\n    x  # of x", "line 3, in <lambda>\n    1 / "),
+        ("def g(x):\n    return 1 / x", "line 2, in g\n    return 1 / x"),
+    ],
+)
+def test_the_source_of_a_cell_that_is_mapped_is_shown(session, cell, said):
+    out = session(f"%%map -o y [1, 0]\n{cell}")
+    assert session.error == "ZeroDivisionError"
+    assert said in out
+
+
 def test_errors_have_the_colours_of_the_shell(session):
     assert "\x1b[" not in session("%px 1 / 0")
     session("get_ipython().colors = 'linux'")
@@ -309,6 +324,8 @@ def test_errors_have_the_colours_of_the_shell(session):
         ("%%map -o y range(4)\nimport math\nmath.sqrt(nobody)", "UsageError", "nor one function: NameError: name"),
         ("%%map -o y range(4)\nx +", "UsageError", "nor one function: SyntaxError"),
         ("%px -t x 1", "UsageError", "write all"),
+        ("%px -t 0, 1 x", "UsageError", "write -t 0,1;"),
+        ("%px -t 0, 1,  2 x", "UsageError", "write -t 0,1,2;"),
         ("%engines 3", "UsageError", "it shows all engines"),
         ("%why 9", "NoSuchEngine", "the engines are 0-2"),
         ("%why nobody", "UsageError", "no local variable"),
@@ -339,7 +356,7 @@ def test_what_this_package_refuses_is_told_without_its_own_frames(session):
     session("%scatter x")
     assert (
         session.out + session.err
-    ).strip() == "TypeError: cannot scatter a int: it has no length; make a list of it first"
+    ).strip() == "TypeError: cannot scatter an int: it has no length; make a list of it first"
     session("from ipkernel_ext import RemoteController\nRemoteController('http://x')")
     told = (session.out + session.err).strip().split("\n")
     assert session.error == "ValueError"
@@ -730,6 +747,29 @@ def test_looking_at_a_cluster_that_has_ended_starts_none(own):
         assert own.error == "NotConnected", magic
         assert "no cluster runs; %cluster start, or %px, starts one" in own.out + own.err
     assert "started" in own("%px 1")
+
+
+def test_a_session_whose_cluster_was_ended_from_elsewhere_says_so(own):
+    own("rc = %cluster connect")
+    stop_profile("default")
+    own("while rc.ended is None: pass")
+    other = Cluster(1, profile="default")
+    other.start()
+    try:
+        with other.connect() as client:
+            other.wait_ready(client, 20)
+        out = own("%px 1")
+        assert own.error is None, own.err
+        assert "the cluster this session used has ended; another one runs: connected to its 1 engine\n" in out
+        assert "has ended" not in own("%px 1")
+        own("rc = %cluster connect")
+    finally:
+        other.stop()
+    own("while rc.ended is None: pass")
+    out = own("%px 1")
+    assert "the cluster this session used has ended; another one is started\nstarted " in out
+    own("rc = %cluster connect\nrc.close()")
+    assert "has ended" not in own("%px 1")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """The table of variables over engines, and how one is described."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -30,6 +32,9 @@ class Hostile:
         ([1, 2], "list", "2"),
         (5, "int", ""),
         (Hostile(), "Hostile", ""),
+        (np, "module", ""),
+        (np.ndarray, "type", ""),
+        (SimpleNamespace(shape="round", dtype="fine"), "SimpleNamespace", ""),
     ],
 )
 def test_describes(value, type, shape):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 import sys
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from IPython.core.getipython import get_ipython
@@ -52,11 +53,14 @@ def _size(value: Any) -> int:
 
 
 def _shape(value: Any) -> str:
+    if isinstance(value, type | ModuleType):
+        return ""
     try:
         shape = value.shape
-        text = "×".join(map(str, shape)) if isinstance(shape, tuple) else str(shape)
-        dtype = getattr(value, "dtype", None)
-        return f"{text or 'scalar'} {dtype}" if dtype is not None else text
+        if isinstance(shape, tuple):
+            text = "×".join(map(str, shape))
+            dtype = getattr(value, "dtype", None)
+            return f"{text or 'scalar'} {dtype}" if dtype is not None else text
     except Exception:
         pass
     try:

@@ -179,3 +179,45 @@ def test_what_can_be_set_is_set_where_it_counts(cluster):
             rc.tragets = 0
 
     run(cluster, main)
+
+
+def test_a_variable_is_not_looked_for_without_waiting(cluster):
+    async def main(rc):
+        await rc.push({"a": 1})
+        with pytest.raises(TypeError, match=r"'a' in \(await rc.keys\(\)\)\[0\]"):
+            assert "a" in rc
+        return "a" in (await rc.keys())[0]
+
+    assert run(cluster, main)
+
+
+def test_decorated_functions_are_awaited(cluster):
+    async def main(rc):
+        @rc.parallelize
+        def square(x):
+            return x * x
+
+        @rc[0].remote
+        def named(x, *, targets):
+            "Its own keyword."
+            return x, targets
+
+        assert (named.__name__, named.__doc__) == ("named", "Its own keyword.")
+        assert await asyncio.gather(square(range(4)), named(1, targets="mine")) == [[0, 1, 4, 9], (1, "mine")]
+        rc.block = False
+        assert await square([3]) == [9]
+        with pytest.raises(TypeError):
+            rc.remote(5)
+
+    run(cluster, main)
+
+
+def test_a_profile_is_entered_or_awaited(cluster):
+    async def main(rc):
+        async with rc.profile(0.005) as entered:
+            await rc[0].execute("import time\nuntil = time.time() + 0.1\nwhile time.time() < until: pass")
+        awaited = await rc[0].profile()
+        await asyncio.to_thread(awaited.stop)
+        return list(entered.engines), list(awaited.engines), "under way" in repr(entered)
+
+    assert run(cluster, main) == ([0, 1], [0], False)

@@ -1,5 +1,6 @@
 """The debugger on engines, as it is used in scripts, and whoever dies meanwhile."""
 
+import io
 import os
 import signal
 import subprocess
@@ -129,17 +130,27 @@ def test_ctrl_c_twice_at_the_prompt_leaves_it(rc, monkeypatch, capsys):
     type_lines(monkeypatch, interrupt, "p half", interrupt, interrupt)
     with pytest.raises(KeyboardInterrupt):
         rc.debug(0)
-    out = capsys.readouterr().out
-    assert "Ctrl-C once more leaves the debugger" in out and "3.0" in out
     assert rc["kept"] == [1, 1]
+    out, err = capsys.readouterr()
+    assert "Ctrl-C once more leaves the debugger" in out and "3.0" in out
+    assert "does not wait for this" not in err, "the user has left"
 
 
 @pytest.mark.fault("an engine is killed while it is debugged")
 def test_the_engine_dies_while_it_is_debugged(rc, monkeypatch, capsys):
     fail(rc)
+    told = threading.Event()
+
+    class Told(io.StringIO):
+        def write(self, text):
+            if "engine 0 does not wait for this any more: Enter goes on" in text:
+                told.set()
+            return super().write(text)
 
     def kill():
+        monkeypatch.setattr("sys.stderr", Told())
         os.kill(rc.known[0].pid, signal.SIGKILL)
+        assert told.wait(20)
         return "p half"
 
     type_lines(monkeypatch, kill, *["p half"] * 5)
