@@ -31,9 +31,10 @@ NEEDED = [
 def machine(tmp_path):
     """Run ``setup-debian`` as if only these commands were there; a function."""
 
-    def run(commands, uid, apt="exit 0"):
+    def run(commands, uid, apt="exit 0", python=""):
         log = tmp_path / "apt"
         stubs = {**dict.fromkeys(commands, "exit 0"), "id": f"echo {uid}", "apt-get": f'echo "$@" >> {log}; {apt}'}
+        stubs["readlink"] = f"echo {python}"
         for name, text in stubs.items():
             (tmp_path / name).write_text(f"#!{shutil.which('bash')}\n{text}\n")
             (tmp_path / name).chmod(0o755)
@@ -57,6 +58,11 @@ def test_root_installs_what_is_missing(machine):
     _, asked = machine([command for command in NEEDED if command != "tmux"], 0)
     assert asked.splitlines()[-1].split()[-1] == "tmux"
     assert "iproute2" not in asked
+
+
+def test_the_tests_of_debians_python_are_installed_where_they_are_not(machine):
+    _, asked = machine(NEEDED, 0, python="python3.99")
+    assert asked.splitlines()[-1].split()[-1] == "libpython3.99-testsuite"
 
 
 def test_no_service_of_what_is_installed_is_started(machine, tmp_path):

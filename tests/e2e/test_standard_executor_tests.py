@@ -1,19 +1,15 @@
-"""CPython's own tests of executors, where this Python has them."""
+"""CPython's own tests of executors, where this Python or Debian's has them."""
 
+import importlib
+import sys
 import unittest
 
 import pytest
 
 from ipkernel_ext import launch
 
-executor = pytest.importorskip(
-    "test.test_concurrent_futures.executor", reason="this Python has no package `test` with its executor tests"
-)
-from test.test_concurrent_futures import test_as_completed, test_shutdown, test_wait  # noqa: E402
-
-pytestmark = pytest.mark.slow
-
 WORKERS = 5
+DEBIAN = f"/usr/lib/python3.{sys.version_info.minor}/test"  # of libpython3.N-testsuite
 
 NOT_OURS = {
     "test_interpreter_shutdown": "it makes an executor out of nothing",
@@ -21,6 +17,20 @@ NOT_OURS = {
     "test_hang_gh83386": "it makes an executor out of nothing",
     "test_hang_gh94440": "it forks its workers itself",
 }
+
+
+def cpythons(name):
+    """One class of tests; from 3.12 on each has a module of its own."""
+    modules = {"ExecutorTest": "executor", "ExecutorShutdownTest": "test_shutdown", "WaitTests": "test_wait"}
+    package = "test.test_concurrent_futures"
+    if sys.version_info >= (3, 12):
+        package = f"{package}.{modules.get(name, 'test_as_completed')}"
+    return getattr(importlib.import_module(package), name)
+
+
+test = pytest.importorskip("test", reason="this Python has no package `test`")
+test.__path__.append(DEBIAN)
+pytest.importorskip("test.test_concurrent_futures", reason="neither this Python nor Debian's has its executor tests")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -52,17 +62,17 @@ class Engines:
         super().tearDown()
 
 
-class TestExecutor(Engines, executor.ExecutorTest, unittest.TestCase):
+class TestExecutor(Engines, cpythons("ExecutorTest"), unittest.TestCase):
     pass
 
 
-class TestWait(Engines, test_wait.WaitTests, unittest.TestCase):
+class TestWait(Engines, cpythons("WaitTests"), unittest.TestCase):
     pass
 
 
-class TestAsCompleted(Engines, test_as_completed.AsCompletedTests, unittest.TestCase):
+class TestAsCompleted(Engines, cpythons("AsCompletedTests"), unittest.TestCase):
     pass
 
 
-class TestShutdown(Engines, test_shutdown.ExecutorShutdownTest, unittest.TestCase):
+class TestShutdown(Engines, cpythons("ExecutorShutdownTest"), unittest.TestCase):
     pass

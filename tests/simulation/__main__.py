@@ -1,6 +1,6 @@
 """``python -m tests.simulation SEED``: one world, with its story if it fails.
 
-``python -m tests.simulation --seeds 1000 --start N``: many worlds, one line about them.
+``python -m tests.simulation --seeds 1000 --start N``: many worlds on all cores, one line about them.
 """
 
 from __future__ import annotations
@@ -8,27 +8,8 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-import traceback
 
-from tests.simulation.world import World
-
-
-def live(seed: int) -> tuple[World, str | None]:
-    """One world, and how it failed."""
-    world = World(seed)
-    try:
-        world.run()
-    except Exception:
-        return world, traceback.format_exc()
-    return world, None
-
-
-def tell(world: World, failure: str, lines: int) -> None:
-    """A failing world's story."""
-    print(f"---- seed {world.seed}: the last {lines} events")
-    print("\n".join(list(world.lines)[-lines:]))
-    print(failure)
-    print(f"replay: python -m tests.simulation {world.seed}")
+from tests.simulation.running import bunches, live, tell
 
 
 def main() -> int:
@@ -50,20 +31,19 @@ def main() -> int:
         )
         return 1 if failure else 0
     began = time.perf_counter()
-    steps = 0
-    simulated = 0.0
-    failed: dict[int, str] = {}
-    for seed in range(arguments.start, arguments.start + arguments.seeds):
-        world, failure = live(seed)
-        steps += world.clock.steps
-        simulated += world.clock.now
-        if failure is not None:
-            failed[seed] = failure.strip().splitlines()[-1]
-            print(f"seed {seed}: {failed[seed][:200]}", flush=True)
+    seeds = range(arguments.start, arguments.start + arguments.seeds)
+    with bunches(seeds) as made:
+        lived = []
+        for bunch in made:
+            lived.append(bunch.result())
+            for seed, failure in lived[-1].failed.items():
+                print(f"seed {seed}: {failure[:200]}", flush=True)
     seconds = time.perf_counter() - began
+    failed = sum(len(bunch.failed) for bunch in lived)
     print(
-        f"{arguments.seeds} seeds from {arguments.start}: {len(failed)} failed, {steps} steps, "
-        f"{simulated / 3600:.1f} h simulated, {seconds:.1f} s, {arguments.seeds / seconds:.1f} seeds/s"
+        f"{len(seeds)} seeds from {arguments.start}: {failed} failed, {sum(bunch.steps for bunch in lived)} steps, "
+        f"{sum(bunch.seconds for bunch in lived) / 3600:.1f} h simulated, {seconds:.1f} s, "
+        f"{len(seeds) / seconds:.1f} seeds/s"
     )
     return 1 if failed else 0
 

@@ -21,7 +21,7 @@ from ipkernel_ext.core.queues import Queue, State
 from ipkernel_ext.core.recovery import Recovery
 from ipkernel_ext.core.roster import Roster
 from ipkernel_ext.core.scheduling import Pool
-from tests.simulation.__main__ import live
+from tests.simulation.running import live
 
 SEEDS = 500
 

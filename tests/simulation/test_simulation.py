@@ -8,14 +8,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import Future
 
 import pytest
 
-from tests.simulation.__main__ import live, tell
+from tests.simulation.running import BUNCH, Bunch, bunches, live, tell
 
-SEEDS = int(os.environ.get("SEEDS", "200"))
+SEEDS = int(os.environ.get("SEEDS", "1000"))
 START = int(os.environ.get("START", "0"))
-BUNCH = 20
 FAILED_ONCE = (
     101202,
     111080,
@@ -34,13 +34,18 @@ FAILED_ONCE = (
 """Worlds that showed a bug, which is mended."""
 
 
-@pytest.mark.parametrize("first", range(START, START + SEEDS, BUNCH))
-def test_worlds(first: int) -> None:
-    for seed in range(first, min(first + BUNCH, START + SEEDS)):
+@pytest.fixture(scope="module")
+def worlds():
+    with bunches(range(START, START + SEEDS)) as made:
+        yield made
+
+
+@pytest.mark.parametrize("bunch", range(-(-SEEDS // BUNCH)))
+def test_worlds(worlds: list[Future[Bunch]], bunch: int) -> None:
+    for seed in worlds[bunch].result().failed:
         world, failure = live(seed)
-        if failure is not None:
-            tell(world, failure, 100)
-        assert failure is None, f"replay: python -m tests.simulation {seed}"
+        tell(world, failure or "it passes when lived again", 100)
+        pytest.fail(f"replay: python -m tests.simulation {seed}")
 
 
 @pytest.mark.parametrize("seed", FAILED_ONCE)
