@@ -1,4 +1,4 @@
-"""Conditions and futures that Ctrl-C cannot leave locked.
+"""Conditions, events and futures that Ctrl-C cannot leave locked.
 
 The standard's ``Condition`` is entered by a Python function. A KeyboardInterrupt may come in there when the lock is
 taken and nobody is there yet to give it back; then a thread that needs it for a moment, such as a client's I/O thread,
@@ -26,6 +26,14 @@ class Condition(threading.Condition):
             if not self._is_owned():  # type: ignore[attr-defined]
                 self.acquire()
             raise
+
+
+class Event(threading.Event):
+    """As the standard's, with such a condition."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._cond = Condition()
 
 
 class Future(concurrent.futures.Future[Any]):

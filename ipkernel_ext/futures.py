@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from concurrent.futures._base import FINISHED, PENDING, RUNNING
 from typing import Any
 
-from ipkernel_ext.atomic import Condition
+from ipkernel_ext.atomic import Condition, Event
 from ipkernel_ext.net.client_channel import Channel
 
 lock = threading.RLock()
@@ -32,6 +32,16 @@ def _renew_lock() -> None:
 
 
 os.register_at_fork(after_in_child=_renew_lock)
+
+
+class _Waiters(list[Any]):
+    """Of ``concurrent.futures.wait`` and ``as_completed``, which put them here before they wait for their events."""
+
+    def append(self, waiter: Any) -> None:
+        """Another one. The I/O thread will set its event, so that is to be one that Ctrl-C cannot leave locked."""
+        if not isinstance(waiter.event, Event):
+            waiter.event = Event()
+        super().append(waiter)
 
 
 class ClientFuture(Future):  # type: ignore[type-arg]
@@ -63,9 +73,9 @@ class ClientFuture(Future):  # type: ignore[type-arg]
 
     @property
     def _waiters(self) -> list[Any]:  # type: ignore[override]
-        """Of ``wait`` and ``as_completed``, as those put them here. Under the lock, as the next."""
+        """Under the lock, as the next."""
         if self._waiting is None:
-            self._waiting = []
+            self._waiting = _Waiters()
         return self._waiting
 
     @property

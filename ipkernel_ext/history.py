@@ -85,9 +85,13 @@ class History:
                     f"the result of call {call.number} was collected and has been dropped; "
                     f"of those collected the latest {LATEST} are kept"
                 )
+        if isinstance(which, str):
+            raise LookupError(
+                f"no task {which!r} of this client is under way or in its history; "
+                f"a result of `submit` that has come is only with whoever has kept it"
+            )
         if not calls:
             raise LookupError("this client has called nothing yet")
-        what = "task" if isinstance(which, str) else "call"
         raise LookupError(
-            f"there is no {what} {which!r} of this client; its calls are {calls[0][0].number} to {self._count}"
+            f"there is no call {which!r} of this client; its calls are {calls[0][0].number} to {self._count}"
         )

@@ -18,6 +18,7 @@ from ipkernel_ext.conditions import Conditions, MapOptions
 from ipkernel_ext.config import memory
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.client import Submission
+from ipkernel_ext.core.failures import how
 from ipkernel_ext.core.wire import Frame
 from ipkernel_ext.environments import Newcomers
 from ipkernel_ext.errors import NoEngines, NotConnected, NothingToDebug
@@ -331,5 +332,7 @@ class Link:
 
 
 def trouble(link: Link) -> str:
+    """Why engines are not there, as far as known."""
     roster = link.channel.roster
-    return roster.trouble or roster.waits or "start some with `ipengine` or `ipcluster start`"
+    ended = [f"the last that ended: {how(exit)}" for exit in list(roster.lost.values())[-1:]]
+    return roster.trouble or roster.waits or "; ".join([*ended, "start some with `ipengine` or `ipcluster start`"])

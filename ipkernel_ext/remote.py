@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ipkernel_ext import following, targets
+from ipkernel_ext.advice import advise
 from ipkernel_ext.asynchronous import Connecting
 from ipkernel_ext.brief import brief
 from ipkernel_ext.conditions import natural, results_of, seconds
@@ -28,6 +29,7 @@ from ipkernel_ext.running import RunningCluster
 from ipkernel_ext.targets import Chosen, Spec
 from ipkernel_ext.units import count
 from ipkernel_ext.views import Engines
+from ipkernel_ext.waiting import SILENT
 
 if TYPE_CHECKING:
     from ipkernel_ext.config.connection import Address
@@ -158,7 +160,7 @@ class RemoteController(Engines):
         Parameters
         ----------
         timeout : float, optional
-            Seconds.
+            Seconds. Without it, and without ``say``, what is missing is said after some seconds of waiting.
         say
             Told why engines are not here yet, whenever that changes, such as what a queue says of their job.
 
@@ -180,6 +182,12 @@ class RemoteController(Engines):
         def news(roster: Roster) -> bool:
             return enough(roster) or (say is not None and roster.waits != told)
 
+        def state(after: str) -> str:
+            there = self._link.channel.roster.here
+            return f"{there} of {count(n, 'engine')} {'is' if n == 1 else 'are'} there{after}: {trouble(self._link)}"
+
+        if timeout is None and say is None and not self._link.channel.wait_roster(enough, SILENT):
+            advise(state(f" after {SILENT:g} s, and it goes on waiting"))
         until = None if timeout is None else time.monotonic() + timeout
         while True:
             left = None if until is None else max(0.0, until - time.monotonic())
@@ -190,11 +198,8 @@ class RemoteController(Engines):
             told = waits
             if waits:
                 say(waits)
-        there = self._link.channel.roster.here
-        if there < n and (given_up or not came):
-            waited = "" if timeout is None or given_up else f" after {timeout:g} s"
-            are = f"{there} of {count(n, 'engine')} {'is' if n == 1 else 'are'} there"
-            raise TimeoutError(f"{are}{waited}: {trouble(self._link)}")
+        if self._link.channel.roster.here < n and (given_up or not came):
+            raise TimeoutError(state("" if timeout is None or given_up else f" after {timeout:g} s"))
 
     @property
     def clients(self) -> list[dict[str, Any]]:

@@ -272,6 +272,10 @@ class MemoryChannel(Failures):
             self._receivers[number] = receiver
         self._perform(self.core.submit(submission))
 
+    def receiver(self, number: int) -> Receiver | None:
+        """Who gets the result of a task that has not ended."""
+        return self._receivers.get(number)
+
     def cancel(self, numbers: Sequence[int]) -> None:
         """Take queued tasks away."""
         self._perform(self.core.cancel(numbers))

@@ -1047,12 +1047,16 @@ class Engines:
         LookupError
             There is no such call of this client.
         ResultExpired
-            It was collected, and is not among the latest. Of another client's task, ``get`` raises it.
+            It was collected, and is not among the latest. Of another client's task, ``get`` raises it. What ``submit``
+            gave is kept by whoever has it: here it is found until its task has ended.
         """
         if isinstance(which, str):
             task = task_id(which)
             if task.client != self._link.channel.client:
                 return self._fetch_result(task)
+            receiver = self._link.channel.receiver(task.number)
+            if isinstance(receiver, AsyncResult):
+                return receiver
         return self._link.history.get(which)
 
     def _fetch_result(self, task: m.TaskId) -> AsyncResult:

@@ -139,6 +139,7 @@ MAY_IMPORT = {
     },
     "remote": {
         "brief",
+        "advice",
         "asynchronous",
         "conditions",
         "following",
@@ -151,6 +152,7 @@ MAY_IMPORT = {
         "targets",
         "units",
         "views",
+        "waiting",
         "config",
         "core",
         "errors",

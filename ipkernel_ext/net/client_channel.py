@@ -2,7 +2,7 @@
 
 Calls from user threads only put something into a queue and wake the I/O thread, so a Ctrl-C in
 the middle of a call leaves nothing half done. Results and output are handed to the receivers that
-were given with the submission, from the I/O thread; receivers must be quick and must not raise.
+were given with the submission, from the I/O thread; receivers must be quick.
 """
 
 from __future__ import annotations
@@ -116,6 +116,9 @@ class Channel(Protocol):
 
     def submit(self, submission: Submission, receiver: Receiver) -> None:
         """Send tasks; results go to the receiver."""
+
+    def receiver(self, number: int) -> Receiver | None:
+        """Who gets the result of a task of ours that has not ended."""
 
     def cancel(self, numbers: Sequence[int]) -> None:
         """Take queued tasks away, interrupt running ones."""
@@ -277,6 +280,12 @@ class ClientChannel(Failures):
             self._check()
         self._commands.append((submission, receiver))
         self._wake.set()
+
+    def receiver(self, number: int) -> Receiver | None:
+        """Who gets the result of a task of ours that has not ended."""
+        waiting = (command for command in self._commands.copy() if isinstance(command, tuple))
+        unsent = (receiver for submission, receiver in waiting if number in submission.numbers)
+        return self._receivers.get(number) or next(unsent, None)
 
     def cancel(self, numbers: Sequence[int]) -> None:
         """Take queued tasks away, interrupt running ones."""
@@ -462,9 +471,7 @@ class ClientChannel(Failures):
         for effect in effects:
             match effect:
                 case Resolve(result, frames):
-                    receiver = self._receivers.pop(result.task.number, None)
-                    if receiver is not None:
-                        receiver.on_result(result, frames)
+                    self._hand_over(result, frames)
                 case Send(_, message, frames):
                     self._out.append((message, frames))
                 case Show(message):
@@ -485,6 +492,15 @@ class ClientChannel(Failures):
                     self._edge.retry_at = time.monotonic()
                 case _:
                     raise AssertionError(f"not an effect of a client: {effect}")
+
+    def _hand_over(self, result: m.Result, frames: Sequence[Frame]) -> None:
+        """Give a result to its receiver. One that cannot take it is no reason to give none to others."""
+        receiver = self._receivers.pop(result.task.number, None)
+        if receiver is not None:
+            try:
+                receiver.on_result(result, frames)
+            except Exception:
+                log.exception("the result of task %s came, and could not be taken", result.task)
 
     def _show(self, output: m.Stream | m.Display) -> None:
         receiver = self._receivers.get(output.task.number) if output.task is not None else None

@@ -4,6 +4,7 @@ import os
 import resource
 import signal
 import textwrap
+import threading
 
 import pytest
 
@@ -74,6 +75,24 @@ def test_a_task_that_ends_its_engine_does_not_take_the_result_before_along():
             rc.wait_for_engines(1, 20)
             with pytest.raises(EngineLost, match="restarted"):
                 rc[0].apply(int)
+
+
+def test_who_waits_for_engines_hears_of_one_that_is_not_started_again(monkeypatch):
+    monkeypatch.setattr("ipkernel_ext.remote.SILENT", 0.01)
+    with launch(n=2, restart_limit=0) as rc:
+        with pytest.raises(EngineLost):
+            rc[1].apply(os._exit, 3)
+        why = r"1 of 2 engines are there after 0.1 s: the last that ended: exited with code 3 \(.*restart_limit is 0"
+        with pytest.raises(TimeoutError, match=why):
+            rc.wait_for_engines(2, 0.1)
+        back = threading.Timer(0.3, rc.cluster.scale, [2])
+        back.start()
+        with pytest.warns(
+            UserWarning, match="1 of 2 engines are there after 0.01 s, and it goes on waiting: the last that"
+        ):
+            rc.wait_for_engines(2)
+        back.join()
+        assert len(rc) == 2
 
 
 def test_a_checkpoint_whose_engine_dies_leaves_the_one_before(cluster, tmp_path):

@@ -4,12 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 
 from ipkernel_ext import RemoteController
 from ipkernel_ext.errors import ResultExpired, ResultTooLarge
+from ipkernel_ext.results import MapResult
 
 LEAVES = """
 import os, sys
@@ -108,3 +110,19 @@ def test_one_that_is_too_large_for_this_client_can_be_fetched_again(cluster):
             cluster.get_result(task).get(20)
         cluster.max_result = 0
         assert len(cluster.get_result(task).get(20)) == 20_000
+
+
+def test_a_task_of_ones_own_is_found_by_its_id_while_it_is_under_way(cluster):
+    running = cluster.submit(time.sleep, 600)
+    assert cluster.get_result(running.task_ids[0]) is running
+    running.cancel()
+    running.wait(20)
+    with pytest.raises(LookupError, match="is only with whoever has kept it"):
+        cluster.get_result(running.task_ids[0])
+
+
+def test_a_result_that_cannot_be_taken_is_told_and_others_still_come(cluster, monkeypatch, caplog):
+    monkeypatch.setattr(MapResult, "_on_piece", lambda result, index: 1 / 0)
+    cluster.map(abs, [-1], block=False)
+    assert cluster.submit(abs, -2).get(20) == 2
+    assert "and could not be taken" in caplog.text
