@@ -57,14 +57,15 @@ def address(number: int) -> str:
 
 @contextlib.contextmanager
 def network(count: int, rate: int) -> Iterator[list[Host]]:
-    """So many hosts, each with its own temporary files and a cable of so many Mbit/s to a switch."""
+    """So many hosts, each with its own temporary files and shared memory, and a cable of so many Mbit/s to a switch."""
     with contextlib.ExitStack() as stack:
         switch = Host("switch", "ip link add br0 type bridge && ip link set br0 up")
         stack.callback(switch.end)
         limit = ["root", "tbf", "rate", f"{rate}mbit", "burst", "256kb", "latency", "100ms"]
         found = []
         for number in range(count):
-            host = Host(f"b{number}", f"mount -t tmpfs -o mode=1777 tmpfs {tempfile.gettempdir()}")
+            mount = "mount -t tmpfs -o mode=1777 tmpfs"
+            host = Host(f"b{number}", f"{mount} {tempfile.gettempdir()} && {mount} /dev/shm")
             stack.callback(host.end)
             found.append(host)
             host.connect(switch, f"to{number}")

@@ -143,6 +143,10 @@ class Home:
         finally:
             os.close(file)
 
+    def leave(self) -> None:
+        """Use it no more: it does not count as used for this process's sake."""
+        self._held.close()
+
     def path(self, name: str) -> str:
         """Where a blob is."""
         return f"{self.directory}/{name}"
@@ -276,17 +280,36 @@ class Pool:
             return frame
         try:
             _write(own, memoryview(frame).cast("B"))
-            fcntl.flock(own.file, fcntl.LOCK_SH)
+            return self.keep(own, len(frame))
         except OSError:
-            self._returned.append(own)
+            self.give_back(own)
             return frame
         except BaseException:
-            self._returned.append(own)
+            self.give_back(own)
             raise
-        blob = Blob(self.home, own.name, len(frame), None)
+
+    def draft(self, size: int) -> Draft | None:
+        """A blob that is written in pieces; None where there is no room."""
+        own = self._get(size)
+        return None if own is None else Draft(self, own, size)
+
+    def keep(self, own: _Own, size: int) -> Blob:
+        """What has been written, as a blob.
+
+        Raises
+        ------
+        OSError
+            Its file is not ours any more.
+        """
+        fcntl.flock(own.file, fcntl.LOCK_SH)
+        blob = Blob(self.home, own.name, size, None)
         finalizer = weakref.finalize(blob, self._returned.append, own)
         finalizer.atexit = False
         return blob
+
+    def give_back(self, own: _Own) -> None:
+        """What will not be written."""
+        self._returned.append(own)
 
     def _get(self, size: int) -> _Own | None:
         """A file to write to, which nobody else uses."""
@@ -404,6 +427,37 @@ class Pool:
             return sum(own.room for own in self._used), sum(own.room for own in self._kept)
 
 
+class Draft:
+    """A blob that is being written, in pieces that come in any order, each once."""
+
+    def __init__(self, pool: Pool, own: _Own, size: int) -> None:
+        self._pool = pool
+        self._own = own
+        self._size = size
+        self._missing = size
+
+    def write(self, begin: int, data: Frame) -> Blob | None:
+        """One more piece; the blob, when it was the last.
+
+        Raises
+        ------
+        OSError
+            It cannot be written, or does not belong there. Then, and whenever nothing more is to come, ``give_up``.
+        """
+        view = memoryview(data).cast("B")
+        if begin + len(view) > self._size or len(view) > self._missing or not self._own.is_open():
+            raise OSError("a piece that has no place")
+        done = 0
+        while done < len(view):
+            done += os.pwrite(self._own.file, view[done:], begin + done)
+        self._missing -= len(view)
+        return None if self._missing else self._pool.keep(self._own, self._size)
+
+    def give_up(self) -> None:
+        """Nothing more will be written."""
+        self._pool.give_back(self._own)
+
+
 def _write(own: _Own, data: memoryview) -> None:
     """Fresh pages are written fastest by a system call, those that are there already through a mapping."""
     if own.area is None and own.since == 0.0:
@@ -472,6 +526,11 @@ class Sweeper:
     def __init__(self, home: Home) -> None:
         self._home = home
         self._unheld: dict[str, float] = {}  # since when
+
+    @property
+    def waits(self) -> bool:
+        """Whether the latest sweep has left something that nobody holds."""
+        return bool(self._unheld)
 
     def sweep(self, now: float) -> int:
         """Look, and remove; how many."""

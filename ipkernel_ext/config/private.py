@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 from ipkernel_ext.errors import NotConnected
@@ -29,6 +31,17 @@ def make_directory(path: Path) -> None:
 
 def write(path: Path, content: bytes) -> None:
     """Write a file, at once: who reads it sees the old content or the new."""
+    _write(path, content, Path.rename)
+
+
+def write_once(path: Path, content: bytes) -> None:
+    """Write a file, unless it is there; of several who do, one has its way."""
+    if not path.exists():
+        with contextlib.suppress(FileExistsError):
+            _write(path, content, lambda temporary, path: path.hardlink_to(temporary))
+
+
+def _write(path: Path, content: bytes, put: Callable[[Path, Path], object]) -> None:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
@@ -37,10 +50,9 @@ def write(path: Path, content: bytes) -> None:
             opened.write(content)
             opened.flush()
             os.fsync(file)
-        temporary.rename(path)
-    except BaseException:
+        put(temporary, path)
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
 
 
 def read(path: Path, what: str) -> bytes:

@@ -25,6 +25,7 @@ from ipkernel_ext.errors import NotConnected
 NAME = "shared.json"
 LOCK = "lock"
 DEFAULT = "/dev/shm"
+AWAY = "away"  # in place of a runtime directory, where the controller is on another host
 
 
 class Shared(msgspec.Struct, frozen=True):
@@ -65,8 +66,34 @@ def make(directory: Path, runtime: Path, proof: bytes) -> None:
     """Make the directory, unless it is there."""
     for path in (directory.parent, directory):
         private.make_directory(path)
-    if not (directory / LOCK).exists():
-        private.write(directory / LOCK, proof.hex().encode() + b"\n" + os.fsencode(runtime) + b"\n")
+    private.write_once(directory / LOCK, proof.hex().encode() + b"\n" + os.fsencode(runtime) + b"\n")
+
+
+def away(server: str, place: str = DEFAULT) -> Path | None:
+    """The directory that the engines of a cluster share on a host without its controller; made if need be.
+
+    Parameters
+    ----------
+    server : str
+        The public key of the controller, which all of them know.
+
+    Raises
+    ------
+    OSError, NotConnected
+        It cannot be made, or somebody else has.
+    """
+    if not os.path.isdir(place):
+        return None
+    name = hashlib.sha256(server.encode()).hexdigest()[:16]
+    directory = root(place) / name
+    make(directory, Path("/", AWAY, name), secrets.token_bytes(16))
+    return directory
+
+
+def leave(directory: Path) -> None:
+    """Remove what no engine of this host uses any more."""
+    if is_one(directory) and not is_used(directory):
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def find(url: str) -> Shared | None:

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from msgspec import Meta, Struct
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Version of this protocol; peers with another one are refused at their hello."""
 
 Name = Annotated[str, Meta(min_length=1, max_length=16, pattern=r"^[\x21-\x7e]*$")]
@@ -654,6 +654,20 @@ class Looked(Record, frozen=True):
     told: dict[str, Any]
 
 
+class PieceWanted(Record, frozen=True):
+    """Send a piece of a frame that is to be taken into the shared memory of this engine's host."""
+
+    number: Count
+    begin: Bytes
+
+
+class FrameTaken(Record, frozen=True):
+    """A frame is in the shared memory of this engine's host; without a reference: it cannot be taken there."""
+
+    number: Count
+    reference: bytes = b""
+
+
 class GivenBack(Record, frozen=True):
     """Answer to Recall: these will not run here."""
 
@@ -666,6 +680,8 @@ FromEngine = (
     | EngineState
     | Measured
     | Looked
+    | PieceWanted
+    | FrameTaken
     | Result
     | Stream
     | Display
@@ -728,6 +744,30 @@ class Forget(Record, frozen=True):
     tasks: list[tuple[TaskId, int]]
 
 
+class TakeFrame(Record, frozen=True):
+    """Take a frame into the shared memory of your host, for all engines there: ask for its pieces.
+
+    With a reference: it is there already, and who kept it has gone; keep it.
+    """
+
+    number: Count
+    size: Bytes
+    reference: bytes = b""
+
+
+class Piece(Record, frozen=True):
+    """A piece of a frame that was asked for: the one frame of this message."""
+
+    number: Count
+    begin: Bytes
+
+
+class ReleaseFrame(Record, frozen=True):
+    """Nobody will be told any more to find this frame there."""
+
+    number: Count
+
+
 class SendAgain(Record, frozen=True):
     """Send these finished tasks' outputs and results once more."""
 
@@ -754,6 +794,9 @@ ToEngine = (
     | HelloWanted
     | ClusterEnds
 )
+
+ToCourier = TakeFrame | Piece | ReleaseFrame
+"""To an engine as well, on its control connection; nothing that its core has to know."""
 
 # ---------------------------------------------------------------- agent and controller
 
@@ -861,6 +904,8 @@ FromPeer = (
     | EngineState
     | Measured
     | Looked
+    | PieceWanted
+    | FrameTaken
     | Result
     | Stream
     | Display

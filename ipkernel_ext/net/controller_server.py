@@ -12,7 +12,7 @@ import select
 import signal
 import socket as std_socket
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ from ipkernel_ext.core.effects import (
 from ipkernel_ext.errors import ParallelError, ProtocolError
 from ipkernel_ext.net import tcp
 from ipkernel_ext.net.begun import prune, read_begun, read_results
+from ipkernel_ext.net.couriers import Couriers
 from ipkernel_ext.net.doors import LocalDoor, RemoteDoor, RemotePeer
 from ipkernel_ext.net.journal import JournalFile
 from ipkernel_ext.net.sockets import Poller, Wake, new_socket, send, until
@@ -75,6 +76,8 @@ class ControllerServer:
         A descriptor whose end of file means that the cluster is to end.
     home : Home or None
         Shared memory through which large frames travel on this host.
+    above : int
+        Bytes of the smallest frame that goes once to a host where several engines are to get it.
     options
         Given to ``ControllerCore``: ``recovery_window``, ``engine_grace``, ``result_ttl``.
 
@@ -95,6 +98,7 @@ class ControllerServer:
         log: logging.Logger,
         owner: int | None = None,
         home: blobs.Home | None = None,
+        above: int = 2**18,
         **options: float,
     ) -> None:
         self.url = f"ipc://{path}"
@@ -107,6 +111,7 @@ class ControllerServer:
         self._home = home
         self._sweeper = None if home is None else blobs.Sweeper(home)
         self._sharing: set[Peer] = set()  # those who have this shared memory
+        self._couriers = Couriers(above)
         self._held: dict[m.TaskId, list[blobs.Blob]] = {}  # of results that their clients may not have opened yet
         # an epoch never comes again, even where the journal was lost with its directory
         self.epoch = max(journal.epoch + 1, int(time.time()))
@@ -255,6 +260,7 @@ class ControllerServer:
             deadline = self._core.next_deadline()
             if deadline is not None and now >= deadline:
                 self._do(self._core.tick(now))
+            self._send_first(self._couriers.tick(now))
             if self._asked_to_stop is not None:
                 self._do(self._core.shut_down(self._asked_to_stop))
             self._settle_store()
@@ -270,8 +276,8 @@ class ControllerServer:
         """Wait until something happens or is due."""
         self._note_stand(self._woke, self._woke)
         begun = self._now()
-        deadline = self._core.next_deadline()
-        due = self._look_at if deadline is None else min(deadline, self._look_at)
+        deadlines = self._core.next_deadline(), self._couriers.next_deadline(), self._look_at
+        due = min(deadline for deadline in deadlines if deadline is not None)
         ready = self._poller.poll(until(due, begun))
         self._note_stand(begun, max(due, begun))
         self._woke = self._now()
@@ -339,8 +345,11 @@ class ControllerServer:
             for message, frames in entries:
                 if type(message) is m.HelloEngine:
                     self._pids[message.engine.boot] = self._local.pids.get(peer, 0)
-                if frames and local:
-                    self._note_shared(peer, message, frames)
+                if isinstance(message, m.PieceWanted | m.FrameTaken):
+                    self._send_first(self._couriers.receive(peer, message, now))
+                    continue
+                if frames:
+                    self._note_shared(peer, message, frames, local)
                 try:
                     self._do(self._core.receive(peer, message, frames, now, role))
                 except Exception as error:
@@ -366,17 +375,19 @@ class ControllerServer:
             self._flush()
             raise ParallelError(f"this controller has lost track ({broken!r}); it has to begin anew") from error
 
-    def _note_shared(self, peer: Peer, message: Any, frames: Sequence[wire.Frame]) -> None:
-        """Who says hello with a proof has this shared memory. What is in it of a result stays until that is over.
+    def _note_shared(self, peer: Peer, message: Any, frames: Sequence[wire.Frame], local: bool) -> None:
+        """Who says hello with a proof has this shared memory, or another. What is in it of a result stays for a while.
 
         Its engine keeps a result until its client has it; but the engine may die before.
         """
         match message:
-            case m.Result():
+            case m.HelloEngine() | m.HelloTasks() if not local:
+                self._couriers.join(peer, bytes(frames[0][:4096]), type(message) is m.HelloEngine)
+            case m.Result() if local:
                 held = [frame for frame in frames if type(frame) is blobs.Blob]
                 if held and self._core.knows(message.task):
                     self._held[message.task] = held
-            case m.HelloClient() | m.HelloEngine() | m.HelloTasks():
+            case m.HelloClient() | m.HelloEngine() | m.HelloTasks() if local:
                 if self._home is not None and frames[0] == self._home.proof:
                     self._sharing.add(peer)
 
@@ -419,6 +430,7 @@ class ControllerServer:
     def _forget(self, peer: Peer) -> None:
         self._out.pop(peer, None)
         self._sharing.discard(peer)
+        self._send_first(self._couriers.leave(peer, self._now()))
         if isinstance(peer, bytes):
             self._local.forget(peer)
         elif isinstance(peer, RemotePeer) and self._remote is not None:
@@ -503,7 +515,7 @@ class ControllerServer:
 
     def _flush(self) -> None:
         while self._out:
-            out, self._out = self._out, {}
+            out, self._out = self._couriers.route(self._out, self._now()), {}
             for peer, entries in out.items():
                 door, id = self._way_to(peer)
                 try:
@@ -513,7 +525,14 @@ class ControllerServer:
                         raise
                     self._do(self._core.left(peer, self._now()))
 
+    def _send_first(self, out: Mapping[Peer, list[wire.Entry]]) -> None:
+        """Send this before whatever else there is for the same peers."""
+        for peer, entries in out.items():
+            self._out[peer] = entries + self._out.get(peer, [])
+
     def _refer(self, peer: Peer) -> Callable[[wire.Frame], wire.Frame]:
+        if type(peer) is RemotePeer:
+            return self._couriers.refer(peer)
         return blobs.plain if self._home is None or peer not in self._sharing else self._home.refer
 
     def _way_to(self, peer: Any) -> tuple[LocalDoor | RemoteDoor, bytes]:

@@ -53,6 +53,8 @@ class Edge:
         Watches the connection while it is open.
     warm : float
         Share of the shared memory that is to be kept warm which this process may keep; 0: it shares none.
+    away : bool
+        Whether it shares memory with others of its kind where the controller is on another host.
 
     Attributes
     ----------
@@ -64,6 +66,8 @@ class Edge:
         Where it leads.
     pool : Pool or None
         Shared memory, where the controller is on this host and offers it. It outlives the connection.
+    home : Home or None
+        Where references lead: into that, or into what is shared away from the controller.
     """
 
     def __init__(
@@ -73,6 +77,7 @@ class Edge:
         decoder: Decoder,
         poller: zmq.Poller | Poller,
         warm: float = 0.0,
+        away: bool = False,
     ) -> None:
         self._context = context
         self._poller = poller
@@ -91,7 +96,9 @@ class Edge:
         self.url = ""
         self.address: Address | None = None
         self.pool: blobs.Pool | None = None
+        self.home: blobs.Home | None = None
         self._warm = warm
+        self._away = away
 
     def open(self, now: float) -> bool:
         """Open a new socket. False while nobody knows where to; then ``retry_at`` says when to try again."""
@@ -125,7 +132,10 @@ class Edge:
         self.retry_at = now + ATTEMPT if remote else None
         self.socket = connecting_socket(self._context, self.url, address.keys, once=True)
         self._monitor = Monitor(self.socket, EVENTS if remote else zmq.EVENT_DISCONNECTED)
-        self._share()
+        if not remote:
+            self._share()
+        elif self._away and address.keys is not None:
+            self._share_away(address.keys.server)
         self._greeted = False
         self.socket.connect(self.url)
         self._poller.register(self.socket, zmq.POLLIN)
@@ -140,13 +150,26 @@ class Edge:
         self.end_sharing()
         if offered is not None:
             with suppress(OSError):
-                home = blobs.Home(Path(offered.directory))
-                self.pool = blobs.Pool(home, offered.above, int(offered.pool * self._warm))
+                self.home = blobs.Home(Path(offered.directory))
+                self.pool = blobs.Pool(self.home, offered.above, int(offered.pool * self._warm))
+
+    def _share_away(self, server: str) -> None:
+        """Share memory with those of this host who belong to the controller with this public key."""
+        with suppress(OSError, NotConnected):
+            directory = shared.away(server)
+            if directory is None or (self.pool is None and self.home is not None and self.home.directory == directory):
+                return
+            self.end_sharing()
+            self.home = blobs.Home(directory)
 
     def end_sharing(self) -> None:
         """Give up shared memory; what others may still come for stays there."""
+        home, self.home = self.home, None
         if self.pool is not None:
             self.pool.close()
+        elif home is not None:
+            home.leave()
+            shared.leave(home.directory)
         self.pool = None
 
     def next_deadline(self) -> float | None:
@@ -169,7 +192,7 @@ class Edge:
 
     def greeting(self, hello: Any) -> Entry:
         """A hello, with what tells the controller that large frames may come in shared memory."""
-        return hello, () if self.pool is None else (self.pool.home.proof,)
+        return hello, () if self.home is None else (self.home.proof,)
 
     def encode(self, epoch: int, entries: Iterable[Entry]) -> list[Frame]:
         """The parts of a batch for the controller."""
@@ -177,7 +200,7 @@ class Edge:
 
     def decode(self, parts: Sequence[Frame]) -> tuple[int, list[Entry]]:
         """A batch of the controller's, large frames mapped from shared memory; ProtocolError when it is none."""
-        return self._decode(parts, blobs.absent if self.pool is None else self.pool.home.fetch)
+        return self._decode(parts, blobs.absent if self.home is None else self.home.fetch)
 
     def _fail(self, trouble: Trouble, now: float) -> None:
         first, longest = PAUSES

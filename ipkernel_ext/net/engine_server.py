@@ -46,6 +46,7 @@ from ipkernel_ext.execution.output import OutputBuffer
 from ipkernel_ext.execution.runner import Runner
 from ipkernel_ext.execution.usage import Usage
 from ipkernel_ext.net.begun import BegunFile
+from ipkernel_ext.net.courier import Courier
 from ipkernel_ext.net.edge import Edge, Locate
 from ipkernel_ext.net.sockets import Poller, Wake, receive, send, until
 from ipkernel_ext.net.tcp import connecting_socket
@@ -64,7 +65,7 @@ LOOK = 0.0005  # seconds between two looks at what has come, while there are tas
 
 MODULE_COMES = 10.0  # seconds in which a client must have sent a module, or said that it has none
 
-_decoder = wire.Decoder(m.ToEngine)
+_decoder = wire.Decoder(m.ToEngine | m.ToCourier)
 
 
 class EngineServer:
@@ -105,7 +106,8 @@ class EngineServer:
         self._lock = threading.Lock()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._control_poller = Poller()
-        self._edge = Edge(self._context, locate, _decoder, self._control_poller, warm=WARM)
+        self._edge = Edge(self._context, locate, _decoder, self._control_poller, warm=WARM, away=True)
+        self._courier: Courier | None = None  # where the controller is on another host
         runner.share = self._edge.share
         self._control_wake = Wake()
         self._main_wake = Wake()
@@ -354,6 +356,8 @@ class EngineServer:
                 self._reconnect()
             self._send_waiting()
             self._edge.tick(now)
+            if self._courier is not None:
+                self._courier.tick(now)
             if self._pending and self._flush_at is None:
                 self._flush_at = now + FLUSH_AFTER
             due = self._core.next_deadline()
@@ -392,6 +396,7 @@ class EngineServer:
     def _deadline(self) -> float | None:
         deadlines = (
             self._edge.next_deadline(),
+            None if self._courier is None else self._courier.next_deadline(),
             self._flush_at,
             self._insist_at,
             self._results_at,
@@ -401,7 +406,11 @@ class EngineServer:
 
     def _reconnect(self) -> None:
         now = time.monotonic()
+        if self._courier is not None:
+            self._courier.close()
         opened = self._edge.open(now)
+        away = self._edge.home if self._edge.pool is None else None
+        self._courier = None if away is None else Courier(away)
         trouble = self._edge.trouble
         if trouble is not None:
             if trouble.answered and not self._welcomed:
@@ -435,6 +444,9 @@ class EngineServer:
                 return
             epoch, entries = batch
             for message, frames in entries:
+                if isinstance(message, m.TakeFrame | m.Piece | m.ReleaseFrame):
+                    self._carry(message, frames)
+                    continue
                 with self._lock:
                     generation = self._core.generation
                     effects = self._core.receive(Channel.CONTROL, generation, epoch, message, frames)
@@ -447,6 +459,12 @@ class EngineServer:
                         self._welcomed = generation
                         self._main_wake.set()
                         self.on_joined(message.id, self._edge.url)
+
+    def _carry(self, message: m.ToCourier, frames: Sequence[wire.Frame]) -> None:
+        """Take a frame for all engines of this host."""
+        if self._courier is not None:
+            words = self._courier.receive(message, frames, time.monotonic())
+            self._edge.send(self._core.epoch, [(word, ()) for word in words])
 
     def _do_control(self, effects: Iterable[Effect]) -> None:
         entries: list[wire.Entry] = []
@@ -527,6 +545,8 @@ class EngineServer:
             self._interrupter.interrupt(running)
         self._descriptors.take()
         self._flush_output()
+        if self._courier is not None:
+            self._courier.close()
         self._edge.send(self._core.epoch, [(m.Goodbye(), ())])
         self._edge.close(linger=0 if self._edge.trouble is not None else 500)
 

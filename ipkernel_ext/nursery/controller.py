@@ -83,6 +83,7 @@ def serve(
         log,
         owner,
         _share(place, settings, log),
+        settings.share_above if settings.shared_memory else sys.maxsize,
         recovery_window=settings.recovery_window,
         engine_grace=settings.engine_grace,
         result_ttl=settings.result_ttl,

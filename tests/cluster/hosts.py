@@ -118,7 +118,8 @@ def hosts():
     temporary = tempfile.gettempdir()
     first = Host("h1", "true")
     try:
-        second = Host("h2", f"mount -t tmpfs -o mode=1777,size=512m tmpfs {temporary}")
+        mount = "mount -t tmpfs -o mode=1777,size=512m tmpfs"
+        second = Host("h2", f"{mount} {temporary} && {mount} /dev/shm")
         try:
             first.connect(second)
             for host, address in ((first, CONTROLLER), (second, OTHER)):

@@ -82,6 +82,8 @@ EXAMPLES: list[Any] = [
     m.InputWanted(ann(1), 0, 2, "ipdb> "),
     m.InputWanted(ann(1), 0, 3, "", "helpers"),
     m.Looked(3, {"value": [b"x"]}),
+    m.PieceWanted(3, 2**40),
+    m.FrameTaken(3, b"where it is"),
     m.WelcomeEngine(1),
     m.Task(ann(1), 2, CODE, True, 1.5, 2**40),
     m.Recall([(ann(1), 1)], True, True),
@@ -89,6 +91,9 @@ EXAMPLES: list[Any] = [
     m.Measure(),
     m.Look(3, m.Stacks()),
     m.Forget([(ann(1), 1)]),
+    m.TakeFrame(3, 2**40, b"where it is"),
+    m.Piece(3, 2**20),
+    m.ReleaseFrame(3),
     m.SendAgain([ann(1)]),
     m.StopEngine(),
     m.HelloAgent(1, "agent", "here", 1, 4, [m.EngineExited("b0", m.Exit(), True, "b9")], 2),
@@ -105,7 +110,7 @@ EXAMPLES: list[Any] = [
     m.StopAgent(),
 ]
 
-DIRECTIONS = [m.FromPeer, m.ToClient, m.ToEngine, m.ToAgent]
+DIRECTIONS = [m.FromPeer, m.ToClient, m.ToEngine, m.ToCourier, m.ToAgent]
 EVERYTHING = {kind for direction in DIRECTIONS for kind in get_args(direction)}
 DECODERS = {direction: wire.Decoder(direction) for direction in DIRECTIONS}
 FROM_PEER = DECODERS[m.FromPeer]

@@ -14,7 +14,7 @@ from ipkernel_ext.core import messages as m
 from ipkernel_ext.core import wire
 from tests.core.test_wire import EXAMPLES
 
-DIRECTIONS = (m.FromPeer, m.ToClient, m.ToEngine, m.ToAgent)
+DIRECTIONS = (m.FromPeer, m.ToClient, m.ToEngine, m.ToCourier, m.ToAgent)
 DECODERS = {direction: wire.Decoder(direction) for direction in DIRECTIONS}
 PARTS = (m.FromClient, m.FromEngine, m.FromAgent)
 OF_DIRECTION = {d: [e for e in EXAMPLES if type(e) in get_args(d)] for d in (*DIRECTIONS, *PARTS)}

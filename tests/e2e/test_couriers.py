@@ -1,0 +1,58 @@
+"""Large frames to several engines of a host without the controller: once over the network, then shared memory."""
+
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from ipkernel_ext import RemoteController
+from tests.e2e.test_tcp import Cluster
+
+MB = 2**20
+ENGINES = 3
+
+
+def away():
+    """Directories that engines away from their controller share."""
+    root = Path(f"/dev/shm/ipkernel_ext-{os.getuid()}")
+    return [d for d in root.iterdir() if b"\n/away/" in (d / "lock").read_bytes()] if root.is_dir() else []
+
+
+def written(pids):
+    """Bytes that processes have written to files."""
+    return [psutil.Process(pid).io_counters().write_chars for pid in pids]
+
+
+def mapped(pid):
+    """Files of shared memory that a process has mapped."""
+    paths = {Path(region.path) for region in psutil.Process(pid).memory_maps()}
+    return {path for path in paths if path.parent in away() and path.name != "lock"}
+
+
+@pytest.fixture
+def cluster(command, tmp_path):
+    """Three engines and a client, each as if on another host than the controller."""
+    directory = tmp_path / "copies"
+    directory.mkdir()
+    started = Cluster(command, directory).start()
+    command("ipengine", f"-n{ENGINES}", f"--file={started.copy('engine')}")
+    with RemoteController(connection_file=started.copy("client")) as rc:
+        rc.wait_for_engines(ENGINES, 30)
+        yield rc
+
+
+def test_an_array_for_all_crosses_the_network_once(cluster):
+    array = np.random.default_rng(1).random(4 * MB)
+    pids = cluster.apply(os.getpid)
+    before = written(pids)
+    cluster.push({"array": array})
+    took = [after - number > array.nbytes for number, after in zip(before, written(pids), strict=True)]
+    assert sum(took) == 1, "one engine has taken it for all"
+    assert len(set.union(*map(mapped, pids))) == 1, "all read the same memory"
+    cluster.execute("array[0] = engine = __import__('os').getpid()")
+    for pushed, pid in zip(cluster.pull("array"), pids, strict=True):
+        assert pushed[0] == pid, "each has its own to write to"
+        np.testing.assert_array_equal(pushed[1:], array[1:])
