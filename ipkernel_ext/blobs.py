@@ -453,6 +453,12 @@ class Draft:
         self._missing -= len(view)
         return None if self._missing else self._pool.keep(self._own, self._size)
 
+    def read(self, begin: int, size: int) -> bytes:
+        """What was written there. OSError when it cannot be read any more."""
+        if not self._own.is_open():
+            raise OSError("its file was closed")
+        return os.pread(self._own.file, min(size, self._size - begin), begin)
+
     def give_up(self) -> None:
         """Nothing more will be written."""
         self._pool.give_back(self._own)

@@ -655,10 +655,26 @@ class Looked(Record, frozen=True):
 
 
 class PieceWanted(Record, frozen=True):
-    """Send a piece of a frame that is to be taken into the shared memory of this engine's host."""
+    """Send a piece of a frame that is to be taken into the shared memory of this engine's host.
+
+    To the controller, and to an engine of another host.
+    """
 
     number: Count
     begin: Bytes
+
+
+class PiecesCome(Record, frozen=True):
+    """Pieces of a frame come from another host."""
+
+    number: Count
+
+
+class PassesOn(Record, frozen=True):
+    """Where engines of other hosts get pieces from this one, and its public key there; empty: nowhere."""
+
+    url: str = ""
+    key: str = ""
 
 
 class FrameTaken(Record, frozen=True):
@@ -681,6 +697,8 @@ FromEngine = (
     | Measured
     | Looked
     | PieceWanted
+    | PiecesCome
+    | PassesOn
     | FrameTaken
     | Result
     | Stream
@@ -744,6 +762,14 @@ class Forget(Record, frozen=True):
     tasks: list[tuple[TaskId, int]]
 
 
+class Source(Record, frozen=True):
+    """An engine of another host that passes a frame on, and the number by which it knows that."""
+
+    url: str
+    key: str
+    number: Count
+
+
 class TakeFrame(Record, frozen=True):
     """Take a frame into the shared memory of your host, for all engines there: ask for its pieces.
 
@@ -753,6 +779,11 @@ class TakeFrame(Record, frozen=True):
     number: Count
     size: Bytes
     reference: bytes = b""
+    source: Source | None = None  # who else has its pieces, or will; None: only the controller
+
+
+class PassOn(Record, frozen=True):
+    """Let engines of other hosts have pieces of what you take."""
 
 
 class Piece(Record, frozen=True):
@@ -795,7 +826,7 @@ ToEngine = (
     | ClusterEnds
 )
 
-ToCourier = TakeFrame | Piece | ReleaseFrame
+ToCourier = TakeFrame | PassOn | Piece | ReleaseFrame
 """To an engine as well, on its control connection; nothing that its core has to know."""
 
 # ---------------------------------------------------------------- agent and controller
@@ -905,6 +936,8 @@ FromPeer = (
     | Measured
     | Looked
     | PieceWanted
+    | PiecesCome
+    | PassesOn
     | FrameTaken
     | Result
     | Stream

@@ -54,6 +54,7 @@ BATCH = 512  # batches taken in one turn of the loop
 SHUT = 1000  # milliseconds in which a port must be free again
 PRUNE = 10.0  # seconds between two looks at what engines that are gone have left
 LOOK = 5.0  # seconds between two looks at whether the socket can still be found
+PROOF = 4096  # bytes, at most, by which engines of one host are known
 PAUSE = 2.0  # seconds later than it was to be woken: then this process stood still
 GRUMBLE = 60.0  # seconds between two log lines about garbage
 
@@ -182,8 +183,8 @@ class ControllerServer:
         """
         tcp.require_curve()
         if self._gatekeeper is None:
-            self._gatekeeper = Gatekeeper(self._context, keys, self._wake.set)
-        self._gatekeeper.admit(keys)
+            self._gatekeeper = Gatekeeper(self._context, keys.roles(), self._wake.set)
+        self._gatekeeper.admit(keys.roles())
         socket = tcp.listening_socket(self._context, keys.server)
         self._remote = RemoteDoor(socket, self._on_stranger)
         self._add(self._remote)
@@ -345,7 +346,7 @@ class ControllerServer:
             for message, frames in entries:
                 if type(message) is m.HelloEngine:
                     self._pids[message.engine.boot] = self._local.pids.get(peer, 0)
-                if isinstance(message, m.PieceWanted | m.FrameTaken):
+                if isinstance(message, m.PieceWanted | m.PiecesCome | m.PassesOn | m.FrameTaken):
                     self._send_first(self._couriers.receive(peer, message, now))
                     continue
                 if frames:
@@ -381,15 +382,17 @@ class ControllerServer:
         Its engine keeps a result until its client has it; but the engine may die before.
         """
         match message:
-            case m.HelloEngine() | m.HelloTasks() if not local:
-                self._couriers.join(peer, bytes(frames[0][:4096]), type(message) is m.HelloEngine)
             case m.Result() if local:
                 held = [frame for frame in frames if type(frame) is blobs.Blob]
                 if held and self._core.knows(message.task):
                     self._held[message.task] = held
-            case m.HelloClient() | m.HelloEngine() | m.HelloTasks() if local:
-                if self._home is not None and frames[0] == self._home.proof:
-                    self._sharing.add(peer)
+            case m.HelloClient() | m.HelloEngine() | m.HelloTasks() if local and self._is_proof(frames[0]):
+                self._sharing.add(peer)
+            case m.HelloEngine() | m.HelloTasks():
+                self._couriers.join(peer, bytes(frames[0][:PROOF]), type(message) is m.HelloEngine)
+
+    def _is_proof(self, frame: wire.Frame) -> bool:
+        return self._home is not None and frame == self._home.proof
 
     def _on_garbage(self, peer: Peer, error: ProtocolError) -> None:
         self._core.refused += 1
@@ -531,9 +534,9 @@ class ControllerServer:
             self._out[peer] = entries + self._out.get(peer, [])
 
     def _refer(self, peer: Peer) -> Callable[[wire.Frame], wire.Frame]:
-        if type(peer) is RemotePeer:
-            return self._couriers.refer(peer)
-        return blobs.plain if self._home is None or peer not in self._sharing else self._home.refer
+        if self._home is not None and peer in self._sharing:
+            return self._home.refer
+        return self._couriers.refer(peer)
 
     def _way_to(self, peer: Any) -> tuple[LocalDoor | RemoteDoor, bytes]:
         if type(peer) is RemotePeer and self._remote is not None:

@@ -1,9 +1,11 @@
 """Large frames to hosts without a controller: once over the network, then shared memory there.
 
-Engines that share memory are on one host; one of them, the *courier*, takes what several are to get,
-piece by piece as it asks for them. Meanwhile what was to be sent to those engines waits here, in its order;
-then they are sent a reference. Nothing is lost by that: to the core it is a connection that is slow, and if
-the courier ends, has no room, or stands still, each engine is sent the bytes themselves.
+Engines that share memory are on one host; one of them, the *courier*, takes what several engines are to get,
+piece by piece as it asks for them. Of a frame that goes to several hosts the first courier gets the pieces from
+the controller, the next ones each from one before them (``parents``), while they come; from the controller too
+where that one does not answer. Meanwhile what was to be sent to the engines waits here, in its order; then they
+are sent a reference. Nothing is lost by that: to the core it is a connection that is slow, and if a courier
+ends, has no room, or stands still, the engines of its host are sent the bytes themselves.
 
     under way ──▶ there: engines are sent a reference, until nobody has the frame any more
         └───────▶ direct: engines are sent the bytes
@@ -15,19 +17,31 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ipkernel_ext.blobs import plain
+from ipkernel_ext.blobs import Lost, plain
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.effects import Peer
 from ipkernel_ext.core.wire import Entry, Frame
 
-PIECE = 2**20  # bytes
-STALL = 5.0  # seconds after which a courier that asks for nothing counts as standing still
+PIECE = 2**18  # bytes
+STALL = 10.0  # seconds after which a courier of which nothing is heard counts as standing still
+CHAIN = 16  # hosts of one chain; with more each passes a frame on to two
 
 Out = dict[Peer, list[Entry]]
+Word = m.PieceWanted | m.PiecesCome | m.PassesOn | m.FrameTaken
+
+
+def parents(hosts: int) -> list[int | None]:
+    """From which of the others each of so many hosts gets a frame; None: from the controller.
+
+    A chain moves everything in the time of one copy and of a piece more for each host. Many hosts are a tree,
+    which takes the time of two copies, and of a piece for each of its levels.
+    """
+    children = 1 if hosts <= CHAIN else 2
+    return [None if host == 0 else (host - 1) // children for host in range(hosts)]
 
 
 class Transfer:
@@ -39,7 +53,7 @@ class Transfer:
         self.frame: Frame | None = frame  # while it is under way
         self.bytes = memoryview(plain(frame)).cast("B")
         self.courier = courier
-        self.heard = now  # when its courier last asked for something
+        self.heard = now  # when its courier last said something
         self.reference = b""
 
 
@@ -64,37 +78,41 @@ class Couriers:
     def __init__(self, above: int) -> None:
         self._above = above
         self._hosts: dict[bytes, Host] = {}  # by what proves that their memory is the same
-        self._of: dict[Peer, bytes] = {}
+        self._of: dict[Peer, Host] = {}
         self._waiting: Out = {}  # what is to be sent once frames are where they are to be
         self._under_way: dict[int, tuple[Host, Transfer]] = {}
         self._there: dict[int, tuple[Host, Transfer]] = {}
         self._numbers = itertools.count(1)
         self._gone: deque[tuple[Peer, int]] = deque()  # frames that nobody has any more; by finalizers
+        self._passes_on: dict[Peer, m.PassesOn] = {}  # couriers of which that is known
+        self._asked: dict[Peer, list[tuple[Transfer, Transfer]]] = {}  # who is to pass what on to whom, once it is
 
     def join(self, peer: Peer, proof: bytes, controls: bool) -> None:
         """A connection of an engine: its control connection, or that for tasks."""
-        host = self._hosts.setdefault(proof, Host())
-        self._of[peer] = proof
-        if controls and peer not in host.couriers:
-            host.couriers.append(peer)
+        host = self._of[peer] = self._hosts.setdefault(proof, Host())
         if not controls:
             host.engines.add(peer)
+        elif peer not in host.couriers:
+            host.couriers.append(peer)
 
     def leave(self, peer: Peer, now: float) -> Out:
         """A connection has ended; what there is to be sent now."""
         self._waiting.pop(peer, None)
-        proof = self._of.pop(peer, None)
-        if proof is None:
+        host = self._of.pop(peer, None)
+        if host is None:
             return {}
-        host = self._hosts[proof]
         host.engines.discard(peer)
         out: Out = {}
         if peer in host.couriers:
             host.couriers.remove(peer)
+            self._passes_on.pop(peer, None)
+            for _, child in self._asked.pop(peer, ()):
+                if child.frame is not None:
+                    _merge(out, self._take(child))
             for transfer in [t for t in host.transfers.values() if t.courier == peer]:
                 _merge(out, self._pass_on(host, transfer, now))
         if not host.engines and not host.couriers:
-            del self._hosts[proof]
+            self._hosts = {proof: other for proof, other in self._hosts.items() if other is not host}
         return out
 
     def _pass_on(self, host: Host, transfer: Transfer, now: float) -> Out:
@@ -104,7 +122,7 @@ class Couriers:
         if not host.couriers:
             return self._go_direct(host, transfer)
         transfer.courier, transfer.heard = host.couriers[0], now
-        return {transfer.courier: [(m.TakeFrame(transfer.number, transfer.size, transfer.reference), ())]}
+        return self._take(transfer)
 
     def _go_direct(self, host: Host, transfer: Transfer) -> Out:
         """Engines there get the bytes of a frame themselves."""
@@ -125,19 +143,17 @@ class Couriers:
         """What may be sent now, of all that is to be sent, with what couriers are told; the rest waits here."""
         if not self._hosts:
             return out
-        wanted = Counter(self._large(out))
         going: Out = {}
+        for frame, hosts in self._spread(out):
+            _merge(going, self._begin(frame, hosts, now))
         for peer, entries in out.items():
-            host = self._host(peer)
+            host = self._of.get(peer)
             if host is None or peer not in host.engines:
                 going.setdefault(peer, []).extend(entries)
-                continue
-            begun = [self._begun(host, frame, wanted[id(host), id(frame)], now) for frame in self._frames(entries)]
-            _merge(going, {t.courier: [(m.TakeFrame(t.number, t.size), ())] for t in begun if t is not None})
-            if peer in self._waiting or any(self._is_under_way(host, frame) for frame in self._frames(entries)):
+            elif peer in self._waiting or any(_is_under_way(host, frame) for frame in self._large(entries)):
                 self._waiting.setdefault(peer, []).extend(entries)
             else:
-                going.setdefault(peer, []).extend(entries)
+                going[peer] = entries
         while self._gone:
             courier, number = self._gone.popleft()
             self._there.pop(number, None)
@@ -147,7 +163,7 @@ class Couriers:
 
     def refer(self, peer: Peer) -> Callable[[Frame], Frame]:
         """What makes the frames for a peer: bytes, or references."""
-        host = self._host(peer)
+        host = self._of.get(peer)
         if host is None or not host.transfers:
             return plain
         transfers: Mapping[int, Transfer] = host.transfers
@@ -158,37 +174,59 @@ class Couriers:
 
         return made
 
-    def _large(self, out: Out) -> Iterator[tuple[int, int]]:
-        """Ids of the host and of the frame, for each large one that is to go to an engine."""
-        for peer, entries in out.items():
-            host = self._host(peer)
-            if host is not None:
-                for frame in self._frames(entries):
-                    yield id(host), id(frame)
-
-    def _host(self, peer: Peer) -> Host | None:
-        proof = self._of.get(peer)
-        return None if proof is None else self._hosts[proof]
-
-    def _frames(self, entries: Iterable[Entry]) -> Iterator[Frame]:
+    def _large(self, entries: Iterable[Entry]) -> Iterator[Frame]:
         return (frame for _, frames in entries for frame in frames if len(frame) >= self._above)
 
-    def _is_under_way(self, host: Host, frame: Frame) -> bool:
-        transfer = host.transfers.get(id(frame))
-        return transfer is not None and transfer.frame is not None
+    def _spread(self, out: Out) -> Iterator[tuple[Frame, list[Host]]]:
+        """Large frames that several engines are to get, and the hosts to which they are to be taken."""
+        hosts: dict[int, tuple[Frame, list[Host]]] = {}
+        for peer, entries in out.items():
+            host = self._of.get(peer)
+            if host is not None and peer in host.engines:
+                for frame in self._large(entries):
+                    hosts.setdefault(id(frame), (frame, []))[1].append(host)
+        for frame, engines in hosts.values():
+            if len(engines) > 1:
+                there = dict.fromkeys(host for host in engines if id(frame) not in host.transfers and host.couriers)
+                yield frame, list(there)
 
-    def _begun(self, host: Host, frame: Frame, engines: int, now: float) -> Transfer | None:
-        """The transfer of a frame that has just begun, because several engines are to get it; else None."""
-        if id(frame) in host.transfers or engines < 2 or not host.couriers:
-            return None
-        try:
+    def _begin(self, frame: Frame, hosts: Sequence[Host], now: float) -> Out:
+        """Have a frame taken to hosts; what couriers are told."""
+        begun: list[Transfer] = []
+        out: Out = {}
+        if isinstance(frame, Lost):
+            return out
+        for host, parent in zip(hosts, parents(len(hosts)), strict=True):
             transfer = Transfer(next(self._numbers), frame, host.couriers[0], now)
-            weakref.finalize(frame, self._on_gone, host, id(frame)).atexit = False
-        except TypeError:
-            return None  # what nobody can watch, or is only a reference itself
-        host.transfers[id(frame)] = transfer
-        self._under_way[transfer.number] = host, transfer
-        return transfer
+            try:
+                weakref.finalize(frame, self._on_gone, host, id(frame)).atexit = False
+            except TypeError:
+                return out  # nobody can know when it is not needed any more
+            host.transfers[id(frame)] = transfer
+            self._under_way[transfer.number] = host, transfer
+            begun.append(transfer)
+            if parent is None:
+                _merge(out, self._take(transfer))
+            else:
+                _merge(out, self._take_from(begun[parent], transfer))
+        return out
+
+    def _take_from(self, parent: Transfer, child: Transfer) -> Out:
+        """Have a courier take a frame from another one, which is asked first whether it passes it on."""
+        if parent.courier in self._passes_on:
+            return self._take(child, self._source(parent))
+        asked = self._asked.setdefault(parent.courier, [])
+        asked.append((parent, child))
+        return {parent.courier: [(m.PassOn(), ())]} if len(asked) == 1 else {}
+
+    def _source(self, parent: Transfer) -> m.Source | None:
+        found = self._passes_on.get(parent.courier)
+        return m.Source(found.url, found.key, parent.number) if found is not None and found.url else None
+
+    @staticmethod
+    def _take(transfer: Transfer, source: m.Source | None = None) -> Out:
+        told = m.TakeFrame(transfer.number, transfer.size, transfer.reference, source)
+        return {transfer.courier: [(told, ())]}
 
     def _on_gone(self, host: Host, id: int) -> None:
         transfer = host.transfers.pop(id)
@@ -197,24 +235,34 @@ class Couriers:
 
     # ------------------------------------------------------------ in
 
-    def receive(self, peer: Peer, message: m.PieceWanted | m.FrameTaken, now: float) -> Out:
+    def receive(self, peer: Peer, message: Word, now: float) -> Out:
         """A courier's word; what there is to be sent now. What others say is nothing."""
-        host, transfer = self._under_way.get(message.number) or self._there.get(message.number) or (None, None)
+        if isinstance(message, m.PassesOn):
+            return self._on_passes_on(peer, message)
+        number = message.number
+        host, transfer = self._under_way.get(number) or self._there.get(number) or (None, None)
         if host is None or transfer is None or transfer.courier != peer:
             return {}
         transfer.heard = now
-        if isinstance(message, m.PieceWanted):
-            if transfer.frame is None:
-                return {}
-            piece = transfer.bytes[message.begin : message.begin + PIECE]
-            return {peer: [(m.Piece(message.number, message.begin), (piece,))]}
-        if not message.reference:
-            return self._go_direct(host, transfer)
-        if transfer.frame is None:
-            return {}  # the next courier of what is there has it
-        transfer.reference = message.reference
-        self._there[transfer.number] = host, transfer
-        return self._arrived(host, transfer)
+        match message:
+            case m.PieceWanted(_, begin) if transfer.frame is not None:
+                return {peer: [(m.Piece(number, begin), (transfer.bytes[begin : begin + PIECE],))]}
+            case m.FrameTaken(_, b""):
+                return self._go_direct(host, transfer)
+            case m.FrameTaken(_, reference) if transfer.frame is not None:
+                transfer.reference = reference
+                self._there[number] = host, transfer
+                return self._arrived(host, transfer)
+        return {}
+
+    def _on_passes_on(self, peer: Peer, message: m.PassesOn) -> Out:
+        out: Out = {}
+        if peer in self._of:
+            self._passes_on[peer] = message
+            for parent, child in self._asked.pop(peer, ()):
+                if child.frame is not None:
+                    _merge(out, self._take(child, self._source(parent)))
+        return out
 
     def next_deadline(self) -> float | None:
         """When ``tick`` is wanted, or None."""
@@ -231,7 +279,14 @@ class Couriers:
 
     def sizes(self) -> dict[str, int]:
         """How much is kept that should not last."""
-        return {"waiting": len(self._waiting), "under way": len(self._under_way), "there": len(self._there)}
+        asked = sum(map(len, self._asked.values()))
+        there, under_way = len(self._there), len(self._under_way)
+        return {"waiting": len(self._waiting), "under way": under_way, "there": there, "asked": asked}
+
+
+def _is_under_way(host: Host, frame: Frame) -> bool:
+    transfer = host.transfers.get(id(frame))
+    return transfer is not None and transfer.frame is not None
 
 
 def _merge(out: Out, more: Mapping[Any, list[Entry]]) -> None:

@@ -53,8 +53,9 @@ class Edge:
         Watches the connection while it is open.
     warm : float
         Share of the shared memory that is to be kept warm which this process may keep; 0: it shares none.
-    away : bool
-        Whether it shares memory with others of its kind where the controller is on another host.
+    away : bool or None
+        Whether a unix socket may lead to another host, as one that ssh forwards does. Where the controller is on
+        another host, this process shares memory with others of its kind. None: it does not.
 
     Attributes
     ----------
@@ -77,7 +78,7 @@ class Edge:
         decoder: Decoder,
         poller: zmq.Poller | Poller,
         warm: float = 0.0,
-        away: bool = False,
+        away: bool | None = None,
     ) -> None:
         self._context = context
         self._poller = poller
@@ -132,35 +133,27 @@ class Edge:
         self.retry_at = now + ATTEMPT if remote else None
         self.socket = connecting_socket(self._context, self.url, address.keys, once=True)
         self._monitor = Monitor(self.socket, EVENTS if remote else zmq.EVENT_DISCONNECTED)
-        if not remote:
-            self._share()
-        elif self._away and address.keys is not None:
-            self._share_away(address.keys.server)
+        self._share(address.keys.server if remote and address.keys is not None else self.url)
         self._greeted = False
         self.socket.connect(self.url)
         self._poller.register(self.socket, zmq.POLLIN)
         self._poller.register(self._monitor.pair, zmq.POLLIN)
         return True
 
-    def _share(self) -> None:
-        """Use the shared memory that the controller there offers."""
+    def _share(self, cluster: str) -> None:
+        """Use the shared memory that the controller there offers, else that of this host's engines of its cluster."""
         offered = shared.find(self.url) if self._warm else None
-        if self.pool is not None and offered is not None and str(self.pool.home.directory) == offered.directory:
-            return
-        self.end_sharing()
-        if offered is not None:
-            with suppress(OSError):
-                self.home = blobs.Home(Path(offered.directory))
-                self.pool = blobs.Pool(self.home, offered.above, int(offered.pool * self._warm))
-
-    def _share_away(self, server: str) -> None:
-        """Share memory with those of this host who belong to the controller with this public key."""
         with suppress(OSError, NotConnected):
-            directory = shared.away(server)
-            if directory is None or (self.pool is None and self.home is not None and self.home.directory == directory):
+            directory = None if offered is None else Path(offered.directory)
+            if offered is None and (self._away or (self._away is False and self.url.startswith("tcp://"))):
+                directory = shared.away(cluster)
+            if self.home is not None and self.home.directory == directory:
                 return
             self.end_sharing()
-            self.home = blobs.Home(directory)
+            if directory is not None:
+                self.home = blobs.Home(directory)
+            if offered is not None and self.home is not None:
+                self.pool = blobs.Pool(self.home, offered.above, int(offered.pool * self._warm))
 
     def end_sharing(self) -> None:
         """Give up shared memory; what others may still come for stays there."""

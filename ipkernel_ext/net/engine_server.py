@@ -47,6 +47,7 @@ from ipkernel_ext.execution.runner import Runner
 from ipkernel_ext.execution.usage import Usage
 from ipkernel_ext.net.begun import BegunFile
 from ipkernel_ext.net.courier import Courier
+from ipkernel_ext.net.couriers import Word
 from ipkernel_ext.net.edge import Edge, Locate
 from ipkernel_ext.net.sockets import Poller, Wake, receive, send, until
 from ipkernel_ext.net.tcp import connecting_socket
@@ -81,6 +82,8 @@ class EngineServer:
         Directory of begun files, shared with the controller when it is on this host.
     owner : int or None
         A descriptor whose end of file means that this engine is to end.
+    away : bool
+        Whether a unix socket leads to a controller on another host.
     """
 
     def __init__(
@@ -94,6 +97,7 @@ class EngineServer:
         begun: Path | None,
         log: logging.Logger,
         owner: int | None = None,
+        away: bool = False,
     ) -> None:
         self._core = EngineCore(record)
         self._runner = runner
@@ -106,7 +110,7 @@ class EngineServer:
         self._lock = threading.Lock()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._control_poller = Poller()
-        self._edge = Edge(self._context, locate, _decoder, self._control_poller, warm=WARM, away=True)
+        self._edge = Edge(self._context, locate, _decoder, self._control_poller, warm=WARM, away=away)
         self._courier: Courier | None = None  # where the controller is on another host
         runner.share = self._edge.share
         self._control_wake = Wake()
@@ -142,7 +146,7 @@ class EngineServer:
 
     def run(self) -> str:
         """Serve until told to stop; the reason. To be called from the process's main thread."""
-        control = threading.Thread(target=self._control_loop, name="ipkernel_ext control", daemon=True)
+        control = threading.Thread(target=self._control, name="ipkernel_ext control", daemon=True)
         control.start()
         poller = Poller()
         poller.register(self._main_wake.fileno())
@@ -334,6 +338,14 @@ class EngineServer:
 
     # ------------------------------------------------------------ control thread
 
+    def _control(self) -> None:
+        """An engine that does not hear its controller is none: it ends, and who watches over it starts another one."""
+        try:
+            self._control_loop()
+        except Exception:
+            self._log.exception("a mistake in this engine, which ends")
+            os._exit(1)
+
     def _control_loop(self) -> None:
         poller = self._control_poller
         poller.register(self._control_wake.fileno())
@@ -357,7 +369,7 @@ class EngineServer:
             self._send_waiting()
             self._edge.tick(now)
             if self._courier is not None:
-                self._courier.tick(now)
+                self._tell_couriers(self._courier.turn(now))
             if self._pending and self._flush_at is None:
                 self._flush_at = now + FLUSH_AFTER
             due = self._core.next_deadline()
@@ -409,8 +421,10 @@ class EngineServer:
         if self._courier is not None:
             self._courier.close()
         opened = self._edge.open(now)
-        away = self._edge.home if self._edge.pool is None else None
-        self._courier = None if away is None else Courier(away)
+        self._courier = None
+        home, address = self._edge.home, self._edge.address
+        if opened and home is not None and address is not None and self._edge.pool is None:
+            self._courier = Courier(home, self._context, self._control_poller, address)
         trouble = self._edge.trouble
         if trouble is not None:
             if trouble.answered and not self._welcomed:
@@ -444,7 +458,7 @@ class EngineServer:
                 return
             epoch, entries = batch
             for message, frames in entries:
-                if isinstance(message, m.TakeFrame | m.Piece | m.ReleaseFrame):
+                if isinstance(message, m.ToCourier):
                     self._carry(message, frames)
                     continue
                 with self._lock:
@@ -463,8 +477,13 @@ class EngineServer:
     def _carry(self, message: m.ToCourier, frames: Sequence[wire.Frame]) -> None:
         """Take a frame for all engines of this host."""
         if self._courier is not None:
-            words = self._courier.receive(message, frames, time.monotonic())
-            self._edge.send(self._core.epoch, [(word, ()) for word in words])
+            self._tell_couriers(self._courier.receive(message, frames, time.monotonic()))
+
+    def _tell_couriers(self, words: Iterable[Word]) -> None:
+        """Tell the controller how that goes."""
+        entries = [(word, ()) for word in words]
+        if entries:
+            self._edge.send(self._core.epoch, entries)
 
     def _do_control(self, effects: Iterable[Effect]) -> None:
         entries: list[wire.Entry] = []

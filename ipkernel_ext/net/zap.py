@@ -48,6 +48,8 @@ class Gatekeeper:
 
     Parameters
     ----------
+    roles
+        Role by public key.
     on_end
         Called from the thread when it ends, for whatever reason.
 
@@ -59,10 +61,12 @@ class Gatekeeper:
         Addresses whose key was refused, the latest.
     """
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], keys: ClusterKeys, on_end: Callable[[], None]) -> None:
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], roles: Mapping[str, str], on_end: Callable[[], None]
+    ) -> None:
         self.failure: Exception | None = None
         self.refused: deque[str] = deque(maxlen=64)
-        self.admit(keys)
+        self.admit(roles)
         self._on_end = on_end
         self._stop = Wake()
         self._socket = context.socket(zmq.ROUTER)
@@ -71,9 +75,9 @@ class Gatekeeper:
         self._thread = threading.Thread(target=self._run, name="ipkernel_ext keys", daemon=True)
         self._thread.start()
 
-    def admit(self, keys: ClusterKeys) -> None:
-        """From now on let these keys in, and no others; connections that are open stay."""
-        self._roles = {z85.decode(public): role for public, role in keys.roles().items()}
+    def admit(self, roles: Mapping[str, str]) -> None:
+        """From now on let these public keys in, and no others; connections that are open stay."""
+        self._roles = {z85.decode(public): role for public, role in roles.items()}
 
     def _run(self) -> None:
         try:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import psutil
 import pytest
 
 from ipkernel_ext import RemoteController
+from ipkernel_ext.net.couriers import STALL
 from tests.e2e.test_tcp import Cluster
 
 MB = 2**20
@@ -44,6 +46,17 @@ def cluster(command, tmp_path):
         yield rc
 
 
+def courier(cluster):
+    """The process that takes large frames for all, ids of the other engines, and the array that it has just taken."""
+    array = np.random.default_rng(2).random(MB)
+    pids = cluster.apply(os.getpid)
+    before = written(pids)
+    cluster.push({"array": array})
+    took = [after - number > array.nbytes for number, after in zip(before, written(pids), strict=True)]
+    others = [id for id, it in zip(cluster.ids, took, strict=True) if not it]
+    return psutil.Process(pids[took.index(True)]), others, array
+
+
 def test_an_array_for_all_crosses_the_network_once(cluster):
     array = np.random.default_rng(1).random(4 * MB)
     pids = cluster.apply(os.getpid)
@@ -56,3 +69,45 @@ def test_an_array_for_all_crosses_the_network_once(cluster):
     for pushed, pid in zip(cluster.pull("array"), pids, strict=True):
         assert pushed[0] == pid, "each has its own to write to"
         np.testing.assert_array_equal(pushed[1:], array[1:])
+
+
+def test_arguments_of_a_function_too_and_nothing_stays(cluster):
+    array = np.arange(MB, dtype=float)
+    assert cluster.apply(np.sum, array) == ENGINES * [array.sum()]
+    pids = cluster.apply(os.getpid)
+    assert not any(map(mapped, pids)), "nobody has it any more"
+    (directory,) = away()
+    assert [file.name for file in directory.iterdir()] == ["lock"]
+
+
+@pytest.mark.fault("the engine that takes large frames for its host is killed")
+def test_an_engine_that_took_an_array_for_others_is_killed(cluster):
+    process, others, array = courier(cluster)
+    process.kill()
+    for again in range(2):
+        for pulled in cluster[others].pull("array"):
+            np.testing.assert_array_equal(pulled, array + again)
+        cluster[others].push({"array": array + 1})
+
+
+@pytest.mark.slow
+@pytest.mark.fault("the engine that takes large frames for its host stands still")
+def test_an_engine_that_takes_arrays_for_others_stands_still(cluster):
+    process, others, array = courier(cluster)
+    process.send_signal(signal.SIGSTOP)
+    try:
+        cluster[others].push({"array": array + 1}, block=False).get(3 * STALL)
+    finally:
+        process.send_signal(signal.SIGCONT)
+    for pulled in cluster[others].pull("array"):
+        np.testing.assert_array_equal(pulled, array + 1)
+
+
+def test_what_engines_have_shared_ends_with_them(cluster):
+    courier(cluster)
+    assert len(away()) == 1
+    cluster.shutdown()
+    until = time.monotonic() + 10
+    while away():
+        assert time.monotonic() < until, away()
+        time.sleep(0.01)

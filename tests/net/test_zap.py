@@ -51,7 +51,7 @@ def listen(context, pair):
 
 def test_a_guarded_socket_passes_the_probe_and_a_refused_address_is_known(context) -> None:
     cluster = keys.make()
-    keeper = Gatekeeper(context, cluster, lambda: None)
+    keeper = Gatekeeper(context, cluster.roles(), lambda: None)
     socket, url = listen(context, cluster.server)
     probe(url, cluster)
     assert list(keeper.refused) == ["127.0.0.1"]
@@ -69,7 +69,7 @@ def test_an_unguarded_socket_fails_the_probe(context) -> None:
 
 def test_a_handler_that_lets_nobody_in_fails_the_probe(context) -> None:
     cluster = keys.make()
-    keeper = Gatekeeper(context, keys.make(), lambda: None)
+    keeper = Gatekeeper(context, keys.make().roles(), lambda: None)
     socket, url = listen(context, cluster.server)
     with pytest.raises(ParallelError, match="the key of clients"):
         probe(url, cluster)
@@ -84,7 +84,7 @@ def test_a_thread_that_fails_says_so_and_lets_nobody_in(context, monkeypatch) ->
     monkeypatch.setattr("ipkernel_ext.net.zap.answer", broken)
     cluster = keys.make()
     ended = threading.Event()
-    keeper = Gatekeeper(context, cluster, ended.set)
+    keeper = Gatekeeper(context, cluster.roles(), ended.set)
     socket, url = listen(context, cluster.server)
     with pytest.raises(ParallelError):
         probe(url, cluster)
