@@ -14,14 +14,13 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks import environment
 from benchmarks.data import in_turns, sized
-from tests.cluster.hosts import Host, why_not
+from tests.cluster.hosts import Host, address, network, why_not
 
 FAR = Path(__file__).resolve().with_name("far.py")
 HOSTS = 4
@@ -48,33 +47,6 @@ WAYS = {
     "direct": "ipyparallel, push of a direct view",
     "broadcast": "ipyparallel, push of a broadcast view",
 }
-
-
-def address(number: int) -> str:
-    """Of a host."""
-    return f"10.78.0.{number + 1}"
-
-
-@contextlib.contextmanager
-def network(count: int, rate: int) -> Iterator[list[Host]]:
-    """So many hosts, each with its own temporary files and shared memory, and a cable of so many Mbit/s to a switch."""
-    with contextlib.ExitStack() as stack:
-        switch = Host("switch", "ip link add br0 type bridge && ip link set br0 up")
-        stack.callback(switch.end)
-        limit = ["root", "tbf", "rate", f"{rate}mbit", "burst", "256kb", "latency", "100ms"]
-        found = []
-        for number in range(count):
-            mount = "mount -t tmpfs -o mode=1777 tmpfs"
-            host = Host(f"b{number}", f"{mount} {tempfile.gettempdir()} && {mount} /dev/shm")
-            stack.callback(host.end)
-            found.append(host)
-            host.connect(switch, f"to{number}")
-            switch.run("ip", "link", "set", f"to{number}", "master", "br0", "up")
-            switch.run("tc", "qdisc", "add", "dev", f"to{number}", *limit)
-            host.run("tc", "qdisc", "add", "dev", "eth0", *limit)
-            host.run("ip", "address", "add", f"{address(number)}/24", "dev", "eth0")
-            host.run("ip", "link", "set", "eth0", "up")
-        yield found
 
 
 class Inside:

@@ -116,6 +116,14 @@ def _parsed(reference: Frame) -> tuple[str, int]:
     return name, size
 
 
+def refers_to(reference: Frame, size: int) -> bool:
+    """Whether this is a reference to a blob of so many bytes."""
+    try:
+        return _parsed(reference)[1] == size
+    except ProtocolError:
+        return False
+
+
 class Home:
     """The directory of a cluster's blobs, as one process uses it.
 

@@ -173,6 +173,7 @@ class Cluster:
             },
             "connection": str(self.place.connection("engine")),
             "away": False,
+            "outpost": False,
             "begun": str(self.place.engines),
             "owned": self._owned,
         }
@@ -199,7 +200,7 @@ class Cluster:
             An option that cannot be.
         """
         place, given = self.place, self.settings
-        setup: EngineSetup = {**self._setup(), "away": True, "owned": True, "threads": {}}
+        setup: EngineSetup = {**self._setup(), "away": True, "outpost": True, "owned": True, "threads": {}}
         setup["preload"] = list(given.cluster.preload)
         outpost: Orders = {
             "directory": "",

@@ -54,7 +54,7 @@ class Taking:
 
     def has(self, begin: int) -> bool:
         """Whether a piece is here."""
-        return begin < self.next and begin not in self.asked
+        return begin < self.next and begin % PIECE == 0 and begin not in self.asked
 
     @property
     def comes(self) -> m.Source | None:
@@ -144,7 +144,7 @@ class Courier:
                     return [m.FrameTaken(number)]
                 self._kept[number] = found
                 return [m.FrameTaken(number, reference)]
-            case m.Piece(number, begin) if number in self._taking:
+            case m.Piece(number, begin) if number in self._taking and frames:
                 return self._write(number, begin, frames[0], now)
             case m.PassOn():
                 return [self._pass_on()]
@@ -244,7 +244,7 @@ class Courier:
             self._early.append((id, number, begin))
         elif taking.has(begin):
             self._serve(id, number, begin)
-        elif begin < taking.size:
+        elif begin < taking.size and begin % PIECE == 0:
             taking.wanted.setdefault(begin, []).append(id)
 
     def _serve(self, id: bytes, number: int, begin: int) -> None:

@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ipkernel_ext.blobs import Lost, plain
+from ipkernel_ext.blobs import Lost, plain, refers_to
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.effects import Peer
 from ipkernel_ext.core.wire import Entry, Frame
@@ -247,7 +247,7 @@ class Couriers:
         match message:
             case m.PieceWanted(_, begin) if transfer.frame is not None:
                 return {peer: [(m.Piece(number, begin), (transfer.bytes[begin : begin + PIECE],))]}
-            case m.FrameTaken(_, b""):
+            case m.FrameTaken(_, reference) if not refers_to(reference, transfer.size):
                 return self._go_direct(host, transfer)
             case m.FrameTaken(_, reference) if transfer.frame is not None:
                 transfer.reference = reference

@@ -82,8 +82,8 @@ class EngineServer:
         Directory of begun files, shared with the controller when it is on this host.
     owner : int or None
         A descriptor whose end of file means that this engine is to end.
-    away : bool
-        Whether a unix socket leads to a controller on another host.
+    outpost : bool
+        Whether the controller is on another host, also where a unix socket leads to it.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class EngineServer:
         begun: Path | None,
         log: logging.Logger,
         owner: int | None = None,
-        away: bool = False,
+        outpost: bool = False,
     ) -> None:
         self._core = EngineCore(record)
         self._runner = runner
@@ -110,7 +110,7 @@ class EngineServer:
         self._lock = threading.Lock()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._control_poller = Poller()
-        self._edge = Edge(self._context, locate, _decoder, self._control_poller, warm=WARM, away=away)
+        self._edge = Edge(self._context, locate, _decoder, self._control_poller, warm=WARM, away=outpost)
         self._courier: Courier | None = None  # where the controller is on another host
         runner.share = self._edge.share
         self._control_wake = Wake()
@@ -481,8 +481,7 @@ class EngineServer:
 
     def _tell_couriers(self, words: Iterable[Word]) -> None:
         """Tell the controller how that goes."""
-        entries = [(word, ()) for word in words]
-        if entries:
+        if entries := [(word, ()) for word in words]:
             self._edge.send(self._core.epoch, entries)
 
     def _do_control(self, effects: Iterable[Effect]) -> None:
@@ -545,7 +544,8 @@ class EngineServer:
         with self._lock:
             pieces: Sequence[Any] = self._output.take()
             effects = self._core.output(pieces)
-        self._edge.send(self._core.epoch, [(e.message, e.frames) for e in effects if isinstance(e, Send)])
+        if entries := [(e.message, e.frames) for e in effects if isinstance(e, Send)]:
+            self._edge.send(self._core.epoch, entries)
 
     def _tick(self) -> None:
         self._descriptors.take()

@@ -123,12 +123,12 @@ def probe(url: str, keys: ClusterKeys) -> None:
         (stranger, zmq.EVENT_HANDSHAKE_FAILED_AUTH),
         (keys.of("client"), zmq.EVENT_HANDSHAKE_SUCCEEDED),
     ):
-        if _outcome(url, one) != expected:
+        if outcome(url, one) != expected:
             who = "an unknown key" if one is stranger else "the key of clients"
             raise ParallelError(f"{url} does not treat {who} as it must; the controller does not start")
 
 
-def _outcome(url: str, keys: Keys) -> int:
+def outcome(url: str, keys: Keys) -> int:
     """The first that happens to a connection with these keys; 0: nothing in time."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     socket = connecting_socket(context, url, keys, once=True)

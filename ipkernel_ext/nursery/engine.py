@@ -81,8 +81,8 @@ def serve_agent(parts: Parts, setup: EngineSetup, orders: EngineOrders, owner: i
     if orders["gpus"]:
         os.environ[gpus.VARIABLE] = ",".join(orders["gpus"])
     locate = connection.for_engines(Path(setup["connection"]), setup["away"])
-    tags = setup["settings"]["tags"]
-    serve(parts, record_of(orders, tags=tags), locate, Path(setup["begun"]), owner, words=words, away=setup["away"])
+    record = record_of(orders, tags=setup["settings"]["tags"])
+    serve(parts, record, locate, Path(setup["begun"]), owner, words=words, outpost=setup["outpost"])
 
 
 def serve(
@@ -95,7 +95,7 @@ def serve(
     words: int | None = None,
     level: int = logging.INFO,
     tells: bool = False,
-    away: bool = False,
+    outpost: bool = False,
 ) -> None:
     """Serve until told to stop, and end this process.
 
@@ -114,7 +114,7 @@ def serve(
         What is worth a line in the log.
     tells : bool
         Say on standard output when it has joined.
-    away : bool
+    outpost : bool
         See ``EngineServer``.
     """
     _start_up(parts, owner)
@@ -125,7 +125,7 @@ def serve(
     interrupter = Interrupter()
     runner = Runner(parts.shell, parts.output, interrupter)
     files = begun if begun.is_dir() else None
-    server = EngineServer(record, locate, runner, parts.output, descriptors, interrupter, files, log, owner, away)
+    server = EngineServer(record, locate, runner, parts.output, descriptors, interrupter, files, log, owner, outpost)
     if tells:
         server.on_joined = functools.partial(_tell, descriptors.out)
     interrupter.install()

@@ -28,6 +28,7 @@ class EngineSetup(TypedDict):
     settings: dict[str, Any]  # of EngineSettings
     connection: str  # the engines' connection file
     away: bool  # it may lead to another host
+    outpost: bool  # the controller is on another host, whatever it leads to
     begun: str  # directory of begun files
     owned: bool  # engines end with their agent
 

@@ -110,6 +110,36 @@ class Host:
             process.stderr.close()
 
 
+def address(number):
+    """Of a host of a network."""
+    return f"10.78.0.{number + 1}"
+
+
+@contextlib.contextmanager
+def network(count, rate):
+    """So many hosts, each with a cable of so many Mbit/s, both ways, to a switch.
+
+    The first shares the files of this process; the others have temporary files and shared memory of their own.
+    """
+    with contextlib.ExitStack() as stack:
+        switch = Host("switch", "ip link add br0 type bridge && ip link set br0 up")
+        stack.callback(switch.end)
+        limit = ["root", "tbf", "rate", f"{rate}mbit", "burst", "256kb", "latency", "100ms"]
+        mount = "mount -t tmpfs -o mode=1777 tmpfs"
+        found = []
+        for number in range(count):
+            host = Host(f"b{number}", f"{mount} {tempfile.gettempdir()} && {mount} /dev/shm" if number else "true")
+            stack.callback(host.end)
+            found.append(host)
+            host.connect(switch, f"to{number}")
+            switch.run("ip", "link", "set", f"to{number}", "master", "br0", "up")
+            switch.run("tc", "qdisc", "add", "dev", f"to{number}", *limit)
+            host.run("tc", "qdisc", "add", "dev", "eth0", *limit)
+            host.run("ip", "address", "add", f"{address(number)}/24", "dev", "eth0")
+            host.run("ip", "link", "set", "eth0", "up")
+        yield found
+
+
 @pytest.fixture
 def hosts():
     """``h1`` at 10.77.0.1, which shares the files of the test, and ``h2`` at 10.77.0.2, which does not."""

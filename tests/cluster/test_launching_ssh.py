@@ -99,6 +99,12 @@ def cluster(away, request):
         away.run("stop")
 
 
+def written():
+    """Bytes that this process has written to files."""
+    with open("/proc/self/io") as file:
+        return int(dict(line.split(": ") for line in file)["wchar"])
+
+
 def state_is(rc, state, timeout):
     """Wait until the engines' is this one."""
     return rc._link.channel.wait_roster(lambda r: {e.state for e in r.engines.values()} == {state}, timeout)
@@ -109,7 +115,11 @@ def test_engines_on_a_host_that_has_only_ssh_and_python(cluster):
     assert [(engine.id, engine.host) for engine in rc.engines] == [(0, "h2"), (1, "h2")]
     assert [r.value for r in rc.execute("import sys; sys.prefix")] == [f"{away.temporary}/bare"] * 2
 
+    before = rc.apply(written)
     rc.push({"x": b"x" * 3_000_000})
+    assert sum(after - number > 3_000_000 for after, number in zip(rc.apply(written), before, strict=True)) == 1, (
+        "it crosses the line once, and one engine takes it for both"
+    )
     assert rc.apply(len, rc[0]["x"]) == [3_000_000] * 2
     assert rc.map(abs, range(-100, 0)) == list(range(100, 0, -1))
 
@@ -126,7 +136,8 @@ def test_engines_on_a_host_that_has_only_ssh_and_python(cluster):
 
     assert away.run("stop").returncode == 0
     assert away.second.processes() == []
-    assert away.second.run("ls", f"{away.temporary}/ipkernel_ext-0") == ""
+    for directory in (away.temporary, "/dev/shm"):
+        assert away.second.run("ls", f"{directory}/ipkernel_ext-0") == ""
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from ipkernel_ext.core import messages as m
 from ipkernel_ext.net.courier import PATIENCE, Courier
 from ipkernel_ext.net.couriers import PIECE, STALL, Couriers, parents
 from ipkernel_ext.net.sockets import Poller
+from ipkernel_ext.net.zap import outcome
 
 ABOVE = 1000
 REFERENCE = 40  # bytes
@@ -34,7 +35,7 @@ class Hosts:
         self.couriers = Couriers(ABOVE)
         self.contexts = []
         self.poller = Poller()
-        own = keys.make()
+        self.keys = keys.make()
         self.homes, self.there = {}, {}
         self.got = {}  # what engines were sent
         self.deaf = set()  # control connections on which nothing arrives
@@ -42,7 +43,7 @@ class Hosts:
             place = directory / f"host{host}"
             shared.make(place, Path("/away"), os.urandom(16))
             home = self.homes[host] = Home(place)
-            address = Address((f"tcp://127.0.0.{1 + host}:9",), own.of("engine"), "")
+            address = Address((f"tcp://127.0.0.{1 + host}:9",), self.keys.of("engine"), "")
             for engine in range(engines):
                 name = f"{host}.{engine}"
                 self.contexts.append(zmq.Context())
@@ -303,5 +304,38 @@ def test_what_others_say_than_the_courier_is_nothing(hosts):
     one.push(frame_of(ABOVE))
     for word in (m.PieceWanted(1, 0), m.FrameTaken(1, b"elsewhere"), m.FrameTaken(9), m.PiecesCome(1)):
         assert not one.couriers.receive("control 0.1", word, one.now)
+        assert not one.couriers.receive("a stranger", word, one.now)
     assert not one.couriers.receive("a stranger", m.PassesOn("tcp://1.2.3.4:5", "key"), one.now)
     assert not one.got
+
+
+@pytest.mark.parametrize("reference", [b"", b"elsewhere", b"0" * REFERENCE])
+def test_a_reference_that_is_none_is_sent_to_nobody(hosts, reference):
+    one = hosts(1)
+    one.deaf.add("control 0.0")
+    one.push(frame := frame_of(ABOVE))
+    one.send(one.couriers.receive("control 0.0", m.FrameTaken(1, reference), one.now))
+    assert one.got == {peer: [frame] for peer in one.tasks()}
+
+
+def test_only_engines_of_this_cluster_are_let_in(hosts):
+    several = hosts(2, 1)
+    several.push(frame_of(ABOVE))
+    passes = several.couriers._passes_on["control 0.0"]
+    for own, happens in (
+        (several.keys.engine, zmq.EVENT_HANDSHAKE_SUCCEEDED),
+        (several.keys.client, zmq.EVENT_HANDSHAKE_FAILED_AUTH),
+        (keys.make().engine, zmq.EVENT_HANDSHAKE_FAILED_AUTH),
+    ):
+        assert outcome(passes.url, keys.Keys(passes.key, own)) == happens
+
+
+@pytest.mark.parametrize("begin", [1, PIECE + 1, 2 * PIECE, 2**62])
+def test_what_is_no_piece_is_not_given(hosts, begin):
+    one = hosts(1, 1)
+    taking = one.there["control 0.0"]
+    words = taking.receive(m.TakeFrame(1, 2 * PIECE), (), 0.0)
+    for word in words:
+        taking.receive(m.Piece(1, word.begin), [bytes(PIECE)], 0.0)
+    taking._on_wanted(b"somebody", 1, begin)
+    assert not any(each.wanted for each in taking._taking.values())
