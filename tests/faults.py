@@ -201,6 +201,16 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault("the network is slow", "a large transfer takes its time, and nobody is taken for dead"),
         Fault("a machine's address leads nowhere", "`NotConnected` that names it", "2 s"),
+        Fault(
+            "the engine that takes large frames for its host is killed",
+            "the engines beside it have what they were sent; another one takes what comes next",
+        ),
+        Fault(
+            "the engine that takes large frames for its host stands still",
+            "the engines beside it get the bytes themselves",
+            "10 s",
+        ),
+        Fault("hosts of engines cannot reach each other", "each gets large frames from the controller", "3 s"),
     ],
     "Bytes and identity": [
         Fault("any bytes before a key was shown", "refused, counted, logged once a minute; no memory is kept"),

@@ -28,6 +28,7 @@ class ControllerSettings:
     share_above: int = 2**18  # bytes
     share_pool: int = 2**30  # bytes
     location: str = ""
+    pass_on: bool = True
 
     @property
     def tcp(self) -> bool:

@@ -77,6 +77,11 @@ class ParallelController(Configurable):
         help="Bytes of such memory that a client keeps for half a minute after their use, because memory that is "
         "written again is written several times as fast; an engine keeps half of that.",
     ).tag(config=True)
+    pass_on = Bool(
+        True,
+        help="Whether hosts of engines get large objects from each other. For that one engine of a host listens at a "
+        "port, any free one, which needs the key of engines; else each host gets them from the controller.",
+    ).tag(config=True)
 
 
 class ParallelEngine(Configurable):
@@ -232,6 +237,7 @@ def controller_settings(config: Config) -> ControllerSettings:
         made.share_above,
         made.share_pool,
         made.location,
+        made.pass_on,
     )
 
 

@@ -77,8 +77,8 @@ class ControllerServer:
         A descriptor whose end of file means that the cluster is to end.
     home : Home or None
         Shared memory through which large frames travel on this host.
-    above : int
-        Bytes of the smallest frame that goes once to a host where several engines are to get it.
+    couriers : Couriers or None
+        How large frames go to other hosts.
     options
         Given to ``ControllerCore``: ``recovery_window``, ``engine_grace``, ``result_ttl``.
 
@@ -99,7 +99,7 @@ class ControllerServer:
         log: logging.Logger,
         owner: int | None = None,
         home: blobs.Home | None = None,
-        above: int = 2**18,
+        couriers: Couriers | None = None,
         **options: float,
     ) -> None:
         self.url = f"ipc://{path}"
@@ -112,7 +112,7 @@ class ControllerServer:
         self._home = home
         self._sweeper = None if home is None else blobs.Sweeper(home)
         self._sharing: set[Peer] = set()  # those who have this shared memory
-        self._couriers = Couriers(above)
+        self._couriers = Couriers() if couriers is None else couriers
         self._held: dict[m.TaskId, list[blobs.Blob]] = {}  # of results that their clients may not have opened yet
         # an epoch never comes again, even where the journal was lost with its directory
         self.epoch = max(journal.epoch + 1, int(time.time()))

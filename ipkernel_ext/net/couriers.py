@@ -73,10 +73,13 @@ class Couriers:
     ----------
     above : int
         Bytes of the smallest frame that takes this way.
+    pass_on : bool
+        Whether hosts may get frames from each other.
     """
 
-    def __init__(self, above: int) -> None:
+    def __init__(self, above: int = 2**18, pass_on: bool = True) -> None:
         self._above = above
+        self._pass_on = pass_on
         self._hosts: dict[bytes, Host] = {}  # by what proves that their memory is the same
         self._of: dict[Peer, Host] = {}
         self._waiting: Out = {}  # what is to be sent once frames are where they are to be
@@ -110,12 +113,12 @@ class Couriers:
                 if child.frame is not None:
                     _merge(out, self._take(child))
             for transfer in [t for t in host.transfers.values() if t.courier == peer]:
-                _merge(out, self._pass_on(host, transfer, now))
+                _merge(out, self._replace(host, transfer, now))
         if not host.engines and not host.couriers:
             self._hosts = {proof: other for proof, other in self._hosts.items() if other is not host}
         return out
 
-    def _pass_on(self, host: Host, transfer: Transfer, now: float) -> Out:
+    def _replace(self, host: Host, transfer: Transfer, now: float) -> Out:
         """Another engine is the courier of a frame from now on."""
         if not transfer.reference and transfer.frame is None:
             return {}
@@ -196,7 +199,8 @@ class Couriers:
         out: Out = {}
         if isinstance(frame, Lost):
             return out
-        for host, parent in zip(hosts, parents(len(hosts)), strict=True):
+        sources = parents(len(hosts)) if self._pass_on else [None] * len(hosts)
+        for host, parent in zip(hosts, sources, strict=True):
             transfer = Transfer(next(self._numbers), frame, host.couriers[0], now)
             try:
                 weakref.finalize(frame, self._on_gone, host, id(frame)).atexit = False

@@ -25,6 +25,7 @@ from ipkernel_ext.config.place import Place
 from ipkernel_ext.config.resolved import ControllerSettings
 from ipkernel_ext.errors import NotConnected, ParallelError
 from ipkernel_ext.net.controller_server import ControllerServer, stop_on_signals
+from ipkernel_ext.net.couriers import Couriers
 from ipkernel_ext.net.journal import JournalFile
 from ipkernel_ext.net.store import ResultStore
 from ipkernel_ext.nursery import open_files
@@ -83,7 +84,7 @@ def serve(
         log,
         owner,
         _share(place, settings, log),
-        settings.share_above if settings.shared_memory else sys.maxsize,
+        Couriers(settings.share_above if settings.shared_memory else sys.maxsize, settings.pass_on),
         recovery_window=settings.recovery_window,
         engine_grace=settings.engine_grace,
         result_ttl=settings.result_ttl,

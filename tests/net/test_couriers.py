@@ -218,6 +218,15 @@ def test_hosts_whose_courier_passes_nothing_on_do_with_the_controller(hosts, mon
     assert all(several.content(peer) == [frame] for peer in several.tasks())
 
 
+def test_no_host_listens_where_none_is_to(hosts):
+    several = hosts(3)
+    several.couriers._pass_on = False
+    several.push(frame := frame_of(20 * PIECE + 1))
+    assert several.referred() == several.tasks()
+    assert all(several.content(peer) == [frame] for peer in several.tasks())
+    assert not several.couriers._passes_on
+
+
 def test_a_source_that_ends_half_way_is_not_waited_for(hosts):
     several = hosts(2, 1)
     frame = frame_of(20 * PIECE + 1)
