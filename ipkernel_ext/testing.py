@@ -150,6 +150,13 @@ class InProcessCluster:
             self._engines[name].take(channel[0], parts)
 
 
+class _NoInterrupter(Interrupter):
+    """Ctrl-C is meant for whatever runs the tests."""
+
+    def install(self) -> None:
+        """Leave it alone."""
+
+
 class _Engine:
     """One engine of the cluster."""
 
@@ -165,7 +172,7 @@ class _Engine:
         self._usage = Usage()
         self._shell = EngineShell(self._output)
         self._lookout = Lookout(self._shell)
-        self._runner = Runner(self._shell, self._output, Interrupter())
+        self._runner = Runner(self._shell, self._output, _NoInterrupter())
         self._runner.ask = self._ask
 
     def _ask(self, prompt: str, timeout: float) -> Typed | None:

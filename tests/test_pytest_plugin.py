@@ -1,6 +1,7 @@
 """The fixtures, as a user's tests find them; the examples of the page are run as they stand there."""
 
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ipkernel_ext.errors import TaskInterrupted
 from ipkernel_ext.testing import InProcessCluster
 
 PAGE = Path(__file__).parent.parent / "docs" / "testing.md"
@@ -42,6 +44,13 @@ def test_the_examples_of_the_page(tmp_path):
     ]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=50, cwd=tmp_path)
     assert "5 passed" in ran.stdout, ran.stdout + ran.stderr
+
+
+def test_ctrl_c_ends_the_tests_and_not_only_what_runs_in_them(ipkernel_client):
+    with pytest.raises(TaskInterrupted):
+        ipkernel_client[0].execute("import signal; signal.raise_signal(signal.SIGINT)")
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
 
 
 def test_it_costs_nothing_where_it_is_not_used():

@@ -1,7 +1,5 @@
 """Exceptions of user code that misbehave when they are asked what they are."""
 
-import signal
-
 import pytest
 
 from ipkernel_ext import payload
@@ -13,9 +11,7 @@ from tests.execution.test_runner import Bench
 
 @pytest.fixture
 def bench():
-    before = signal.getsignal(signal.SIGINT)
-    yield Bench()
-    signal.signal(signal.SIGINT, before)
+    return Bench()
 
 
 METHODS = ["__str__", "__repr__", "__reduce__", "__reduce_ex__", "__getattribute__", "__class__"]

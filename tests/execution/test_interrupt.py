@@ -10,11 +10,9 @@ from ipkernel_ext.execution.interrupt import Interrupter
 
 @pytest.fixture
 def interrupter():
-    before = signal.getsignal(signal.SIGINT)
     made = Interrupter()
     made.install()
-    yield made
-    signal.signal(signal.SIGINT, before)
+    return made
 
 
 def test_the_armed_task_is_interrupted_once(interrupter):
