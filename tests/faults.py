@@ -207,8 +207,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "the engine that takes large frames for its host stands still",
-            "the engines beside it get the bytes themselves",
-            "10 s",
+            "the engines beside it get the bytes themselves, and another one takes what comes next",
+            "5 s",
         ),
         Fault("hosts of engines cannot reach each other", "each gets large frames from the controller", "3 s"),
     ],

@@ -27,7 +27,7 @@ from ipkernel_ext.core.effects import Peer
 from ipkernel_ext.core.wire import Entry, Frame
 
 PIECE = 2**18  # bytes
-STALL = 10.0  # seconds after which a courier of which nothing is heard counts as standing still
+STALL = 5.0  # seconds after which a courier of which nothing is heard counts as standing still
 CHAIN = 16  # hosts of one chain; with more each passes a frame on to two
 
 Out = dict[Peer, list[Entry]]
@@ -277,6 +277,9 @@ class Couriers:
         out: Out = {}
         for host, transfer in list(self._under_way.values()):
             if now >= transfer.heard + STALL:
+                if transfer.courier in host.couriers:  # another one is asked next time
+                    host.couriers.remove(transfer.courier)
+                    host.couriers.append(transfer.courier)
                 _merge(out, {transfer.courier: [(m.ReleaseFrame(transfer.number), ())]})
                 _merge(out, self._go_direct(host, transfer))
         return out

@@ -158,6 +158,12 @@ def test_what_waits_for_a_frame_keeps_its_order(hosts):
     one.later(STALL)
     assert [len(frames) for frames in one.got.values()] == [2, 2]
     assert all(one.content(peer)[1] == b"later" for peer in one.tasks())
+    one.got.clear()
+    one.push(frame := frame_of(ABOVE))
+    assert one.referred() == one.tasks(), "by another courier"
+    del frame
+    gc.collect()
+    one.push(b"x")
     assert not any(one.couriers.sizes().values())
 
 
