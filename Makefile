@@ -30,6 +30,7 @@ bench: venv ## our figures beside the peers' and a bare ZeroMQ broker's, in one 
 	@$(PYTHON_IN_VENV) -m benchmarks
 	@$(PYTHON_IN_VENV) -m benchmarks.data
 	@$(PYTHON_IN_VENV) -m benchmarks.scale
+	@$(PYTHON_IN_VENV) -m benchmarks.spread
 
 bench-quick: venv ## the same in three minutes, with less of everything
 	@$(PYTHON_IN_VENV) -m benchmarks --quick

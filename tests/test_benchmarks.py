@@ -12,7 +12,9 @@ from benchmarks.data import CALLS, Line, in_turns, table
 from benchmarks.environment import _install
 from benchmarks.hosts import TREES, WAYS
 from benchmarks.hosts import table as table_of_hosts
+from benchmarks.spread import seconds as seconds_to_hosts
 from benchmarks.table import MICROSECONDS, MILLISECONDS, OURS, PER_SECOND, SECONDS, Figures, Row, lines, markdown
+from ipkernel_ext.net.couriers import parents
 from tests.cluster.hosts import why_not
 
 ROOT = Path(__file__).parent.parent
@@ -70,6 +72,20 @@ def test_what_was_measured_between_hosts_is_shown_as_times_the_trees():
 def test_every_tree_reaches_each_host_once():
     for tree in TREES.values():
         assert sorted(child for children in tree.values() for child in children) == [1, 2, 3, 4]
+
+
+def test_a_large_object_takes_longer_to_many_hosts_by_the_number_of_levels_only():
+    one = 2**26 / 1e9
+    by_hosts = {hosts: seconds_to_hosts(parents(hosts), 2**26, 1e9, 1e-4) / one for hosts in (1, 16, 64, 256, 1024)}
+    assert by_hosts[1] < 1.05
+    assert by_hosts[16] < 1.3
+    steps = [by_hosts[256] - by_hosts[64], by_hosts[1024] - by_hosts[256]]
+    assert max(steps) < 0.2, "four times as many hosts are two levels more"
+    assert by_hosts[1024] < 2.6
+
+
+def test_the_controller_alone_takes_as_long_as_there_are_hosts():
+    assert seconds_to_hosts([None] * 8, 2**24, 1e9, 0.0) == pytest.approx(8 * 2**24 / 1e9)
 
 
 def test_contestants_take_turns():
