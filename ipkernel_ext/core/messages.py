@@ -912,45 +912,7 @@ class StopAgent(Record, frozen=True):
 
 ToAgent = WelcomeAgent | EndEngine | MeasureEngine | ScaleAgent | StopAgent | Refused | HelloWanted | ClusterEnds
 
-FromPeer = (
-    HelloClient
-    | Function
-    | Submit
-    | Cancel
-    | Interrupt
-    | ClearQueue
-    | Acknowledge
-    | Ask
-    | Why
-    | Recent
-    | Inspect
-    | Follow
-    | Input
-    | EndEngines
-    | Scale
-    | ShutDown
-    | Goodbye
-    | HelloEngine
-    | HelloTasks
-    | EngineState
-    | Measured
-    | Looked
-    | PieceWanted
-    | PiecesCome
-    | PassesOn
-    | FrameTaken
-    | Result
-    | Stream
-    | Display
-    | InputWanted
-    | GivenBack
-    | NeedFunction
-    | HelloAgent
-    | EngineExited
-    | AgentTrouble
-    | AgentDrains
-    | EngineMeasured
-)
+FromPeer = FromClient | FromEngine | FromAgent
 """Everything a controller may receive."""
 
 Message = Any

@@ -137,11 +137,6 @@ def test_round_trip(message: Any) -> None:
                 DECODERS[direction].decode(wire.encode(7, [(message, ())]))
 
 
-def test_every_peers_messages_may_come_to_the_controller() -> None:
-    expected = {kind for union in (m.FromClient, m.FromEngine, m.FromAgent) for kind in get_args(union)}
-    assert set(get_args(m.FromPeer)) == expected
-
-
 @given(st.lists(st.lists(st.integers(0, 3 * wire.INLINE), max_size=4), max_size=5), st.integers(0, 2**63 - 1))
 def test_frames_of_any_size_come_back(sizes: list[list[int]], epoch: int) -> None:
     batch = [(m.Cancel([n]), [bytes([n]) * size for size in frames]) for n, frames in enumerate(sizes)]
