@@ -33,7 +33,7 @@ from ipkernel_ext.launchers.hosts import hosts_of
 from ipkernel_ext.nursery import open_files, register
 from ipkernel_ext.nursery.children import open_log, tail
 from ipkernel_ext.nursery.launching import order_of
-from ipkernel_ext.nursery.orders import EngineSetup, LaunchOrders, Orders
+from ipkernel_ext.nursery.orders import GAVE_UP, EngineSetup, LaunchOrders, Orders
 from ipkernel_ext.nursery.orders import write as write_orders
 from ipkernel_ext.remote import RemoteController
 from ipkernel_ext.units import count
@@ -279,10 +279,10 @@ class Cluster:
         give_up = weakref.WeakMethod(rc.give_up)
 
         def watch() -> None:
-            agent.wait()
+            code = agent.wait()
             told = give_up()
             if told is not None:
-                told("its agent has ended")
+                told("its controller does not stay up" if code == GAVE_UP else "its agent has ended")
 
         threading.Thread(target=watch, name="ipkernel_ext launcher", daemon=True).start()
 

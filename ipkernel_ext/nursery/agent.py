@@ -15,6 +15,7 @@ import os
 import re
 import signal
 import socket
+import sys
 import time
 import uuid
 from collections import deque
@@ -38,7 +39,7 @@ from ipkernel_ext.nursery import open_files, register
 from ipkernel_ext.nursery.children import Child, catches, open_log, spawn, tail
 from ipkernel_ext.nursery.line import Line
 from ipkernel_ext.nursery.oom import Kills
-from ipkernel_ext.nursery.orders import EngineOrders, LaunchOrders, Orders, write
+from ipkernel_ext.nursery.orders import GAVE_UP, EngineOrders, LaunchOrders, Orders, write
 from ipkernel_ext.nursery.starters import CannotFork, Controller, Forker, Spawner
 
 _MACHINERY = re.compile(r'File ".*/(IPython/core/interactiveshell|ipkernel_ext/execution/\w+)\.py"')
@@ -103,6 +104,7 @@ class Agent:
         self._kill_at: dict[str, float] = {}  # monotonic, by boots that were told to end
         self._successors: set[str] = set()  # of these, those that get a successor
         self._stop: str | None = None
+        self._gave_up = False  # on the controller
         self._usages: dict[str, Usage] = {}  # of engines that do not answer themselves, by boot
         self._exits: deque[m.EngineExited] = deque(maxlen=256)  # the controller may not have heard of
         self._wake = Wake()
@@ -221,10 +223,15 @@ class Agent:
         self._stop = self._stop or reason
         self._wake.set()
 
-    def end(self) -> None:
+    def end(self) -> int:
         """Order: engines first, so that the controller can still tell clients; then the controller; then the files.
 
         What user code started, and what it left to nobody, ends after the engines.
+
+        Returns
+        -------
+        int
+            The exit code of this process.
         """
         self._line.say_goodbye()
         if self._launcher is not None:
@@ -240,6 +247,7 @@ class Agent:
         self._line.close()
         self._wake.close()
         self.place.sweep()
+        return GAVE_UP if self._gave_up else 0
 
     def _end_children(self, children: list[Child], grace: float = GRACE + 0.5) -> None:  # seconds
         for child in children:
@@ -535,6 +543,7 @@ class Agent:
             self._start_controller()
             self._write_register()
         else:
+            self._gave_up = self._stop is None
             self._stop = self._stop or "the controller does not stay up"
 
     # ------------------------------------------------------------ the controller
@@ -682,5 +691,7 @@ def main(orders: Orders, controller: Controller | None, forker: Forker | None) -
     signal.signal(signal.SIGCHLD, lambda *_: None)  # wakes the loop
     reason = agent.run()
     log.info("ends: %s", reason)
-    agent.end()
+    code = agent.end()
     agent.tell_started(reason)
+    if code:
+        sys.exit(code)

@@ -14,6 +14,9 @@ from typing import Any, TypedDict
 
 from ipkernel_ext.nursery import open_files
 
+GAVE_UP = 3
+"""Exit code of an agent whose controller does not stay up."""
+
 
 class EngineSetup(TypedDict):
     """What all engines of a host have in common."""

@@ -238,7 +238,7 @@ def test_clients_are_told_when_the_controller_does_not_stay_up():
     with launch(n=1, restart_limit=0) as rc:
         result = rc[0].execute("import time; time.sleep(300)", block=False)
         os.kill(rc.status()["controller"]["pid"], signal.SIGKILL)
-        with pytest.raises(Exception, match="the cluster has ended"):
+        with pytest.raises(Exception, match="the cluster has ended: its controller does not stay up"):
             result.get(30)
         with pytest.raises(NotConnected):
             rc.execute("1")
