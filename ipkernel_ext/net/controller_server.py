@@ -46,7 +46,7 @@ from ipkernel_ext.net.begun import prune, read_begun, read_results
 from ipkernel_ext.net.couriers import Couriers
 from ipkernel_ext.net.doors import LocalDoor, RemoteDoor, RemotePeer
 from ipkernel_ext.net.journal import JournalFile
-from ipkernel_ext.net.sockets import Poller, Wake, new_socket, send, until
+from ipkernel_ext.net.sockets import Poller, Wake, until
 from ipkernel_ext.net.store import ResultStore
 from ipkernel_ext.net.zap import Gatekeeper, probe
 
@@ -131,7 +131,7 @@ class ControllerServer:
         )
         self._decode = wire.Decoder(m.FromPeer).decode
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._local = LocalDoor(new_socket(self._context, zmq.ROUTER), self._on_stranger)
+        self._local = LocalDoor(path, self._on_stranger)
         self._remote: RemoteDoor | None = None
         self._doors: list[LocalDoor | RemoteDoor] = []
         self._gatekeeper: Gatekeeper | None = None
@@ -160,8 +160,7 @@ class ControllerServer:
         self._journal.begin(self.epoch)
 
     def _bind(self) -> None:
-        self._local.socket.bind(self.url)
-        os.chmod(self._path, 0o600)
+        self._local.bind()
 
     def listen_tcp(self, ip: str, port: int, keys: ClusterKeys) -> int:
         """Listen for other hosts too; the port.
@@ -199,8 +198,8 @@ class ControllerServer:
 
     def _add(self, door: LocalDoor | RemoteDoor) -> None:
         self._doors.append(door)
-        self._poller.register(door.socket)
-        self._poller.register(door.monitor.pair)
+        for source in door.sources:
+            self._poller.register(source)
 
     def leave_tcp(self) -> None:
         """Be there for nobody over TCP, until ``listen_tcp`` is called again; who was connected so is gone."""
@@ -208,8 +207,8 @@ class ControllerServer:
         if door is None:
             return
         self._doors.remove(door)
-        self._poller.unregister(door.socket)
-        self._poller.unregister(door.monitor.pair)
+        for source in door.sources:
+            self._poller.unregister(source)
         for peer in door.shut(SHUT):
             self._forget(peer)
             self._do(self._core.left(peer, self._now()))
@@ -250,12 +249,12 @@ class ControllerServer:
             if self._rotate:
                 self._rotate = False
                 self.on_rotate()
+            ends = self._ends if self._ends is not None and self._ends.fileno() in ready else None
             for door in self._doors:
-                if door.monitor.pair in ready:
-                    door.see_events()
+                door.see(ready if ends is None else door.sources)  # what they had still sent may have come since
                 self._take(door)
-            if self._ends is not None and self._ends.fileno() in ready:
-                for descriptor, _ in self._ends.poll(0):  # after what they had still sent was read
+            if ends is not None:
+                for descriptor, _ in ends.poll(0):
                     self._process_ended(descriptor)
             now = self._now()
             deadline = self._core.next_deadline()
@@ -279,7 +278,7 @@ class ControllerServer:
         begun = self._now()
         deadlines = self._core.next_deadline(), self._couriers.next_deadline(), self._look_at
         due = min(deadline for deadline in deadlines if deadline is not None)
-        ready = self._poller.poll(until(due, begun))
+        ready = self._poller.poll(0 if self._local.busy else until(due, begun))
         self._note_stand(begun, max(due, begun))
         self._woke = self._now()
         return ready
@@ -521,11 +520,7 @@ class ControllerServer:
             out, self._out = self._couriers.route(self._out, self._now()), {}
             for peer, entries in out.items():
                 door, id = self._way_to(peer)
-                try:
-                    send(door.socket, wire.encode(self.epoch, entries, self._refer(peer)), id)
-                except zmq.ZMQError as error:
-                    if error.errno not in (zmq.EHOSTUNREACH, zmq.EAGAIN):
-                        raise
+                if not door.send(id, wire.encode(self.epoch, entries, self._refer(peer))):
                     self._do(self._core.left(peer, self._now()))
 
     def _send_first(self, out: Mapping[Peer, list[wire.Entry]]) -> None:

@@ -7,18 +7,26 @@ taken for one without limits, nor for one with another key.
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
+import select
 import socket as std_socket
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Container, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import zmq
 
 from ipkernel_ext.core.effects import Peer
 from ipkernel_ext.core.wire import Frame
+from ipkernel_ext.errors import ProtocolError
+from ipkernel_ext.net.local import Connection, listen
 from ipkernel_ext.net.pieces import MARK, join
-from ipkernel_ext.net.sockets import Monitor, receive_part, receive_rest
+from ipkernel_ext.net.sockets import Monitor, receive_part, receive_rest, send
 
 ENDS = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED
 WITH_KEYS = ENDS | zmq.EVENT_CLOSED | zmq.EVENT_HANDSHAKE_FAILED_AUTH
@@ -26,6 +34,8 @@ WITH_KEYS = ENDS | zmq.EVENT_CLOSED | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 (what it sends to the monitor changes ``errno``, by which it knows), and hears nothing of it any more."""
 
 
+BACKLOG = 512  # connections that may wait for the controller to look
+ONE_MORE = "nothing but the wish for one more"
 SPARE = 64
 """Descriptors that are never given to connections: where none is left, libzmq ends the process at the next
 connection to a unix socket."""
@@ -53,11 +63,14 @@ class Door:
     """
 
     nothing_said = "no message of ours"
+    busy = False
+    """Whether there is something to read that no poll tells of."""
 
     def __init__(self, socket: zmq.Socket[bytes], on_stranger: Callable[[str, str], None], events: int = ENDS) -> None:
         self.socket = socket
         self._on_stranger = on_stranger
         self.monitor = Monitor(socket, events)
+        self.sources: list[Any] = [socket, self.monitor.pair]
         self.leaving: list[Peer] = []
         self._ids: dict[int, set[bytes]] = {}  # by the descriptor of their connection
         self._peers: dict[bytes, Peer] = {}
@@ -96,8 +109,23 @@ class Door:
     def _identify(self, id: bytes, frame: zmq.Frame) -> tuple[Peer, bool]:
         raise NotImplementedError
 
-    def see_events(self) -> None:
+    def see(self, ready: Container[Any]) -> None:
         """Note whose connection has ended."""
+        if self.monitor.pair in ready:
+            self.see_events()
+
+    def send(self, id: bytes, parts: Sequence[Frame]) -> bool:
+        """Send a batch. False if nobody is there any more."""
+        try:
+            send(self.socket, parts, id)
+        except zmq.ZMQError as error:
+            if error.errno not in (zmq.EHOSTUNREACH, zmq.EAGAIN):
+                raise
+            return False
+        return True
+
+    def see_events(self) -> None:
+        """As ``see``, whatever the poller has told."""
         for event, value in self.monitor.events():
             self._on_event(event, value)
 
@@ -107,7 +135,7 @@ class Door:
             self._report(self._unheard.pop())
 
     def _report(self, descriptor: int) -> None:
-        what = "nothing but the wish for one more" if descriptor in self._crowd else self.nothing_said
+        what = ONE_MORE if descriptor in self._crowd else self.nothing_said
         self._crowd.discard(descriptor)
         self._on_stranger(what, self._address(descriptor))
 
@@ -117,8 +145,7 @@ class Door:
             if value in self._unheard:
                 self._unheard.discard(value)
                 self._report(value)
-            limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-            if limit != resource.RLIM_INFINITY and value >= limit - SPARE:
+            if _is_last(value):
                 self._crowd.add(value)
                 _hang_up(value)
         elif not self._ended(value):
@@ -143,30 +170,155 @@ class Door:
         self.socket.close(linger)
 
 
-class LocalDoor(Door):
+class LocalDoor:
     """A unix socket.
+
+    Parameters
+    ----------
+    on_stranger
+        Told (what, address) of each connection that ended without a message.
 
     Attributes
     ----------
+    sources : list
+        What to poll.
+    leaving : list
+        Peers whose connection has ended, all of whose messages have been read.
     pids : dict
         Of the processes behind it, as the kernel says.
     """
 
-    def __init__(self, socket: zmq.Socket[bytes], on_stranger: Callable[[str, str], None]) -> None:
-        super().__init__(socket, on_stranger)
+    def __init__(self, path: Path, on_stranger: Callable[[str, str], None]) -> None:
+        self._path = path
+        self._on_stranger = on_stranger
+        self._epoll = select.epoll()
+        self.sources: list[Any] = [self._epoll.fileno()]
+        self._listener: std_socket.socket | None = None
+        self._connections: dict[bytes, Connection] = {}
+        self._ids: dict[int, bytes] = {}  # by descriptor
+        self._count = 0
+        self._readable: OrderedDict[bytes, None] = OrderedDict()  # of whom there may be something to read
+        self._heard: set[bytes] = set()  # who has said something
+        self.leaving: list[Peer] = []
         self.pids: dict[Peer, int] = {}
 
-    def _identify(self, id: bytes, frame: zmq.Frame) -> tuple[Peer, bool]:
-        local = str(frame.get("Peer-Address")).split(":")  # localhost:uid:gid:pid
-        if len(local) != 4:
-            return id, True
-        self.pids[id] = int(local[3])
-        return id, int(local[1]) in (os.getuid(), 0)
+    def bind(self) -> None:
+        """Listen, from now on; somebody may have removed the socket since the last time."""
+        if self._listener is not None:
+            self._epoll.unregister(self._listener)
+            self._listener.close()
+        self._listener = listen(str(self._path), BACKLOG)
+        self._epoll.register(self._listener, select.EPOLLIN)
+
+    def see(self, ready: Container[Any]) -> None:
+        """Note who has come, and of whom there is something to read."""
+        if self._epoll.fileno() not in ready:
+            return
+        for descriptor, events in self._epoll.poll(0):
+            id = self._ids.get(descriptor)
+            if id is None:
+                self._accept()
+                continue
+            if events & select.EPOLLOUT:
+                self._flush(id)
+            if events & ~select.EPOLLOUT:
+                self._readable[id] = None
+
+    def _accept(self) -> None:
+        assert self._listener is not None
+        with suppress(BlockingIOError):
+            while True:
+                try:
+                    socket, _ = self._listener.accept()
+                except OSError as error:
+                    if error.errno in (errno.EMFILE, errno.ENFILE, errno.ECONNABORTED):
+                        return
+                    raise
+                connection = Connection(socket)
+                if _is_last(socket.fileno()):
+                    connection.close()
+                    self._on_stranger(ONE_MORE, "this host")
+                    continue
+                pid, uid = connection.peer
+                if uid not in (os.getuid(), 0):
+                    connection.close()
+                    self._on_stranger("another user", f"process {pid}")
+                    continue
+                self._count += 1
+                id = self._count.to_bytes(8, "big")
+                self._connections[id] = connection
+                self._ids[connection.fileno()] = id
+                self.pids[id] = pid
+                self._epoll.register(connection.fileno(), select.EPOLLIN)
+
+    def receive(self) -> tuple[Peer, Sequence[Frame] | None] | None:
+        """The next batch and who sent it, of each in turn; no batch where it is none. None when there is none."""
+        while self._readable:
+            id = next(iter(self._readable))
+            connection = self._connections[id]
+            try:
+                parts = connection.receive()
+            except ProtocolError:
+                self._heard.add(id)
+                return id, None
+            if parts is not None:
+                self._heard.add(id)
+                self._readable.move_to_end(id)
+                return id, parts
+            del self._readable[id]
+            if connection.ended:
+                self._end(id)
+        return None
+
+    def _end(self, id: bytes) -> None:
+        connection = self._connections.pop(id)
+        del self._ids[connection.fileno()]
+        self._epoll.unregister(connection.fileno())
+        connection.close()
+        self.pids.pop(id, None)
+        if id in self._heard:
+            self._heard.discard(id)
+            self.leaving.append(id)
+        else:
+            self._on_stranger("no message of ours", "this host")
+
+    def send(self, id: bytes, parts: Sequence[Frame]) -> bool:
+        """Send a batch. False if nobody is there any more."""
+        connection = self._connections.get(id)
+        if connection is None:
+            return False
+        waited = connection.waits
+        connection.send(parts)
+        if connection.waits and not waited:
+            self._epoll.modify(connection.fileno(), select.EPOLLIN | select.EPOLLOUT)
+        return not connection.ended
+
+    def _flush(self, id: bytes) -> None:
+        connection = self._connections[id]
+        connection.flush()
+        if not connection.waits:
+            self._epoll.modify(connection.fileno(), select.EPOLLIN)
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is something to read that no poll tells of."""
+        return bool(self._readable)
+
+    def settle(self) -> None:
+        """All that was sent has been read."""
 
     def forget(self, id: bytes) -> None:
-        """A peer that is gone."""
-        super().forget(id)
+        """A peer that is gone, or counts as gone."""
         self.pids.pop(id, None)
+
+    def close(self, linger: int) -> None:
+        """Let go of all connections, after what was sent has left or ``linger`` milliseconds are over."""
+        until = time.monotonic() + linger / 1000
+        if self._listener is not None:
+            self._listener.close()
+        for connection in self._connections.values():
+            connection.close(max(0, int(1000 * (until - time.monotonic()))))
+        self._epoll.close()
 
 
 class RemoteDoor(Door):
@@ -227,6 +379,12 @@ class RemoteDoor(Door):
             self._ours -= 1
         else:
             self._tell(what, address)
+
+
+def _is_last(descriptor: int) -> bool:
+    """Whether few descriptors are left beyond this one."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return limit != resource.RLIM_INFINITY and descriptor >= limit - SPARE
 
 
 def _hang_up(descriptor: int) -> None:

@@ -4,9 +4,8 @@ It is opened to where the connection file points, watched, given up when it is l
 again. A new socket each time: what the old one still held is not sent to another life of the
 controller, and the hello comes first.
 
-On a unix socket ZeroMQ itself tries again until the controller listens. Over TCP each attempt is
-one look at the file and one socket, because the controller may come back with another port; what
-attempts ended with is kept for the user (``trouble``).
+Each attempt is one look at the file and one socket, because the controller may come back with another port; what
+attempts over TCP ended with is kept for the user (``trouble``).
 """
 
 from __future__ import annotations
@@ -24,12 +23,14 @@ from ipkernel_ext.config.connection import Address
 from ipkernel_ext.core.wire import Decoder, Entry, Frame, encode
 from ipkernel_ext.errors import NotConnected
 from ipkernel_ext.net.handshake import EVENTS, Handshake, Trouble
+from ipkernel_ext.net.local import Connection, path_of
 from ipkernel_ext.net.sockets import Monitor, Poller, receive, send
 from ipkernel_ext.net.tcp import answering, connecting_socket
 
 Locate = Callable[[], Address]
 """Where the controller is. Raises NotConnected while it is nowhere."""
 
+SOON = 0.1  # seconds between two attempts where nobody listens at the unix socket
 RETRY = 0.2  # seconds between two looks at the connection file
 PAUSES = 0.1, 1.0  # seconds, first and longest, between two attempts over TCP
 ATTEMPT = 1.8  # seconds that one may take
@@ -91,7 +92,7 @@ class Edge:
         self._trying_since = 0.0
         self._alternatives = 1
         self._next_attempt = 0.0
-        self.socket: zmq.Socket[bytes] | None = None
+        self.socket: zmq.Socket[bytes] | Connection | None = None
         self.retry_at: float | None = None
         self.trouble: Trouble | None = None
         self.url = ""
@@ -130,14 +131,22 @@ class Edge:
         self._handshake = Handshake(self.url, address) if remote else None
         if not remote:
             self.trouble = None
-        self.retry_at = now + ATTEMPT if remote else None
-        self.socket = connecting_socket(self._context, self.url, address.keys, once=True)
-        self._monitor = Monitor(self.socket, EVENTS if remote else zmq.EVENT_DISCONNECTED)
+        self.retry_at = now + ATTEMPT if remote else now + SOON
         self._share(address.keys.server if remote and address.keys is not None else self.url)
         self._greeted = False
-        self.socket.connect(self.url)
+        path = path_of(self.url)
+        if path is not None:
+            try:
+                self.socket = Connection.to(path)
+            except OSError:
+                return False
+            self.retry_at = None
+        else:
+            self.socket = connecting_socket(self._context, self.url, address.keys, once=True)
+            self._monitor = Monitor(self.socket, EVENTS)
+            self.socket.connect(self.url)
+            self._poller.register(self._monitor.pair, zmq.POLLIN)
         self._poller.register(self.socket, zmq.POLLIN)
-        self._poller.register(self._monitor.pair, zmq.POLLIN)
         return True
 
     def _share(self, cluster: str) -> None:
@@ -211,11 +220,12 @@ class Edge:
 
     def close(self, linger: int = 0) -> None:
         """Give the socket up; what it still held is dropped after ``linger`` milliseconds."""
-        if self.socket is None or self._monitor is None:
+        if self.socket is None:
             return
         self._poller.unregister(self.socket)
-        self._poller.unregister(self._monitor.pair)
-        self._monitor.close()
+        if self._monitor is not None:
+            self._poller.unregister(self._monitor.pair)
+            self._monitor.close()
         self.socket.close(linger)
         self.socket = self._monitor = None
 
@@ -227,6 +237,9 @@ class Edge:
         ready
             What the poller has told of; None where it was not asked.
         """
+        if isinstance(self.socket, Connection):
+            self.socket.flush()
+            return self.socket.ended
         if self._monitor is None or (ready is not None and self._monitor.pair not in ready):
             return False
         lost = False

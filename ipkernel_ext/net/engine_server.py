@@ -49,6 +49,7 @@ from ipkernel_ext.net.begun import BegunFile
 from ipkernel_ext.net.courier import Courier
 from ipkernel_ext.net.couriers import Word
 from ipkernel_ext.net.edge import Edge, Locate
+from ipkernel_ext.net.local import Connection, path_of
 from ipkernel_ext.net.sockets import Poller, Wake, receive, send, until
 from ipkernel_ext.net.tcp import connecting_socket
 
@@ -116,7 +117,7 @@ class EngineServer:
         self._control_wake = Wake()
         self._main_wake = Wake()
         self._for_control: deque[wire.Entry] = deque()
-        self._tasks: zmq.Socket[bytes] | None = None
+        self._tasks: zmq.Socket[bytes] | Connection | None = None
         self._tasks_generation = 0
         self._welcomed = 0  # the generation that the controller has welcomed
         self._address: Address | None = None  # where it did
@@ -154,7 +155,7 @@ class EngineServer:
             if self._behind():
                 self._follow_generation(poller)
             if not self._core.busy or time.monotonic() >= self._look_at:
-                self._take_tasks()
+                self._take_tasks(poller)
                 self._look_at = time.monotonic() + LOOK
             claim = self._claim()
             if claim is not None:
@@ -202,14 +203,34 @@ class EngineServer:
         self._tasks_generation = generation
         address = self._address
         assert address is not None, "the controller welcomed us somewhere"
-        self._tasks = connecting_socket(self._context, address.urls[0], address.keys)
-        self._tasks.connect(address.urls[0])
+        self._tasks = self._connect(address)
+        if self._tasks is None:
+            return  # the other connection is about to end, too
         poller.register(self._tasks)
         with self._lock:
             effects = self._core.connect_tasks()
         self._do_main(effects)
 
-    def _take_tasks(self) -> None:
+    def _connect(self, address: Address) -> zmq.Socket[bytes] | Connection | None:
+        """A connection for tasks."""
+        (url,) = address.urls
+        path = path_of(url)
+        if path is None:
+            socket = connecting_socket(self._context, url, address.keys)
+            socket.connect(url)
+            return socket
+        try:
+            return Connection.to(path)
+        except OSError:
+            self._begin_anew()
+            return None
+
+    def _begin_anew(self) -> None:
+        """One of the connections is gone, so both are."""
+        self._edge.retry_at = time.monotonic()
+        self._control_wake.set()
+
+    def _take_tasks(self, poller: Poller) -> None:
         if self._tasks is None:
             return
         while (parts := receive(self._tasks)) is not None:
@@ -219,6 +240,12 @@ class EngineServer:
                 for message, frames in entries:
                     effects += self._core.receive(Channel.TASKS, self._tasks_generation, epoch, message, frames)
             self._do_main(effects)
+        if isinstance(self._tasks, Connection) and self._tasks.ended:
+            poller.unregister(self._tasks)
+            self._tasks.close()
+            self._tasks = None
+            if self._tasks_generation == self._core.generation:
+                self._begin_anew()
 
     def _claim(self) -> Claim | None:
         with self._lock:
@@ -326,8 +353,7 @@ class EngineServer:
                 case Stop(reason):
                     self.stop(reason)
                 case Reconnect():
-                    self._edge.retry_at = time.monotonic()
-                    self._control_wake.set()
+                    self._begin_anew()
                 case _:
                     raise AssertionError(f"not an effect on the main thread: {effect}")
         if entries and self._tasks is not None:

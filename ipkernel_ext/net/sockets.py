@@ -17,6 +17,7 @@ from typing import Any
 import zmq
 
 from ipkernel_ext.core.wire import Frame
+from ipkernel_ext.net.local import Connection
 from ipkernel_ext.net.pieces import MARK, cut, is_large, join
 
 _EVENT = struct.Struct("=HI")
@@ -78,6 +79,10 @@ class Wake:
             os.close(self._writer)
 
 
+Source = zmq.Socket[bytes] | Connection | int
+"""What can be waited for; a number is a descriptor."""
+
+
 class Poller:
     """Waits for sockets and descriptors; a ``zmq.Poller`` with a third of the system calls.
 
@@ -91,28 +96,37 @@ class Poller:
         self._poll = select.poll()
         self._sources: dict[int, Any] = {}
         self._descriptors: dict[Any, int] = {}
+        self._connections: list[Connection] = []
+        self._writing: set[int] = set()  # descriptors of those that wait to send
         self._sent_on: list[zmq.Socket[bytes]] = []
         self._new: list[zmq.Socket[bytes]] = []
 
-    def register(self, source: zmq.Socket[bytes] | int, flags: int = zmq.POLLIN) -> None:
+    def register(self, source: Source, flags: int = zmq.POLLIN) -> None:
         """Wait for this too."""
         if source in self._descriptors:
             return
-        descriptor = source if isinstance(source, int) else int(source.get(zmq.FD))
+        if isinstance(source, int):
+            descriptor = source
+        elif isinstance(source, Connection):
+            descriptor = source.fileno()
+            self._connections.append(source)
+        else:
+            descriptor = int(source.get(zmq.FD))
+            (self._new if source.type == zmq.PAIR else self._sent_on).append(source)
         self._sources[descriptor] = source
         self._descriptors[source] = descriptor
         self._poll.register(descriptor, select.POLLIN)
-        if not isinstance(source, int):
-            (self._new if source.type == zmq.PAIR else self._sent_on).append(source)
 
-    def unregister(self, source: zmq.Socket[bytes] | int) -> None:
+    def unregister(self, source: Source) -> None:
         """Wait for this no more. KeyError if it was not waited for."""
         descriptor = self._descriptors.pop(source)
         del self._sources[descriptor]
         self._poll.unregister(descriptor)
-        for asked in (self._sent_on, self._new):
-            if source in asked:
-                asked.remove(source)
+        self._writing.discard(descriptor)
+        lists: tuple[list[Any], ...] = self._sent_on, self._new, self._connections
+        for each in lists:
+            if source in each:
+                each.remove(source)
 
     def poll(self, timeout: int | None = None) -> dict[Any, int]:
         """What is ready, at the latest after so many milliseconds."""
@@ -121,9 +135,21 @@ class Poller:
             if readable(socket):
                 ready[socket] = _READABLE
         self._new.clear()
+        for connection in self._connections:
+            if connection.waits != (connection.fileno() in self._writing):
+                self._watch(connection)
         for descriptor, events in self._poll.poll(0 if ready else timeout):
-            ready[self._sources[descriptor]] = events
+            source = self._sources[descriptor]
+            if events & select.POLLOUT:
+                source.flush()
+            ready[source] = events
         return ready
+
+    def _watch(self, connection: Connection) -> None:
+        """Wait until it takes more, as long as something waits for that."""
+        descriptor = connection.fileno()
+        self._poll.modify(descriptor, select.POLLIN | (select.POLLOUT if connection.waits else 0))
+        (self._writing.add if connection.waits else self._writing.discard)(descriptor)
 
 
 _READABLE = int(zmq.POLLIN)
@@ -147,15 +173,20 @@ def new_socket(context: zmq.Context[zmq.Socket[bytes]], kind: int) -> zmq.Socket
     return socket
 
 
-def send(socket: zmq.Socket[bytes], parts: Sequence[Frame], *to: bytes) -> None:
+def send(socket: zmq.Socket[bytes] | Connection, parts: Sequence[Frame], *to: bytes) -> None:
     """Send one batch, from a ROUTER to the peer of that id; large parts are not copied."""
+    if isinstance(socket, Connection):
+        socket.send(parts)
+        return
     if is_large(parts) and int(socket.get(zmq.MAXMSGSIZE)) >= 0:
         parts = cut(parts)
     socket.send_multipart([*to, *parts] if to else parts, zmq.DONTWAIT, copy=len(parts) == 1)
 
 
-def receive(socket: zmq.Socket[bytes]) -> list[Frame] | None:
+def receive(socket: zmq.Socket[bytes] | Connection) -> list[Frame] | None:
     """The next batch, or None when there is none; parts after the first are views that own their memory."""
+    if isinstance(socket, Connection):
+        return socket.receive()
     first = receive_part(socket)
     return None if first is None else receive_rest(socket, first)
 

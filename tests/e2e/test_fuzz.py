@@ -125,11 +125,11 @@ def test_any_batch_of_somebody_who_was_let_in(watched, way):
             DECODERS[m.FromPeer].decode(parts)
         except ProtocolError:
             wrong += 1
-            peer.socket.send_multipart(parts)
+            peer.say_parts(parts)
 
     with RawPeer(url, given_keys) as peer:
         any_batch()
-        peer.socket.send_multipart([os.urandom(10)] * 1000)
+        peer.say_parts([os.urandom(10)] * 1000)
         until_refused(watched.rc, wrong + 1)
         assert wrong
         hello = m.HelloClient("fuzz", m.PROTOCOL, "3", "h", 1, [])

@@ -1,6 +1,7 @@
 """A host that has too few processes or processors for what is to run, or stands still altogether."""
 
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -35,7 +36,7 @@ def few_processes():
 
 
 @pytest.mark.fault("the host allows no further process or thread")
-@pytest.mark.parametrize("limit", [20, 30])
+@pytest.mark.parametrize("limit", [10, 13])
 def test_engines_that_the_host_does_not_allow_are_an_error_that_says_so(few_processes, limit):
     script = f"""
         import os
@@ -48,7 +49,7 @@ def test_engines_that_the_host_does_not_allow_are_an_error_that_says_so(few_proc
     assert done.returncode == 1
     assert "EngineStartError" in done.stderr
     assert "of 6 engines are there" in done.stderr
-    assert "Resource temporarily unavailable" in done.stderr
+    assert re.search("Resource temporarily unavailable|can't start new thread", done.stderr)
 
 
 @pytest.fixture
