@@ -307,7 +307,14 @@ class EngineServer:
         """What has waited leaves now."""
         entries = self._take_results() if self._results else ()
         if entries and self._tasks is not None:
-            send(self._tasks, self._edge.encode(self._core.epoch, entries))
+            self._send(self._tasks, self._edge.encode(self._core.epoch, entries))
+
+    @staticmethod
+    def _send(tasks: zmq.Socket[bytes] | Connection, parts: Sequence[wire.Frame]) -> None:
+        """Send, and see that all of it leaves: this thread may be busy with user code for long afterwards."""
+        send(tasks, parts)
+        if isinstance(tasks, Connection) and tasks.waits:
+            tasks.drain()
 
     def _take_results(self) -> Sequence[wire.Entry]:
         with self._lock:
@@ -360,7 +367,7 @@ class EngineServer:
             parts = self._edge.encode(self._core.epoch, entries)
             if self._begun is not None and isinstance(entries[-1][0], m.Result):
                 self._begun.keep(parts)
-            send(self._tasks, parts)
+            self._send(self._tasks, parts)
 
     # ------------------------------------------------------------ control thread
 

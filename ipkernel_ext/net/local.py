@@ -232,12 +232,22 @@ class Connection:
         self._at = 0
         return True
 
+    def drain(self, timeout: float | None = None) -> None:
+        """Wait until the kernel has taken everything, it has ended, or so many seconds are over."""
+        until = None if timeout is None else time.monotonic() + timeout
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLOUT)
+        while self._out and not self.ended:
+            left = None if until is None else 1000 * (until - time.monotonic())
+            if left is not None and left <= 0:
+                return
+            poll.poll(left)
+            self.flush()
+
     def close(self, linger: int = 0) -> None:
         """Let go of it, after what waits has left or so many milliseconds are over."""
-        until = time.monotonic() + linger / 1000
-        while self._out and not self.ended and (left := until - time.monotonic()) > 0:
-            select.select([], [self._socket], [], left)
-            self.flush()
+        if self._out:
+            self.drain(linger / 1000)
         self._out.clear()
         self.ended = True
         self._descriptor = -1

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -329,3 +330,11 @@ def test_what_a_killed_client_has_left_is_nobodys(cluster):
         process.wait()
         cluster.execute("del x")
         assert [is_held(path) for path in blobs_in(directory_of(cluster))] == [False]
+
+
+def test_a_large_result_without_shared_memory_does_not_wait_for_the_task_behind_it():
+    with launch(n=1, shared_memory="") as rc:
+        large = rc[0].apply(bytes, 20 * MB, block=False)
+        behind = rc[0].apply(time.sleep, 600, block=False)
+        assert len(large.get(30)) == 20 * MB
+        behind.cancel()
