@@ -33,6 +33,7 @@ class Interrupter:
         self._main = threading.main_thread().ident
         self._armed: Hashable = None
         self._wanted: Hashable = None
+        self.struck = False  # user code was interrupted, since somebody last looked
 
     def install(self) -> None:
         """Take SIGINT over. To be called from the main thread."""
@@ -45,6 +46,7 @@ class Interrupter:
         self._armed = task
         if self._wanted is not None and self._wanted == task:
             self.disarm()
+            self.struck = True
             raise KeyboardInterrupt
 
     def hold(self) -> None:
@@ -84,4 +86,5 @@ class Interrupter:
             self.otherwise()
         elif self._armed is not None and self._armed == self._wanted:
             self.disarm()
+            self.struck = True
             raise KeyboardInterrupt

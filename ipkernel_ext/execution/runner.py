@@ -40,7 +40,7 @@ from ipkernel_ext.errors import (
     TaskTimeout,
     VersionMismatch,
 )
-from ipkernel_ext.execution import sources
+from ipkernel_ext.execution import half_imports, sources
 from ipkernel_ext.execution.debugger import Ask, Debugger, ask_nobody, of_user_code
 from ipkernel_ext.execution.draws import Draws
 from ipkernel_ext.execution.functions import FunctionCache
@@ -187,6 +187,9 @@ class Runner:
                 self._debugger = None
         outcome.seconds, outcome.cpu = time.perf_counter() - begun, time.process_time() - used
         self._mend_builtins()
+        if self._interrupter.struck:
+            self._interrupter.struck = False
+            half_imports.forget()
         self._functions.end()
         if raised is not None and not isinstance(work, m.Debug):
             self._keep(raised)

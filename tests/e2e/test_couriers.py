@@ -1,5 +1,6 @@
 """Large frames to several engines of a host without the controller: once over the network, then shared memory."""
 
+import hashlib
 import os
 import signal
 import time
@@ -10,6 +11,8 @@ import psutil
 import pytest
 
 from ipkernel_ext import RemoteController
+from ipkernel_ext.config import connection, shared
+from ipkernel_ext.config.place import Place
 from ipkernel_ext.net.couriers import STALL
 from tests.e2e.test_tcp import Cluster
 
@@ -18,9 +21,9 @@ ENGINES = 3
 
 
 def away():
-    """Directories that engines away from their controller share."""
-    root = Path(f"/dev/shm/ipkernel_ext-{os.getuid()}")
-    return [d for d in root.iterdir() if b"\n/away/" in (d / "lock").read_bytes()] if root.is_dir() else []
+    """The directory that the engines share."""
+    keys = connection.read(Place.of_profile(None).connection("engine")).keys
+    return shared.root("/dev/shm") / hashlib.sha256(keys.server.encode()).hexdigest()[:16]
 
 
 def written(pids):
@@ -31,7 +34,7 @@ def written(pids):
 def mapped(pid):
     """Files of shared memory that a process has mapped."""
     paths = {Path(region.path) for region in psutil.Process(pid).memory_maps()}
-    return {path for path in paths if path.parent in away() and path.name != "lock"}
+    return {path for path in paths if path.parent == away() and path.name != "lock"}
 
 
 @pytest.fixture
@@ -76,8 +79,7 @@ def test_arguments_of_a_function_too_and_nothing_stays(cluster):
     assert cluster.apply(np.sum, array) == ENGINES * [array.sum()]
     pids = cluster.apply(os.getpid)
     assert not any(map(mapped, pids)), "nobody has it any more"
-    (directory,) = away()
-    assert [file.name for file in directory.iterdir()] == ["lock"]
+    assert [file.name for file in away().iterdir()] == ["lock"]
 
 
 @pytest.mark.fault("the engine that takes large frames for its host is killed")
@@ -105,9 +107,10 @@ def test_an_engine_that_takes_arrays_for_others_stands_still(cluster):
 
 def test_what_engines_have_shared_ends_with_them(cluster):
     courier(cluster)
-    assert len(away()) == 1
+    directory = away()
+    assert directory.is_dir()
     cluster.shutdown()
     until = time.monotonic() + 10
-    while away():
-        assert time.monotonic() < until, away()
+    while directory.exists():
+        assert time.monotonic() < until, list(directory.iterdir())
         time.sleep(0.01)

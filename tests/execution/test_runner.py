@@ -225,6 +225,23 @@ def test_an_interrupt_that_comes_just_before_the_task_is_not_lost(bench):
     assert bench.execute("while True: pass").failure.kind == "TaskInterrupted"
 
 
+def test_an_import_that_was_interrupted_can_be_done_again(bench, tmp_path, monkeypatch):
+    (tmp_path / "halfway").mkdir()
+    (tmp_path / "halfway" / "part.py").write_text("__all__ = ['x']\nx = 42")
+    whole = "from .part import *\nimport sys\nsys.half()\n__all__ = part.__all__"
+    (tmp_path / "halfway" / "__init__.py").write_text(whole)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "half", lambda: bench.interrupter.interrupt(1), raising=False)
+    assert bench.execute("import halfway").failure.kind == "TaskInterrupted"
+    monkeypatch.setattr(sys, "half", lambda: None)
+    try:
+        outcome = bench.execute("import halfway; halfway.x")
+        assert outcome.failure is None
+    finally:
+        for name in [name for name in sys.modules if name.startswith("halfway")]:
+            del sys.modules[name]
+
+
 def test_user_code_that_replaces_the_handler_does_not_stop_the_next_interrupt(bench):
     bench.execute("import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)")
     timer = threading.Timer(0.05, lambda: bench.interrupter.interrupt(1))

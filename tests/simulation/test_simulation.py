@@ -40,6 +40,7 @@ def worlds():
         yield made
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("bunch", range(-(-SEEDS // BUNCH)))
 def test_worlds(worlds: list[Future[Bunch]], bunch: int) -> None:
     for seed in worlds[bunch].result().failed:
