@@ -82,6 +82,7 @@ def test_the_end_of_the_agent_is_the_end_of_the_ranks():
     with launch(n=2, engines="mpi") as rc:
         processes = [psutil.Process(engine.pid) for engine in rc.engines]
         agent = next(p for p in processes[0].parents() if "ipkernel_ext.nursery" in p.cmdline())
+        processes.append(psutil.Process(rc.status()["controller"]["pid"]))
         agent.send_signal(signal.SIGKILL)
         _, alive = psutil.wait_procs(processes, timeout=20)
         assert not alive
