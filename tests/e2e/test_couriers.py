@@ -55,7 +55,7 @@ def courier(cluster):
     pids = cluster.apply(os.getpid)
     before = written(pids)
     cluster.push({"array": array})
-    took = [after - number > array.nbytes for number, after in zip(before, written(pids), strict=True)]
+    took = [after - number >= array.nbytes for number, after in zip(before, written(pids), strict=True)]
     others = [id for id, it in zip(cluster.ids, took, strict=True) if not it]
     return psutil.Process(pids[took.index(True)]), others, array
 
@@ -65,7 +65,7 @@ def test_an_array_for_all_crosses_the_network_once(cluster):
     pids = cluster.apply(os.getpid)
     before = written(pids)
     cluster.push({"array": array})
-    took = [after - number > array.nbytes for number, after in zip(before, written(pids), strict=True)]
+    took = [after - number >= array.nbytes for number, after in zip(before, written(pids), strict=True)]
     assert sum(took) == 1, "one engine has taken it for all"
     assert len(set.union(*map(mapped, pids))) == 1, "all read the same memory"
     cluster.execute("array[0] = engine = __import__('os').getpid()")
