@@ -466,6 +466,8 @@ class ClientChannel(Failures):
                     self._ended = message.reason
                 self._refusal = refusal(message) or self._refusal
                 self._do(self._core.receive(epoch, message, frames, now))
+            if self._ended is not None:
+                self._edge.close()  # nothing more will come, and whoever ends waits for it
 
     def _do(self, effects: Iterable[Effect]) -> None:
         for effect in effects:

@@ -52,6 +52,7 @@ from ipkernel_ext.net.zap import Gatekeeper, probe
 
 BATCH = 512  # batches taken in one turn of the loop
 SHUT = 1000  # milliseconds in which a port must be free again
+SEE_OFF = 0.5  # seconds that those who came over TCP have to hang up when the cluster ends
 PRUNE = 10.0  # seconds between two looks at what engines that are gone have left
 LOOK = 5.0  # seconds between two looks at whether the socket can still be found
 PROOF = 4096  # bytes, at most, by which engines of one host are known
@@ -308,6 +309,7 @@ class ControllerServer:
 
     def close(self) -> None:
         """Let go of sockets and files, after what was sent has left."""
+        self._see_off()
         signal.set_wakeup_fd(-1)
         for door in self._doors:
             door.close(1000)
@@ -322,6 +324,22 @@ class ControllerServer:
         self._path.unlink(missing_ok=True)
         self._journal.close()
         self._store.close()
+
+    def _see_off(self) -> None:
+        """Wait a moment for those who came over TCP to hang up.
+
+        Where something was not read when a socket is closed, TCP ends the connection at once, and what is under way
+        to the other end, such as that the cluster ends, is lost.
+        """
+        until = time.monotonic() + SEE_OFF
+        while self._remote is not None and self._remote.peers and (left := until - time.monotonic()) > 0:
+            self._remote.see(self._poller.poll(int(1000 * left) + 1))
+            while self._remote.receive() is not None:
+                pass
+            while self._remote.leaving:
+                peer = self._remote.leaving.pop()
+                if isinstance(peer, RemotePeer):
+                    self._remote.forget(peer.id)
 
     # ------------------------------------------------------------ in
 

@@ -129,6 +129,11 @@ class Door:
         for event, value in self.monitor.events():
             self._on_event(event, value)
 
+    @property
+    def peers(self) -> int:
+        """How many are behind it."""
+        return len(self._peers)
+
     def settle(self) -> None:
         """All that was sent has been read: who ended without a word was a stranger."""
         while self._unheard:
