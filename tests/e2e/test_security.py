@@ -59,6 +59,8 @@ class RawPeer:
 
     def say_parts(self, parts):
         send(self.socket, parts)
+        if isinstance(self.socket, Connection):
+            self.socket.drain(10)
 
     def hear(self, decoder, timeout=5000):
         """The messages of the next batch; none when none comes."""
