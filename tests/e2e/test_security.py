@@ -64,8 +64,11 @@ class RawPeer:
 
     def hear(self, decoder, timeout=5000):
         """The messages of the next batch; none when none comes."""
-        self.poller.poll(timeout)
-        parts = receive(self.socket)
+        until = time.monotonic() + timeout / 1000
+        while (parts := receive(self.socket)) is None and (left := until - time.monotonic()) > 0:
+            if isinstance(self.socket, Connection) and self.socket.ended:
+                break
+            self.poller.poll(int(1000 * left) + 1)  # a large batch comes bit by bit
         return [] if parts is None else [message for message, _ in decoder.decode(parts)[1]]
 
     def __enter__(self):
