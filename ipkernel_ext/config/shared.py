@@ -69,13 +69,13 @@ def make(directory: Path, runtime: Path, proof: bytes) -> None:
     private.write_once(directory / LOCK, proof.hex().encode() + b"\n" + os.fsencode(runtime) + b"\n")
 
 
-def away(server: str, place: str = DEFAULT) -> Path | None:
+def away(cluster: str, place: str = DEFAULT) -> Path | None:
     """The directory that the engines of a cluster share on a host without its controller; made if need be.
 
     Parameters
     ----------
-    server : str
-        The public key of the controller, which all of them know.
+    cluster : str
+        By what all of them know the controller: its public key, or the address of the socket that leads to it.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def away(server: str, place: str = DEFAULT) -> Path | None:
     """
     if not os.path.isdir(place):
         return None
-    name = hashlib.sha256(server.encode()).hexdigest()[:16]
+    name = hashlib.sha256(cluster.encode()).hexdigest()[:16]
     directory = root(place) / name
     make(directory, Path("/", AWAY, name), secrets.token_bytes(16))
     return directory

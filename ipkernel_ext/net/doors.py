@@ -1,4 +1,4 @@
-"""The controller's ROUTERs: one on a unix socket, and one over TCP when there are other hosts.
+"""The controller's doors: a unix socket, and a ROUTER over TCP when there are other hosts.
 
 Each knows who is behind it: on the unix socket the kernel says which process of which user, over TCP
 the key says which role. A peer that came over TCP is known by its role and id, so that it cannot be
@@ -37,8 +37,7 @@ WITH_KEYS = ENDS | zmq.EVENT_CLOSED | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 BACKLOG = 512  # connections that may wait for the controller to look
 ONE_MORE = "nothing but the wish for one more"
 SPARE = 64
-"""Descriptors that are never given to connections: where none is left, libzmq ends the process at the next
-connection to a unix socket."""
+"""Descriptors that are never given to connections: libzmq ends the process where it needs one and none is left."""
 
 
 class RemotePeer(NamedTuple):

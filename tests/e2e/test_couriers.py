@@ -3,7 +3,6 @@
 import hashlib
 import os
 import signal
-import time
 from pathlib import Path
 
 import numpy as np
@@ -49,23 +48,25 @@ def cluster(command, tmp_path):
         yield rc
 
 
-def courier(cluster):
-    """The process that takes large frames for all, ids of the other engines, and the array that it has just taken."""
-    array = np.random.default_rng(2).random(MB)
+def push(cluster, array):
+    """Push an array to all; their processes, and which of them have written all of it."""
     pids = cluster.apply(os.getpid)
     before = written(pids)
     cluster.push({"array": array})
-    took = [after - number >= array.nbytes for number, after in zip(before, written(pids), strict=True)]
+    return pids, [after - number >= array.nbytes for number, after in zip(before, written(pids), strict=True)]
+
+
+def courier(cluster):
+    """The process that takes large frames for all, ids of the other engines, and the array that it has just taken."""
+    array = np.random.default_rng(2).random(MB)
+    pids, took = push(cluster, array)
     others = [id for id, it in zip(cluster.ids, took, strict=True) if not it]
     return psutil.Process(pids[took.index(True)]), others, array
 
 
 def test_an_array_for_all_crosses_the_network_once(cluster):
     array = np.random.default_rng(1).random(4 * MB)
-    pids = cluster.apply(os.getpid)
-    before = written(pids)
-    cluster.push({"array": array})
-    took = [after - number >= array.nbytes for number, after in zip(before, written(pids), strict=True)]
+    pids, took = push(cluster, array)
     assert sum(took) == 1, "one engine has taken it for all"
     assert len(set.union(*map(mapped, pids))) == 1, "all read the same memory"
     cluster.execute("array[0] = engine = __import__('os').getpid()")
@@ -109,8 +110,8 @@ def test_what_engines_have_shared_ends_with_them(cluster):
     courier(cluster)
     directory = away()
     assert directory.is_dir()
+    engines = [psutil.Process(engine.pid) for engine in cluster.engines]
     cluster.shutdown()
-    until = time.monotonic() + 10
-    while directory.exists():
-        assert time.monotonic() < until, list(directory.iterdir())
-        time.sleep(0.01)
+    _, alive = psutil.wait_procs(engines, timeout=10)
+    assert not alive
+    assert not directory.exists()
