@@ -34,13 +34,31 @@ def _renew_lock() -> None:
 os.register_at_fork(after_in_child=_renew_lock)
 
 
+def let_go() -> None:
+    """Give the lock back that an interrupt has left with this thread, which is about to wait for something else.
+
+    ``concurrent.futures.wait`` and ``as_completed`` take it once for each future, in Python.
+    """
+    while lock._is_owned():  # type: ignore[attr-defined]
+        lock.release()
+
+
+class _Event(Event):
+    """What those two wait for."""
+
+    def wait(self, timeout: float | None = None) -> bool:  # seconds
+        """As any event's."""
+        let_go()
+        return super().wait(timeout)
+
+
 class _Waiters(list[Any]):
     """Of ``concurrent.futures.wait`` and ``as_completed``, which put them here before they wait for their events."""
 
     def append(self, waiter: Any) -> None:
         """Another one. The I/O thread will set its event, so that is to be one that Ctrl-C cannot leave locked."""
-        if not isinstance(waiter.event, Event):
-            waiter.event = Event()
+        if not isinstance(waiter.event, _Event):
+            waiter.event = _Event()
         super().append(waiter)
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ipkernel_ext import payload, targets, versions
+from ipkernel_ext import futures, payload, targets, versions
 from ipkernel_ext.advice import advise
 from ipkernel_ext.chunks import Pace
 from ipkernel_ext.conditions import Conditions, MapOptions
@@ -70,6 +70,7 @@ class Link:
 
     def roster(self) -> Roster:
         """Who is there. Waits for a controller that is away."""
+        futures.let_go()
         roster = self.channel.roster
         if roster.connected:
             self._compare(roster)

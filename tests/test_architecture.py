@@ -85,6 +85,7 @@ MAY_IMPORT = {
     "joblib_backend": {"execution", "modules", "results"},
     "remote_values": {"execution", "payload", "sequences", "targets", "units"},
     "link": {
+        "futures",
         "environments",
         "payload",
         "synced_modules",

@@ -57,8 +57,6 @@ ENDING = {
 }
 """Calls that end soon."""
 
-BEGIN = {"as_completed": "wait"}  # while it takes hold of one future after the other, an interrupt leaves them held
-
 
 class CtrlC:
     """Raises KeyboardInterrupt at the n-th moment at which the interpreter looks for signals in the package's code.
@@ -66,17 +64,12 @@ class CtrlC:
     That is where a function begins, and where a call of built-in code has ended.
     """
 
-    def __init__(self, n, files=(PACKAGE,), begin=""):
+    def __init__(self, n, files=(PACKAGE,)):
         self.left = n
         self.where = ""
         self.files = files
-        self.begin = begin  # the function before which nothing counts
 
     def __call__(self, frame, event, argument):
-        if self.begin:
-            if frame.f_code.co_name != self.begin:
-                return
-            self.begin = ""
         if event in ("call", "c_return") and frame.f_code.co_filename.startswith(self.files):
             self.left -= 1
             if self.left == 0:
@@ -116,7 +109,7 @@ def test_ctrl_c_leaves_nothing_running(rc, name):
             assert rc.apply(abs, -n, block=False).wait(SETTLED), f"something runs after Ctrl-C in {where}"
             n += 1
         assert rc.apply(abs, -n, block=False).wait(SETTLED), "something runs after Ctrl-C while it waited"
-        assert n > 10, "it was interrupted at many moments"
+        assert n > 20, "it was interrupted at many moments"
     finally:
         gc.enable()
         signal.signal(signal.SIGALRM, before)
@@ -130,17 +123,17 @@ def test_ctrl_c_leaves_no_lock_taken(rc, name):
     try:
         n, where = 1, "nowhere"
         while where:
-            moments = CtrlC(n, (PACKAGE, LOCKS, FUTURES), BEGIN.get(name, ""))
+            moments = CtrlC(n, (PACKAGE, LOCKS, FUTURES))
             sys.setprofile(moments)
             try:
                 ENDING[name](rc)
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, RuntimeError):  # the standard library gives back what it has not taken
                 pass
             finally:
                 sys.setprofile(None)
             where = moments.where
             assert rc.apply(abs, -n, block=False).wait(SETTLED), f"nothing arrives after Ctrl-C in {where}"
             n += 1
-        assert n > 10, "it was interrupted at many moments"
+        assert n > 20, "it was interrupted at many moments"
     finally:
         gc.enable()
