@@ -221,15 +221,25 @@ class AsyncResult(ClientFuture):
         self._check_process()
         until = None if timeout is None else time.monotonic() + timeout
         watch = waiting.Watch(self._channel)
+
+        def called() -> bool:
+            return enough() or self.asks_here()
+
+        def left() -> float:
+            turn = watch.turn if until is None else min(watch.turn, max(0.0, until - time.monotonic()))
+            return min(turn, threading.TIMEOUT_MAX)
+
         while True:
             with futures.lock:
                 self._attended += 1
-                turn = watch.turn if until is None else min(watch.turn, max(0.0, until - time.monotonic()))
-                try:
-                    self._condition.wait_for(lambda: enough() or self.asks_here(), min(turn, threading.TIMEOUT_MAX))
-                    if enough():
-                        return True
-                finally:
+            try:
+                if self._more or not self._channel.attend(called, left()):
+                    with futures.lock:
+                        self._condition.wait_for(called, left())
+                if enough():
+                    return True
+            finally:
+                with futures.lock:
                     self._attended -= 1
             if self.asks_here():
                 dialogue.hold(self)

@@ -284,7 +284,11 @@ class ControllerCore:
             self._ledger.forget_at,
             self._dispatch.rebalance_at,
         )
-        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+        due: float | None = None
+        for deadline in deadlines:
+            if deadline is not None and (due is None or deadline < due):
+                due = deadline
+        return due
 
     # ------------------------------------------------------------ hellos
 

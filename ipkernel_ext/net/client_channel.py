@@ -1,17 +1,21 @@
-"""A client's shell: one I/O thread owns the socket, the core and everything that arrives.
+"""A client's shell: an I/O thread, and a lock under which one thread at a time has the socket and the core.
 
-Calls from user threads only put something into a queue and wake the I/O thread, so a Ctrl-C in
-the middle of a call leaves nothing half done. Results and output are handed to the receivers that
-were given with the submission, from the I/O thread; receivers must be quick.
+Calls from user threads put something into a queue and wake the I/O thread. Two do its work themselves, for each thread
+that has to be woken costs as much as half of what a small task takes: who submits while nothing is under way, and who
+waits for a result, if nobody else does. Neither can be left half done by a Ctrl-C (``held``). Results and output are
+handed to the receivers that were given with the submission, under the lock; receivers must be quick.
 """
 
 from __future__ import annotations
 
 import atexit
 import concurrent.futures
+import functools
 import itertools
 import logging
+import math
 import os
+import select
 import socket as std_socket
 import sys
 import threading
@@ -43,12 +47,16 @@ from ipkernel_ext.core.effects import (
 )
 from ipkernel_ext.core.wire import Frame
 from ipkernel_ext.errors import ForkedClientError, NotAllowed, NotConnected, ProtocolError
+from ipkernel_ext.held import Held
 from ipkernel_ext.net.callbacks import CallbackThread
 from ipkernel_ext.net.edge import Edge, Locate
+from ipkernel_ext.net.local import Connection
 from ipkernel_ext.net.sockets import Poller, Wake, until
 
 log = logging.getLogger("ipkernel_ext")
 
+ROOM = 100  # frames of the stack that a turn of the loop may need
+LONG = 86400.0  # seconds, which a poll can wait
 COMMANDS = 1024  # what user threads enqueued, done in one turn of the loop: then it leaves, whatever came meanwhile
 
 
@@ -116,6 +124,12 @@ class Channel(Protocol):
 
     def submit(self, submission: Submission, receiver: Receiver) -> None:
         """Send tasks; results go to the receiver."""
+
+    def attend(self, enough: Callable[[], bool], timeout: float) -> bool:
+        """Wait in this thread, as the I/O thread would, until it is enough.
+
+        Only what arrives may make it so. False when the time ran out, or this thread is to wait in another way.
+        """
 
     def receiver(self, number: int) -> Receiver | None:
         """Who gets the result of a task of ours that has not ended."""
@@ -242,7 +256,15 @@ class ClientChannel(Failures):
         self._changed = Condition()
         self._wake = Wake()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._poller = Poller()
+        self._lock = threading.Lock()  # of all that follows
+        self._turning = 0  # the thread that has it
+        self._attending = threading.Lock()  # of whoever waits in the I/O thread's place
+        self._attended = False
+        self._nudge = Wake()  # of that one
+        self._happened = False  # in this turn of the I/O thread: something that the attendant may wait for
+        self._over = False
+        self._sleeps_until = math.inf
+        self._poller = Poller(gated=True)
         self._edge = Edge(self._context, locate, wire.Decoder(m.ToClient), self._poller, warm=1.0)
         self._out: list[wire.Entry] = []
         self._closing = False
@@ -279,7 +301,97 @@ class ClientChannel(Failures):
         if self._forks != _forks or self._closing or self._ended is not None:
             self._check()
         self._commands.append((submission, receiver))
-        self._wake.set()
+        if self._core.unresolved or len(self._commands) > 1 or not self._send_here():
+            self._wake.set()
+
+    def _send_here(self) -> bool:
+        """Send what was submitted, in this thread. False if that is the I/O thread's."""
+        if self._is_deep():
+            return False
+        with Held():
+            if not self._lock.acquire(blocking=False):
+                return False
+            near = self._is_near()
+            if near:
+                self._turn_here(functools.partial(self._do_commands, COMMANDS))
+            self._turned()
+            return near
+
+    def _turn_here(self, work: Callable[[], None]) -> None:
+        """Do a part of what the I/O thread does. Under the lock, with handlers held."""
+        self._turning = threading.get_ident()
+        try:
+            work()
+            self._flush()
+        except Exception:
+            self._fail()
+        self._turning = 0
+
+    def _is_near(self) -> bool:
+        """Whether we are connected to a controller on this host, which takes what it is sent."""
+        socket = self._edge.socket
+        usable = isinstance(socket, Connection) and not (socket.ended or socket.waits)
+        return usable and self._core.connected and not self._closing
+
+    @staticmethod
+    def _is_deep() -> bool:
+        """Whether this thread's stack may not suffice."""
+        try:
+            sys._getframe(max(0, sys.getrecursionlimit() - ROOM))
+        except ValueError:
+            return False
+        return True
+
+    def _turned(self) -> None:
+        """Another thread has done the I/O thread's work, which may have other plans now."""
+        socket, deadline = self._edge.socket, self._deadline()
+        waits = isinstance(socket, Connection) and (socket.waits or socket.ended)
+        self._lock.release()
+        if waits or self._commands or (deadline is not None and deadline < self._sleeps_until):
+            self._wake.set()
+
+    def attend(self, enough: Callable[[], bool], timeout: float) -> bool:
+        """Wait in this thread, as the I/O thread would, until it is enough.
+
+        Only what arrives may make it so. False when the time ran out, or this thread is to wait in another way.
+        """
+        if self._forks != _forks or threading.get_ident() == self._turning or self._is_deep():
+            return False
+        with Held() as held:
+            if not self._attending.acquire(blocking=False):
+                return False
+            try:
+                return self._attend(enough, timeout, held)
+            finally:
+                self._attending.release()
+                if self._over:
+                    self._close_nudge()
+
+    def _attend(self, enough: Callable[[], bool], timeout: float, held: Held) -> bool:
+        with self._lock:
+            connection = self._edge.socket
+            if not self._is_near() or not isinstance(connection, Connection):
+                return False
+            self._poller.hide(connection)
+            self._attended = True
+        poll = select.poll()
+        poll.register(connection.fileno(), select.POLLIN)
+        poll.register(self._nudge.fileno(), select.POLLIN)
+        until = time.monotonic() + timeout
+        try:
+            while not enough() and (left := until - time.monotonic()) > 0:
+                ready = dict(held.let(poll.poll, 1000 * min(left, LONG)))
+                self._nudge.clear_if(ready)
+                with self._lock:
+                    if connection is not self._edge.socket or not self._is_near():
+                        break
+                    self._turn_here(self._take)
+            return enough()
+        finally:
+            self._lock.acquire()
+            self._attended = False
+            self._poller.show()
+            self._turned()
 
     def receiver(self, number: int) -> Receiver | None:
         """Who gets the result of a task of ours that has not ended."""
@@ -328,7 +440,7 @@ class ClientChannel(Failures):
 
     def call_back(self, callback: Callable[[Any], object], future: Any) -> None:
         """Call a user's callback with the future that is done, in a thread in which it may wait."""
-        if threading.current_thread() is self._thread:
+        if threading.get_ident() == self._turning:
             self._callbacks.put(callback, future)
         else:
             callback(future)
@@ -391,15 +503,43 @@ class ClientChannel(Failures):
         try:
             self._reconnect()
             while not self._closing:
-                timeout = 0 if self._commands else until(self._deadline(), time.monotonic())
-                self._turn(self._poller.poll(timeout))
+                with self._lock:
+                    deadline = self._deadline()
+                    self._sleeps_until = math.inf if deadline is None else deadline
+                timeout = 0 if self._commands else until(deadline, time.monotonic())
+                ready = self._poller.poll(timeout)
+                with self._lock:
+                    self._sleeps_until = -math.inf
+                    self._turning = threading.get_ident()
+                    self._happened = False
+                    self._turn(ready)
+                    self._turning = 0
+                    if self._attended and self._happened:
+                        self._nudge.set()
         except Exception:
-            log.exception("the client's I/O thread failed; this RemoteController is closed")
+            self._fail()
         finally:
             self._closing = True
-            self._leave()
+            with self._lock:
+                self._turning = threading.get_ident()
+                self._leave()
+                self._turning = 0
+            self._nudge.set()
+            self._over = True
+            self._close_nudge()
             self._wake.close()
             self._callbacks.end()
+
+    def _fail(self) -> None:
+        """A mistake of ours has come to light: nothing goes on."""
+        log.exception("the client's I/O thread failed; this RemoteController is closed")
+        self._closing = True
+        self._wake.set()
+
+    def _close_nudge(self) -> None:
+        """Nobody will attend any more; who still does closes it in the end."""
+        if self._attending.acquire(blocking=False):
+            self._nudge.close()
 
     def _turn(self, ready: Container[Any]) -> None:
         """One turn of the loop, after the poll."""
@@ -407,6 +547,8 @@ class ClientChannel(Failures):
         now = time.monotonic()
         lost = self._edge.lost(now, ready)
         self._take()  # also what came before the connection was lost
+        if lost:
+            self._happened = True
         if lost:
             self._do(self._core.disconnected())
             self._reconnect()
@@ -471,11 +613,13 @@ class ClientChannel(Failures):
 
     def _do(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
+            if type(effect) is Send:
+                self._out.append((effect.message, effect.frames))
+                continue
+            self._happened = True
             match effect:
                 case Resolve(result, frames):
                     self._hand_over(result, frames)
-                case Send(_, message, frames):
-                    self._out.append((message, frames))
                 case Show(message):
                     self._show(message)
                 case AskUser(wanted) if wanted.module:

@@ -7,6 +7,7 @@ effects, and sends each peer one batch. Knows nothing of what the messages are f
 from __future__ import annotations
 
 import logging
+import math
 import os
 import select
 import signal
@@ -15,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import zmq
 
@@ -58,6 +59,8 @@ LOOK = 5.0  # seconds between two looks at whether the socket can still be found
 PROOF = 4096  # bytes, at most, by which engines of one host are known
 PAUSE = 2.0  # seconds later than it was to be woken: then this process stood still
 GRUMBLE = 60.0  # seconds between two log lines about garbage
+
+_OF_COURIERS = frozenset((m.PieceWanted, m.PiecesCome, m.PassesOn, m.FrameTaken))
 
 
 class ControllerServer:
@@ -143,6 +146,7 @@ class ControllerServer:
         self._look_at = time.monotonic() + LOOK
         self._stood_still = 0.0  # seconds, in all
         self._woke = 0.0  # when this turn of the loop began
+        self._core_due = self._couriers_due = math.inf  # when they were due when it began
         self._wake = Wake()
         self._poller = Poller()
         self._ends = select.epoll() if hasattr(select, "epoll") else None  # of local engines' processes
@@ -258,15 +262,17 @@ class ControllerServer:
                 for descriptor, _ in ends.poll(0):
                     self._process_ended(descriptor)
             now = self._now()
-            deadline = self._core.next_deadline()
-            if deadline is not None and now >= deadline:
+            if now >= self._core_due:
                 self._do(self._core.tick(now))
-            self._send_first(self._couriers.tick(now))
+            if now >= self._couriers_due:
+                self._send_first(self._couriers.tick(now))
             if self._asked_to_stop is not None:
                 self._do(self._core.shut_down(self._asked_to_stop))
-            self._settle_store()
+            if not self._store.idle:
+                self._settle_store()
             self._flush()
-            self._look()
+            if now >= self._look_at:
+                self._look(now)
         return self._stop
 
     def _now(self) -> float:
@@ -275,27 +281,26 @@ class ControllerServer:
 
     def _wait(self) -> dict[Any, int]:
         """Wait until something happens or is due."""
-        self._note_stand(self._woke, self._woke)
-        begun = self._now()
-        deadlines = self._core.next_deadline(), self._couriers.next_deadline(), self._look_at
-        due = min(deadline for deadline in deadlines if deadline is not None)
+        begun = self._note_stand(self._woke, self._woke)
+        core, couriers = self._core.next_deadline(), self._couriers.next_deadline()
+        self._core_due = math.inf if core is None else core
+        self._couriers_due = math.inf if couriers is None else couriers
+        due = min(self._core_due, self._couriers_due, self._look_at)
         ready = self._poller.poll(0 if self._local.busy else until(due, begun))
-        self._note_stand(begun, max(due, begun))
-        self._woke = self._now()
+        self._woke = self._note_stand(begun, max(due, begun))
         return ready
 
-    def _note_stand(self, since: float, due: float) -> None:
-        """If it is much later than it was to be, this process stood still since then, or was as if it had."""
+    def _note_stand(self, since: float, due: float) -> float:
+        """If it is much later than it was to be, this process stood still since then, or was as if it had; now."""
         now = self._now()
         if now - due > PAUSE:
             self._stood_still += now - since
             self._log.warning("this process stood still for up to %.0f s", now - since)
+            return since
+        return now
 
-    def _look(self) -> None:
+    def _look(self, now: float) -> None:
         """Whether peers that come can still find us, whatever cleans up here."""
-        now = self._now()
-        if now < self._look_at:
-            return
         self._look_at = now + LOOK
         if self._sweeper is not None:
             self._sweeper.sweep(now)
@@ -359,13 +364,14 @@ class ControllerServer:
                 self._on_garbage(peer, error)
                 continue
             now = self._now()
-            role = peer.role if isinstance(peer, RemotePeer) else None
+            role = None if local else cast(RemotePeer, peer).role
             for message, frames in entries:
-                if type(message) is m.HelloEngine:
-                    self._pids[message.engine.boot] = self._local.pids.get(peer, 0)
-                if isinstance(message, m.PieceWanted | m.PiecesCome | m.PassesOn | m.FrameTaken):
+                kind = type(message)
+                if kind in _OF_COURIERS:
                     self._send_first(self._couriers.receive(peer, message, now))
                     continue
+                if kind is m.HelloEngine:
+                    self._pids[message.engine.boot] = self._local.pids.get(peer, 0)
                 if frames:
                     self._note_shared(peer, message, frames, local)
                 try:
@@ -481,12 +487,13 @@ class ControllerServer:
 
     def _do(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
+            if type(effect) is Send:  # as most are
+                if type(effect.peer) is Mailbox:
+                    self._store.take(effect.message, effect.frames)
+                else:
+                    self._out.setdefault(effect.peer, []).append((effect.message, effect.frames))
+                continue
             match effect:
-                case Send(peer, message, frames):
-                    if type(peer) is Mailbox:
-                        self._store.take(message, frames)
-                        continue
-                    self._out.setdefault(peer, []).append((message, frames))
                 case Journal(task, hint):
                     self._journal.write_task(task, hint)
                     if hint is None:

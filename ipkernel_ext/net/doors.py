@@ -227,6 +227,8 @@ class LocalDoor:
                 self._flush(id)
             if events & ~select.EPOLLOUT:
                 self._readable[id] = None
+            if events & select.EPOLLHUP:
+                self._connections[id].closing = True
 
     def _accept(self) -> None:
         assert self._listener is not None
@@ -267,7 +269,8 @@ class LocalDoor:
                 return id, None
             if parts is not None:
                 self._heard.add(id)
-                self._readable.move_to_end(id)
+                if len(self._readable) > 1:
+                    self._readable.move_to_end(id)
                 return id, parts
             del self._readable[id]
             if connection.ended:

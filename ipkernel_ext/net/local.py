@@ -30,6 +30,7 @@ DIRECT = 2**15  # bytes of a part that is read to where it stays
 AT_ONCE = 512  # pieces of memory in one system call
 
 _HEAD = struct.Struct("<4sI")
+_ONE = struct.Struct("<4sIQ")  # the head of a batch of one part
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
 
 
@@ -40,6 +41,8 @@ class Connection:
     ----------
     ended : bool
         Nothing more will come of it, and nothing can be sent.
+    closing : bool
+        The other end may have been closed: it is read from until that is known.
     """
 
     def __init__(self, socket: std_socket.socket) -> None:
@@ -53,6 +56,8 @@ class Connection:
         self._parts: list[Frame] = []
         self._part: bytearray | None = None  # that is being read to where it stays
         self._filled = 0
+        self._emptied = False  # the last read took all that was here
+        self.closing = False
         self.ended = False
 
     @classmethod
@@ -95,6 +100,9 @@ class Connection:
         """Send a batch; its parts must not change any more."""
         if self.ended:
             return
+        if len(parts) == 1 and not self._out:
+            self._send_one(parts[0])
+            return
         sizes = list(map(len, parts))
         head = struct.pack(f"<4sI{len(sizes)}Q", MARK, len(sizes), *sizes)
         if self._out or len(parts) >= AT_ONCE:
@@ -111,6 +119,19 @@ class Connection:
         if sent < len(head) + sum(sizes):
             self._out.extend(memoryview(part).cast("B") for part in (head, *parts) if len(part))
             self._drop(sent)
+
+    def _send_one(self, part: Frame) -> None:
+        """A batch of one part, as nearly all are."""
+        batch = _ONE.pack(MARK, 1, len(part)) + part
+        try:
+            sent = self._socket.send(batch, std_socket.MSG_NOSIGNAL)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self.ended = True
+            return
+        if sent < len(batch):
+            self._out.append(memoryview(batch)[sent:])
 
     def flush(self) -> None:
         """Send of what waits as much as the kernel takes."""
@@ -139,13 +160,15 @@ class Connection:
     def receive(self) -> list[Frame] | None:
         """The next batch; None when it is not here. Parts but the first are views that own their memory.
 
+        Where the last read took all there was, nobody asks whether more has come since: the next poll tells.
+
         Raises
         ------
         ProtocolError
             What came is no batch; the connection has ended.
         """
         while True:
-            if self._sizes is None and not self._begin():
+            if self._sizes is None and (self._at == len(self._data) or not self._begin()):
                 if not self._read():
                     return None
                 continue
@@ -211,6 +234,7 @@ class Connection:
                 self.ended = True
                 return False
             self._filled += got
+            self._emptied = False
         self._parts.append(memoryview(part) if self._parts else bytes(part))
         self._part = None
         return True
@@ -218,6 +242,9 @@ class Connection:
     def _read(self) -> bool:
         """More data. False when there is none now, or will be none."""
         if self.ended or self._part is not None:
+            return False
+        if self._emptied and not self.closing:
+            self._emptied = False
             return False
         try:
             data = self._socket.recv(CHUNK)
@@ -228,6 +255,7 @@ class Connection:
         if not data:
             self.ended = True
             return False
+        self._emptied = len(data) < CHUNK
         self._data = data if self._at == len(self._data) else self._data[self._at :] + data
         self._at = 0
         return True

@@ -12,6 +12,7 @@ import signal
 import struct
 import threading
 from collections.abc import Container, Sequence
+from contextlib import suppress
 from typing import Any
 
 import zmq
@@ -90,16 +91,25 @@ class Poller:
     too. So each socket is asked once before the wait, but for pairs, from which we only receive; and whatever is the
     matter with its descriptor, a socket counts as ready: who then reads from it finds out. A new one is asked too: its
     descriptor says nothing before it was looked at for the first time.
+
+    Parameters
+    ----------
+    gated : bool
+        Another thread may wait for a connection in the place of this poller; see ``hide``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, gated: bool = False) -> None:
         self._poll = select.poll()
+        self._gate = select.epoll() if gated else None  # of connections; unlike ``poll``, it can change while it waits
+        self._hidden: Connection | None = None
         self._sources: dict[int, Any] = {}
         self._descriptors: dict[Any, int] = {}
         self._connections: list[Connection] = []
         self._writing: set[int] = set()  # descriptors of those that wait to send
         self._sent_on: list[zmq.Socket[bytes]] = []
         self._new: list[zmq.Socket[bytes]] = []
+        if self._gate is not None:
+            self._poll.register(self._gate.fileno(), select.POLLIN)
 
     def register(self, source: Source, flags: int = zmq.POLLIN) -> None:
         """Wait for this too."""
@@ -115,13 +125,32 @@ class Poller:
             (self._new if source.type == zmq.PAIR else self._sent_on).append(source)
         self._sources[descriptor] = source
         self._descriptors[source] = descriptor
-        self._poll.register(descriptor, select.POLLIN)
+        self._watcher(source).register(descriptor, select.POLLIN)
+
+    def _watcher(self, source: Source) -> select.poll | select.epoll:
+        return self._poll if self._gate is None or not isinstance(source, Connection) else self._gate
+
+    def hide(self, connection: Connection) -> None:
+        """Wait for this no more, from this moment on: another thread does."""
+        assert self._gate is not None
+        self._gate.unregister(connection.fileno())
+        self._hidden = connection
+
+    def show(self) -> None:
+        """Wait again for what was hidden, unless it was unregistered meanwhile."""
+        connection, self._hidden = self._hidden, None
+        if connection is not None and self._gate is not None:
+            self._writing.discard(connection.fileno())
+            self._gate.register(connection.fileno(), select.POLLIN)
 
     def unregister(self, source: Source) -> None:
         """Wait for this no more. KeyError if it was not waited for."""
         descriptor = self._descriptors.pop(source)
         del self._sources[descriptor]
-        self._poll.unregister(descriptor)
+        if source is self._hidden:
+            self._hidden = None
+        else:
+            self._watcher(source).unregister(descriptor)
         self._writing.discard(descriptor)
         lists: tuple[list[Any], ...] = self._sent_on, self._new, self._connections
         for each in lists:
@@ -136,10 +165,15 @@ class Poller:
                 ready[socket] = _READABLE
         self._new.clear()
         for connection in self._connections:
-            if connection.waits != (connection.fileno() in self._writing):
+            if connection.waits != (connection.fileno() in self._writing) and connection is not self._hidden:
                 self._watch(connection)
-        for descriptor, events in self._poll.poll(0 if ready else timeout):
-            source = self._sources[descriptor]
+        happened = self._poll.poll(0 if ready else timeout)
+        if self._gate is not None and happened:
+            happened += self._gate.poll(0)
+        for descriptor, events in happened:
+            source = self._sources.get(descriptor)
+            if source is None:
+                continue  # the gate
             if events & select.POLLOUT:
                 source.flush()
             ready[source] = events
@@ -148,8 +182,9 @@ class Poller:
     def _watch(self, connection: Connection) -> None:
         """Wait until it takes more, as long as something waits for that."""
         descriptor = connection.fileno()
-        self._poll.modify(descriptor, select.POLLIN | (select.POLLOUT if connection.waits else 0))
-        (self._writing.add if connection.waits else self._writing.discard)(descriptor)
+        with suppress(FileNotFoundError):  # hidden at this moment
+            self._watcher(connection).modify(descriptor, select.POLLIN | (select.POLLOUT if connection.waits else 0))
+            (self._writing.add if connection.waits else self._writing.discard)(descriptor)
 
 
 _READABLE = int(zmq.POLLIN)

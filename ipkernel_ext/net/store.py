@@ -82,6 +82,11 @@ class ResultStore:
         if complete is not None:
             self._complete.append(complete)
 
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to settle, and nothing put aside."""
+        return not (self._complete or self._aside)
+
     def settle(self) -> tuple[list[Settled], list[TaskId]]:
         """Write what is complete; that, and what had to make room for it."""
         if not self._complete:

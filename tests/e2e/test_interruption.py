@@ -59,7 +59,7 @@ ENDING = {
 
 
 class CtrlC:
-    """Raises KeyboardInterrupt at the n-th moment at which the interpreter looks for signals in the package's code.
+    """SIGINT at the n-th moment at which the interpreter looks for signals in the package's code.
 
     That is where a function begins, and where a call of built-in code has ended.
     """
@@ -75,7 +75,7 @@ class CtrlC:
             if self.left == 0:
                 sys.setprofile(None)
                 self.where = f"{frame.f_code.co_name}, line {frame.f_lineno}"
-                raise KeyboardInterrupt
+                signal.raise_signal(signal.SIGINT)
 
 
 def ctrl_c_at_last(number, frame):

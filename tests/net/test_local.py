@@ -128,6 +128,7 @@ def test_what_was_sent_before_the_end_comes(ends):
     source.send([b"last"])
     source.close()
     assert target.receive() == [b"last"]
+    assert target.receive() is None and not target.ended, "the read before took all there was"
     assert target.receive() is None and target.ended
 
 

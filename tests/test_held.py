@@ -1,0 +1,154 @@
+"""Handlers of signals that wait for the end of a block."""
+
+import os
+import select
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from ipkernel_ext import held
+from ipkernel_ext.held import Held
+
+FILE = str(Path(held.__file__))
+
+
+class TimeIsUp(Exception):
+    pass
+
+
+def time_is_up(number, frame):
+    raise TimeIsUp
+
+
+@pytest.fixture(autouse=True)
+def handlers():
+    """Those of two signals, given back afterwards."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGALRM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGALRM, time_is_up)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def are_back():
+    return (
+        signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        and signal.getsignal(signal.SIGALRM) is time_is_up
+    )
+
+
+def test_what_comes_in_a_block_waits_for_its_end():
+    done = []
+    with pytest.raises(KeyboardInterrupt), Held():
+        os.kill(os.getpid(), signal.SIGINT)
+        done.append("the rest")
+    assert done == ["the rest"] and are_back()
+
+
+def test_handlers_that_raise_something_else_wait_too():
+    done = []
+    with pytest.raises(TimeIsUp), Held():
+        os.kill(os.getpid(), signal.SIGALRM)
+        done.append("the rest")
+    assert done == ["the rest"] and are_back()
+
+
+def test_what_waits_lets_them_through():
+    reader, writer = os.pipe()
+    poll = select.poll()
+    poll.register(reader, select.POLLIN)
+    threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt), Held() as block:
+        block.let(poll.poll)
+    assert are_back()
+    os.close(reader)
+    os.close(writer)
+
+
+def test_what_came_before_the_wait_is_not_waited_for():
+    reader, writer = os.pipe()
+    poll = select.poll()
+    poll.register(reader, select.POLLIN)
+    with pytest.raises(KeyboardInterrupt), Held() as block:
+        os.kill(os.getpid(), signal.SIGINT)
+        block.let(poll.poll)
+    assert are_back()
+    os.close(reader)
+    os.close(writer)
+
+
+def test_the_second_of_a_storm_does_not_disturb_what_the_first_one_ends():
+    cleaned = []
+    with pytest.raises(KeyboardInterrupt), Held() as block:
+        try:
+            block.let(signal.raise_signal, signal.SIGINT)
+        finally:
+            signal.raise_signal(signal.SIGINT)
+            cleaned.append(True)
+    assert cleaned and are_back()
+
+
+def test_handlers_that_do_not_raise_do_not_end_the_wait():
+    seen = []
+    signal.signal(signal.SIGALRM, lambda number, frame: seen.append(number))
+
+    def wait():
+        signal.raise_signal(signal.SIGALRM)
+        signal.raise_signal(signal.SIGALRM)
+        return "waited"
+
+    with Held() as block:
+        assert block.let(wait) == "waited"
+    assert seen == [signal.SIGALRM] * 2
+
+
+def test_handlers_that_are_not_python_s_are_left_alone():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with Held():
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+def test_other_threads_hold_nothing():
+    seen = []
+
+    def look():
+        with Held():
+            seen.append(are_back())
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    assert seen == [True]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGALRM], ids=["SIGINT", "SIGALRM"])
+def test_handlers_are_back_whenever_it_comes(number):
+    n, left = 1, 0
+    while not left:
+        left = n
+
+        def at_moment(frame, event, argument):
+            nonlocal left
+            if event in ("call", "return", "c_call", "c_return") and frame.f_code.co_filename == FILE:
+                left -= 1
+                if left == 0:
+                    sys.setprofile(None)
+                    signal.raise_signal(number)
+
+        came = False
+        sys.setprofile(at_moment)
+        try:
+            with Held() as block:
+                block.let(abs, -1)
+        except (KeyboardInterrupt, TimeIsUp):
+            came = True
+        finally:
+            sys.setprofile(None)
+        assert are_back(), f"after moment {n}"
+        assert came or left, f"what came at moment {n} is lost"
+        n += 1
+    assert n > 10
