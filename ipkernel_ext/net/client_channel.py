@@ -1,9 +1,9 @@
 """A client's shell: an I/O thread, and a lock under which one thread at a time has the socket and the core.
 
-Calls from user threads put something into a queue and wake the I/O thread. Two do its work themselves, for each thread
-that has to be woken costs as much as half of what a small task takes: who submits while nothing is under way, and who
-waits for a result, if nobody else does. Neither can be left half done by a Ctrl-C (``held``). Results and output are
-handed to the receivers that were given with the submission, under the lock; receivers must be quick.
+Calls from user threads put something into a queue and wake the I/O thread. Two do its work themselves, to save a thread
+that has to be woken: who submits while nothing is under way, and who waits for a result, if nobody else does. Neither
+can be left half done by a Ctrl-C (``held``). Results and output are handed to the receivers that were given with the
+submission, under the lock; receivers must be quick.
 """
 
 from __future__ import annotations
