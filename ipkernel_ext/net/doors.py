@@ -28,8 +28,7 @@ from ipkernel_ext.net.local import Connection, listen
 from ipkernel_ext.net.pieces import MARK, join
 from ipkernel_ext.net.sockets import Monitor, receive_part, receive_rest, send
 
-ENDS = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED
-WITH_KEYS = ENDS | zmq.EVENT_CLOSED | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+EVENTS = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 """Not those that tell of a breach of protocol: libzmq 4.3.5 may fail to end a connection of which it tells that
 (what it sends to the monitor changes ``errno``, by which it knows), and hears nothing of it any more."""
 
@@ -45,133 +44,6 @@ class RemotePeer(NamedTuple):
 
     role: str  # of its key
     id: bytes
-
-
-class Door:
-    """A ROUTER, and what is known of the connections behind it.
-
-    Parameters
-    ----------
-    on_stranger
-        Told (what, address) of each connection that ended without a message.
-
-    Attributes
-    ----------
-    leaving : list
-        Peers whose connection has ended, of which unread messages may be here.
-    """
-
-    nothing_said = "no message of ours"
-    busy = False
-    """Whether there is something to read that no poll tells of."""
-
-    def __init__(self, socket: zmq.Socket[bytes], on_stranger: Callable[[str, str], None], events: int = ENDS) -> None:
-        self.socket = socket
-        self._on_stranger = on_stranger
-        self.monitor = Monitor(socket, events)
-        self.sources: list[Any] = [socket, self.monitor.pair]
-        self.leaving: list[Peer] = []
-        self._ids: dict[int, set[bytes]] = {}  # by the descriptor of their connection
-        self._peers: dict[bytes, Peer] = {}
-        self._crowd: set[int] = set()  # descriptors of connections that we have ended for want of descriptors
-        self._unheard: set[int] = set()  # descriptors of connections that ended; a message may still be here
-
-    def receive(self) -> tuple[Peer, Sequence[Frame] | None] | None:
-        """The next batch and who sent it; no batch from those who may not send any. None when there is none."""
-        id = receive_part(self.socket)
-        if id is None:
-            return None
-        peer = self._peers.get(id)
-        if peer is not None:
-            return peer, receive_rest(self.socket, self.socket.recv(zmq.DONTWAIT))
-        return self._receive_from_stranger(id)
-
-    def _receive_from_stranger(self, id: bytes) -> tuple[Peer, Sequence[Frame] | None]:
-        """The first message of a connection also tells its descriptor and who is behind it."""
-        frame = self.socket.recv(zmq.DONTWAIT, copy=False)
-        self.see_events()  # of an earlier connection with the same descriptor
-        descriptor = int(frame.get(zmq.SRCFD))
-        peer, welcome = self._identify(id, frame)
-        self._peers[id] = peer
-        self._ids.setdefault(descriptor, set()).add(id)
-        if descriptor in self._unheard:
-            self._unheard.discard(descriptor)
-            self._ended(descriptor)
-        parts: list[Frame] = [frame.bytes]
-        while frame.more:
-            frame = self.socket.recv(zmq.DONTWAIT, copy=False)
-            parts.append(frame.buffer)
-        if not welcome:
-            return peer, None
-        return peer, join(parts) if parts[0].startswith(MARK) else parts
-
-    def _identify(self, id: bytes, frame: zmq.Frame) -> tuple[Peer, bool]:
-        raise NotImplementedError
-
-    def see(self, ready: Container[Any]) -> None:
-        """Note whose connection has ended."""
-        if self.monitor.pair in ready:
-            self.see_events()
-
-    def send(self, id: bytes, parts: Sequence[Frame]) -> bool:
-        """Send a batch. False if nobody is there any more."""
-        try:
-            send(self.socket, parts, id)
-        except zmq.ZMQError as error:
-            if error.errno not in (zmq.EHOSTUNREACH, zmq.EAGAIN):
-                raise
-            return False
-        return True
-
-    def see_events(self) -> None:
-        """As ``see``, whatever the poller has told."""
-        for event, value in self.monitor.events():
-            self._on_event(event, value)
-
-    @property
-    def peers(self) -> int:
-        """How many are behind it."""
-        return len(self._peers)
-
-    def settle(self) -> None:
-        """All that was sent has been read: who ended without a word was a stranger."""
-        while self._unheard:
-            self._report(self._unheard.pop())
-
-    def _report(self, descriptor: int) -> None:
-        what = ONE_MORE if descriptor in self._crowd else self.nothing_said
-        self._crowd.discard(descriptor)
-        self._on_stranger(what, self._address(descriptor))
-
-    def _on_event(self, event: int, value: int) -> None:
-        """The value of these two is the descriptor."""
-        if event == zmq.EVENT_ACCEPTED:
-            if value in self._unheard:
-                self._unheard.discard(value)
-                self._report(value)
-            if _is_last(value):
-                self._crowd.add(value)
-                _hang_up(value)
-        elif not self._ended(value):
-            self._unheard.add(value)
-
-    def _address(self, descriptor: int) -> str:
-        return "this host"
-
-    def _ended(self, descriptor: int) -> bool:
-        """Whether we had heard of this connection."""
-        ids = self._ids.pop(descriptor, ())
-        self.leaving.extend(self._peers[id] for id in ids if id in self._peers)
-        return bool(ids)
-
-    def forget(self, id: bytes) -> None:
-        """A peer that is gone, or counts as gone; what it still sends is a stranger's."""
-        self._peers.pop(id, None)
-
-    def close(self, linger: int) -> None:
-        """Let go of the socket, after what was sent has left or ``linger`` milliseconds are over."""
-        self.monitor.close()
-        self.socket.close(linger)
 
 
 class LocalDoor:
@@ -328,15 +200,33 @@ class LocalDoor:
         self._epoll.close()
 
 
-class RemoteDoor(Door):
-    """TCP with keys."""
+class RemoteDoor:
+    """A ROUTER over TCP with keys, and what is known of the connections behind it.
 
-    nothing_said = "no key of this controller"
+    Parameters
+    ----------
+    on_stranger
+        Told (what, address) of each connection that ended without a message.
+
+    Attributes
+    ----------
+    sources : list
+        What to poll.
+    leaving : list
+        Peers whose connection has ended, of which unread messages may be here.
+    """
 
     def __init__(self, socket: zmq.Socket[bytes], on_stranger: Callable[[str, str], None]) -> None:
-        super().__init__(socket, self._unless_ours, WITH_KEYS)
-        self._tell = on_stranger
-        self._addresses: dict[int, str] = {}  # of connections not heard of yet, by descriptor
+        self._socket = socket
+        self._on_stranger = on_stranger
+        self._monitor = Monitor(socket, EVENTS)
+        self.sources: list[Any] = [socket, self._monitor.pair]
+        self.leaving: list[Peer] = []
+        self._peers: dict[bytes, RemotePeer] = {}
+        self._ids: dict[int, set[bytes]] = {}  # by the descriptor of their connection, as all that follow
+        self._crowd: set[int] = set()  # of connections that we have ended for want of descriptors
+        self._unheard: set[int] = set()  # of connections that ended; a message may still be here
+        self._addresses: dict[int, str] = {}  # of connections not heard of yet
         self._ours = 0  # strangers to be passed over
         self._failure = 0  # the event that told of a failed handshake, until its connection's end follows
 
@@ -344,48 +234,128 @@ class RemoteDoor(Door):
         """Say nothing of this many strangers, which were ours."""
         self._ours += connections
 
-    def shut(self, timeout: int) -> list[Peer]:
-        """Listen no more, and end every connection; whose they were.
+    @property
+    def peers(self) -> int:
+        """How many are behind it."""
+        return len(self._peers)
 
-        The port is free then, unless that takes longer than ``timeout`` milliseconds.
-        """
-        self.socket.unbind(self.socket.get_string(zmq.LAST_ENDPOINT))
-        while self.monitor.pair.poll(timeout):
-            if any(event == zmq.EVENT_CLOSED for event, _ in self.monitor.events()):
-                break
-        self.close(0)
-        return list(self._peers.values())
+    def receive(self) -> tuple[RemotePeer, Sequence[Frame] | None] | None:
+        """The next batch and who sent it; no batch from those who may not send any. None when there is none."""
+        id = receive_part(self._socket)
+        if id is None:
+            return None
+        peer = self._peers.get(id)
+        if peer is not None:
+            return peer, receive_rest(self._socket, self._socket.recv(zmq.DONTWAIT))
+        return self._receive_from_stranger(id)
 
-    def _identify(self, id: bytes, frame: zmq.Frame) -> tuple[Peer, bool]:
+    def _receive_from_stranger(self, id: bytes) -> tuple[RemotePeer, Sequence[Frame] | None]:
+        """The first message of a connection also tells its descriptor and the role of its key."""
+        frame = self._socket.recv(zmq.DONTWAIT, copy=False)
+        self._see_events()  # of an earlier connection with the same descriptor
+        descriptor = int(frame.get(zmq.SRCFD))
         try:
             role = str(frame.get("User-Id"))
         except zmq.ZMQError:
             role = ""  # no key was asked for, which must not be; nobody is let in
-        return RemotePeer(role, id), bool(role)
+        peer = self._peers[id] = RemotePeer(role, id)
+        self._ids.setdefault(descriptor, set()).add(id)
+        if descriptor in self._unheard:
+            self._unheard.discard(descriptor)
+            self._ended(descriptor)
+        parts: list[Frame] = [frame.bytes]
+        while frame.more:
+            frame = self._socket.recv(zmq.DONTWAIT, copy=False)
+            parts.append(frame.buffer)
+        if not role:
+            return peer, None
+        return peer, join(parts) if parts[0].startswith(MARK) else parts
 
-    def _on_event(self, event: int, value: int) -> None:
-        if event == zmq.EVENT_ACCEPTED:
-            super()._on_event(event, value)
-            self._addresses[value] = _address_of(value)
-        elif event == zmq.EVENT_DISCONNECTED:
-            failure, self._failure = self._failure, 0
-            if failure == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-                self._on_stranger("an unknown key", self._address(value))
-            else:
-                super()._on_event(event, value)
-                if value not in self._unheard:
-                    self._addresses.pop(value, None)
-        elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-            self._failure = event
+    def send(self, id: bytes, parts: Sequence[Frame]) -> bool:
+        """Send a batch. False if nobody is there any more."""
+        try:
+            send(self._socket, parts, id)
+        except zmq.ZMQError as error:
+            if error.errno not in (zmq.EHOSTUNREACH, zmq.EAGAIN):
+                raise
+            return False
+        return True
 
-    def _address(self, descriptor: int) -> str:
-        return self._addresses.pop(descriptor, "")
+    def see(self, ready: Container[Any]) -> None:
+        """Note whose connection has ended."""
+        if self._monitor.pair in ready:
+            self._see_events()
 
-    def _unless_ours(self, what: str, address: str) -> None:
+    def _see_events(self) -> None:
+        for event, value in self._monitor.events():
+            if event == zmq.EVENT_ACCEPTED:
+                self._accepted(value)
+            elif event == zmq.EVENT_DISCONNECTED:
+                self._disconnected(value)
+            elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+                self._failure = event
+
+    def _accepted(self, descriptor: int) -> None:
+        if descriptor in self._unheard:
+            self._unheard.discard(descriptor)
+            self._report(descriptor)
+        if _is_last(descriptor):
+            self._crowd.add(descriptor)
+            _hang_up(descriptor)
+        self._addresses[descriptor] = _address_of(descriptor)
+
+    def _disconnected(self, descriptor: int) -> None:
+        failure, self._failure = self._failure, 0
+        if failure:
+            self._tell("an unknown key", descriptor)
+        elif self._ended(descriptor):
+            self._addresses.pop(descriptor, None)
+        else:
+            self._unheard.add(descriptor)
+
+    def _ended(self, descriptor: int) -> bool:
+        """Whether we had heard of this connection."""
+        ids = self._ids.pop(descriptor, ())
+        self.leaving.extend(self._peers[id] for id in ids if id in self._peers)
+        return bool(ids)
+
+    def settle(self) -> None:
+        """All that was sent has been read: who ended without a word was a stranger."""
+        while self._unheard:
+            self._report(self._unheard.pop())
+
+    def _report(self, descriptor: int) -> None:
+        what = ONE_MORE if descriptor in self._crowd else "no key of this controller"
+        self._crowd.discard(descriptor)
+        self._tell(what, descriptor)
+
+    def _tell(self, what: str, descriptor: int) -> None:
+        address = self._addresses.pop(descriptor, "")
         if self._ours:
             self._ours -= 1
         else:
-            self._tell(what, address)
+            self._on_stranger(what, address)
+
+    def forget(self, id: bytes) -> None:
+        """A peer that is gone, or counts as gone; what it still sends is a stranger's."""
+        self._peers.pop(id, None)
+
+    def shut(self, timeout: int) -> list[RemotePeer]:
+        """Listen no more, and end every connection; whose they were.
+
+        The port is free then, unless that takes longer than ``timeout`` milliseconds.
+        """
+        self._socket.unbind(self._socket.get_string(zmq.LAST_ENDPOINT))
+        while self._monitor.pair.poll(timeout):
+            if any(event == zmq.EVENT_CLOSED for event, _ in self._monitor.events()):
+                break
+        self.close(0)
+        return list(self._peers.values())
+
+    def close(self, linger: int) -> None:
+        """Let go of the socket, after what was sent has left or ``linger`` milliseconds are over."""
+        self._monitor.close()
+        self._socket.close(linger)
 
 
 def _is_last(descriptor: int) -> bool:
