@@ -769,7 +769,10 @@ class MapResult(AsyncResult):
         if not self._return_exceptions:
             self._raise_first()
         order = range(len(self._pieces)) if self._ordered else self._order
-        return [value for index in order for value in self._values(index)]
+        values: list[Any] = []
+        for index in order:
+            values.extend(self._values(index))
+        return values
 
     def _raise_first(self) -> None:
         """Raise the first failure in input order; those that were only cancelled because of another come last."""
