@@ -176,6 +176,7 @@ class SimController(Actor):
         match effect:
             case Send(Mailbox(), message, frames):
                 self.world.trace(self.name, f"store < {_short(message)}")
+                self.world.note_loss(message)  # its client will hear of it from the store
                 complete = self.mailboxes.take(message, frames)
                 if complete is not None:
                     self.complete.append(complete)

@@ -17,6 +17,7 @@ from tests.simulation.running import BUNCH, Bunch, bunches, live, tell
 SEEDS = int(os.environ.get("SEEDS", "1000"))
 START = int(os.environ.get("START", "0"))
 FAILED_ONCE = (
+    8451,
     101202,
     111080,
     800435,
