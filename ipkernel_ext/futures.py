@@ -39,8 +39,16 @@ def let_go() -> None:
 
     ``concurrent.futures.wait`` and ``as_completed`` take it once for each future, in Python.
     """
-    while lock._is_owned():  # type: ignore[attr-defined]
+    while is_mine():
         lock.release()
+
+
+def is_mine() -> bool:
+    """Whether this thread has the lock, as when a signal's handler runs where somebody looks at a future.
+
+    Then it is to wait by a condition, which lets go of the lock.
+    """
+    return bool(lock._is_owned())  # type: ignore[attr-defined]
 
 
 class _Event(Event):

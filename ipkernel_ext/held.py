@@ -1,15 +1,19 @@
 """A block of code in which no signal's handler raises, whatever thread runs it.
 
 A handler of the user's, such as that of Ctrl-C, runs between any two steps of the main thread. What must not be left
-half done there runs while handlers are held; what waits in between lets them through.
+half done there runs while handlers are held; what waits in between ends when one is to run. It runs after the block,
+when nothing is held: it may make calls and wait for them, take long, and set other handlers.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from _signal import getsignal, signal  # type: ignore[import-not-found]  # the slow ones make members of enumerations
 from collections.abc import Callable
 from signal import (
+    SIG_DFL,
     SIGALRM,
     SIGCHLD,
     SIGHUP,
@@ -33,17 +37,27 @@ _NUMBERS = tuple(map(int, (SIGINT, SIGALRM, SIGVTALRM, SIGPROF, SIGUSR1, SIGUSR2
 _main = threading.main_thread
 
 
+def _raise_again(number: int, frame: FrameType | None) -> None:
+    raise_signal(number)
+
+
+class _Came(BaseException):
+    """A signal whose handler is held, while somebody waits."""
+
+
 class Held:
-    """Handlers of signals wait until the block has ended, or lets them through."""
+    """Handlers of signals run when the block has ended."""
 
     def __init__(self) -> None:
         self._handlers: dict[int, Any] = {}
         self._caught: list[int] = []
         self._open = False
+        self._thread: int | None = 0
 
     def __enter__(self) -> Held:
         if threading.get_ident() != _main().ident:
             return self  # handlers run in the main thread only
+        self._thread = _main().ident
         try:
             for number in _NUMBERS:
                 handler = getsignal(number)
@@ -51,14 +65,33 @@ class Held:
                     self._handlers[number] = handler
                     signal(number, self._note)
         except BaseException:
-            self._give_back()
+            self._end()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._give_back()
-        for number in self._caught:
-            raise_signal(number)
+        if self._thread:
+            self._end()
+
+    def _end(self) -> None:
+        """Handlers are back, and have run for what came. That one of them raises is no reason not to call the others.
+
+        To raise a signal again would tell a wakeup descriptor twice, so they are called.
+        """
+        try:
+            self._give_back()
+        finally:
+            try:
+                while self._caught:
+                    number, frame = self._caught[0], sys._getframe()
+                    handler = getsignal(number)
+                    if not callable(handler):
+                        handler = _raise_again  # another handler has set it so
+                    del self._caught[0]  # now: nothing comes between this and the call
+                    handler(number, frame)
+            finally:
+                if self._caught:
+                    self._end()
 
     def _give_back(self) -> None:
         """Each handler to its signal. One that was given back may raise at once: the others follow all the same."""
@@ -72,19 +105,31 @@ class Held:
                 self._give_back()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if not self._open:
+        if number not in self._caught:
             self._caught.append(number)
-            return
-        self._open = False  # the next one waits until this one is dealt with
-        self._handlers[number](number, frame)
-        self._open = True
-
-    def let(self, wait: Callable[..., V], *arguments: Any) -> V:
-        """Call something that waits, and let handlers through meanwhile. What it gives may be lost when one raises."""
-        self._open = True
-        try:
-            while self._caught:
-                self._note(self._caught.pop(0), None)
-            return wait(*arguments)
-        finally:
+        if self._open:
             self._open = False
+            raise _Came
+
+    def let(self, wait: Callable[..., V], *arguments: Any) -> V | None:
+        """Call something that waits. None, at once, when a signal has come: the block is to end, then handlers run."""
+        try:
+            try:
+                self._open = True
+                return None if self._caught else wait(*arguments)
+            finally:
+                self._open = False
+        except _Came:
+            return None
+
+
+def _leave_to_parent() -> None:
+    """In a fork that another thread has made, nobody is in those blocks to end them."""
+    for number in _NUMBERS:
+        handler = getsignal(number)
+        while isinstance(block := getattr(handler, "__self__", None), Held) and block._thread != threading.get_ident():
+            handler = block._handlers.get(number, SIG_DFL)
+            signal(number, handler)
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)

@@ -233,7 +233,7 @@ class AsyncResult(ClientFuture):
             with futures.lock:
                 self._attended += 1
             try:
-                if self._more or not self._channel.attend(called, left()):
+                if self._more or futures.is_mine() or not self._channel.attend(called, left()):
                     with futures.lock:
                         self._condition.wait_for(called, left())
                 if enough():

@@ -101,18 +101,77 @@ def test_the_second_of_a_storm_does_not_disturb_what_the_first_one_ends():
     assert cleaned and are_back()
 
 
-def test_handlers_that_do_not_raise_do_not_end_the_wait():
+def test_a_wait_ends_before_a_handler_runs():
     seen = []
     signal.signal(signal.SIGALRM, lambda number, frame: seen.append(number))
 
     def wait():
         signal.raise_signal(signal.SIGALRM)
-        signal.raise_signal(signal.SIGALRM)
         return "waited"
 
     with Held() as block:
-        assert block.let(wait) == "waited"
-    assert seen == [signal.SIGALRM] * 2
+        assert block.let(wait) is None
+        assert block.let(wait) is None  # until the block has ended
+        assert not seen
+    assert seen == [signal.SIGALRM]
+    with Held() as block:
+        assert block.let(abs, -1) == 1
+
+
+def test_a_handler_finds_the_others_and_may_set_them():
+    found = []
+
+    def handler(number, frame):
+        found.append(signal.getsignal(signal.SIGINT))
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+    signal.signal(signal.SIGALRM, handler)
+    with Held() as block:
+        block.let(signal.raise_signal, signal.SIGALRM)
+    assert found == [signal.default_int_handler] and signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+
+
+def test_one_handler_that_raises_is_no_reason_not_to_call_the_others():
+    def block():
+        with Held():
+            signal.raise_signal(signal.SIGALRM)
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        block()
+    assert isinstance(caught.value.__context__, TimeIsUp) and are_back()
+
+
+def test_a_wakeup_descriptor_is_told_once():
+    reader, writer = os.pipe()
+    for end in (reader, writer):
+        os.set_blocking(end, False)
+    signal.signal(signal.SIGALRM, lambda number, frame: None)
+    before = signal.set_wakeup_fd(writer)
+    try:
+        with Held():
+            signal.raise_signal(signal.SIGALRM)
+    finally:
+        signal.set_wakeup_fd(before)
+    assert os.read(reader, 10) == bytes([signal.SIGALRM])
+    os.close(reader)
+    os.close(writer)
+
+
+def test_a_fork_of_another_thread_has_the_handlers():
+    codes = []
+
+    def fork():
+        pid = os.fork()
+        if not pid:
+            os._exit(0 if are_back() else 1)
+        codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+    thread = threading.Thread(target=fork)
+    with Held():
+        thread.start()
+        thread.join()
+    assert codes == [0] and are_back()
 
 
 def test_handlers_that_are_not_python_s_are_left_alone():
@@ -159,5 +218,45 @@ def test_handlers_are_back_whenever_it_comes(number):
             sys.setprofile(None)
         assert are_back(), f"after moment {n}"
         assert came or left, f"what came at moment {n} is lost"
+        n += 1
+    assert n > 10
+
+
+@pytest.mark.parametrize(
+    ("number", "other"),
+    [(signal.SIGINT, signal.SIGALRM), (signal.SIGALRM, signal.SIGINT)],
+    ids=["SIGINT", "SIGALRM"],
+)
+def test_what_came_before_it_is_not_lost_whenever_it_comes(number, other):
+    n, left = 1, 0
+    while not left:
+        left, seen = n, []
+
+        def handler(number, frame):
+            seen.append(number)  # noqa: B023 - called at once
+            raise TimeIsUp
+
+        def at_moment(frame, event, argument):
+            nonlocal left
+            if event in ("call", "return", "c_call", "c_return") and frame.f_code.co_filename == FILE:
+                left -= 1
+                if left == 0:
+                    sys.setprofile(None)
+                    signal.raise_signal(number)
+
+        signal.signal(number, handler)
+        signal.signal(other, handler)
+        begun = False
+        sys.setprofile(at_moment)
+        try:
+            with Held():
+                begun = True
+                signal.raise_signal(other)
+        except TimeIsUp:
+            pass
+        finally:
+            sys.setprofile(None)
+        assert signal.getsignal(number) is signal.getsignal(other) is handler, f"after moment {n}"
+        assert (number in seen or left) and (other in seen or not begun), f"what came is lost at moment {n}"
         n += 1
     assert n > 10

@@ -51,7 +51,7 @@ from ipkernel_ext.held import Held
 from ipkernel_ext.net.callbacks import CallbackThread
 from ipkernel_ext.net.edge import Edge, Locate
 from ipkernel_ext.net.local import Connection
-from ipkernel_ext.net.sockets import Poller, Wake, until
+from ipkernel_ext.net.sockets import BUSY, Poller, Wake, until
 
 log = logging.getLogger("ipkernel_ext")
 
@@ -246,9 +246,9 @@ class ClientChannel(Failures):
             host=std_socket.gethostname(),
             pid=os.getpid(),
         )
-        self._numbers = itertools.count()
+        self._next_number = 0
         self._requests = itertools.count(1)
-        self._numbers_lock = threading.Lock()
+        self._numbers_lock = threading.RLock()  # a signal's handler may want some while some are taken
         self._commands: deque[_Command | tuple[Submission, Receiver]] = deque()
         self._receivers: dict[int, Receiver] = {}
         self._answers: dict[int, concurrent.futures.Future[dict[str, Any]]] = {}
@@ -261,7 +261,7 @@ class ClientChannel(Failures):
         self._attending = threading.Lock()  # of whoever waits in the I/O thread's place
         self._attended = False
         self._nudge = Wake()  # of that one
-        self._happened = False  # in this turn of the I/O thread: something that the attendant may wait for
+        self._happened = False  # in this turn: something that the attendant may wait for
         self._over = False
         self._sleeps_until = math.inf
         self._poller = Poller(gated=True)
@@ -287,9 +287,8 @@ class ClientChannel(Failures):
     def next_numbers(self, count: int) -> range:
         """Task numbers nobody else has."""
         with self._numbers_lock:
-            first = next(self._numbers)
-            if count > 1:
-                self._numbers = itertools.count(first + count)
+            first = self._next_number
+            self._next_number = first + count  # at once: no handler comes in between
         return range(first, first + count)
 
     def share(self, frames: Sequence[Frame]) -> Sequence[Frame]:
@@ -313,7 +312,9 @@ class ClientChannel(Failures):
                 return False
             near = self._is_near()
             if near:
+                self._happened = False
                 self._turn_here(functools.partial(self._do_commands, COMMANDS))
+                self._tell_attendant()
             self._turned()
             return near
 
@@ -342,18 +343,38 @@ class ClientChannel(Failures):
             return False
         return True
 
+    def _tell_attendant(self) -> None:
+        """Whoever waits in the I/O thread's place is to look, or to leave it. Under the lock."""
+        if self._attended and (self._happened or not self._is_near()):
+            self._nudge.set()
+
     def _turned(self) -> None:
-        """Another thread has done the I/O thread's work, which may have other plans now."""
+        """Another thread has done the I/O thread's work, and lets go of the lock."""
+        plans = self._has_other_plans()
+        self._lock.release()
+        if plans:
+            self._wake.set()
+
+    def _has_other_plans(self) -> bool:
+        """Whether the I/O thread, as it sleeps, is to look again. Under the lock."""
         socket, deadline = self._edge.socket, self._deadline()
         waits = isinstance(socket, Connection) and (socket.waits or socket.ended)
-        self._lock.release()
-        if waits or self._commands or (deadline is not None and deadline < self._sleeps_until):
-            self._wake.set()
+        return waits or bool(self._commands) or (deadline is not None and deadline < self._sleeps_until)
 
     def attend(self, enough: Callable[[], bool], timeout: float) -> bool:
         """Wait in this thread, as the I/O thread would, until it is enough.
 
         Only what arrives may make it so. False when the time ran out, or this thread is to wait in another way.
+        """
+        until = time.monotonic() + timeout
+        while (found := self._attend_undisturbed(enough, until)) is None:
+            pass  # handlers have run
+        return found
+
+    def _attend_undisturbed(self, enough: Callable[[], bool], until: float) -> bool | None:
+        """The same, until a signal comes. None: then.
+
+        Its handler runs when this has ended, for it may take long, or wait for a result itself.
         """
         if self._forks != _forks or threading.get_ident() == self._turning or self._is_deep():
             return False
@@ -361,31 +382,41 @@ class ClientChannel(Failures):
             if not self._attending.acquire(blocking=False):
                 return False
             try:
-                return self._attend(enough, timeout, held)
+                return self._attend(enough, until, held)
             finally:
                 self._attending.release()
                 if self._over:
                     self._close_nudge()
 
-    def _attend(self, enough: Callable[[], bool], timeout: float, held: Held) -> bool:
-        with self._lock:
+    def _attend(self, enough: Callable[[], bool], until: float, held: Held) -> bool | None:
+        if not self._lock.acquire(timeout=BUSY):
+            return False  # the I/O thread may wait for what this thread has, if this is a signal's handler
+        try:
             connection = self._edge.socket
             if not self._is_near() or not isinstance(connection, Connection):
                 return False
             self._poller.hide(connection)
             self._attended = True
+        finally:
+            self._lock.release()
         poll = select.poll()
         poll.register(connection.fileno(), select.POLLIN)
         poll.register(self._nudge.fileno(), select.POLLIN)
-        until = time.monotonic() + timeout
         try:
             while not enough() and (left := until - time.monotonic()) > 0:
-                ready = dict(held.let(poll.poll, 1000 * min(left, LONG)))
-                self._nudge.clear_if(ready)
+                ready = held.let(poll.poll, 1000 * min(left, LONG))
+                if ready is None:
+                    return None
+                self._nudge.clear_if(dict(ready))
                 with self._lock:
                     if connection is not self._edge.socket or not self._is_near():
                         break
                     self._turn_here(self._take)
+                    if connection.waits:
+                        break  # only the I/O thread waits until it takes more
+                    plans = self._has_other_plans()
+                if plans:
+                    self._wake.set()
             return enough()
         finally:
             self._lock.acquire()
@@ -514,8 +545,7 @@ class ClientChannel(Failures):
                     self._happened = False
                     self._turn(ready)
                     self._turning = 0
-                    if self._attended and self._happened:
-                        self._nudge.set()
+                    self._tell_attendant()
         except Exception:
             self._fail()
         finally:
@@ -523,6 +553,7 @@ class ClientChannel(Failures):
             with self._lock:
                 self._turning = threading.get_ident()
                 self._leave()
+                self._poller.close()
                 self._turning = 0
             self._nudge.set()
             self._over = True

@@ -24,6 +24,8 @@ from ipkernel_ext.net.pieces import MARK, cut, is_large, join
 _EVENT = struct.Struct("=HI")
 """Event and value, see zmq_socket_monitor(3). pyzmq's own reader imports asyncio, which is slow."""
 
+BUSY = 0.01  # seconds that one thread waits for another that should be done at once
+
 RECONNECT = 50, 1000  # milliseconds, first and longest pause between attempts to connect
 
 
@@ -60,13 +62,19 @@ class Wake:
             self.clear()
 
     def clear(self) -> None:
-        """To be called by the loop before it looks at what there is."""
-        with self._lock:
-            try:
+        """To be called by the loop before it looks at what there is.
+
+        It waits for nobody: a signal's handler that runs in the midst of ``set`` may wait for the loop. Then it stays
+        set.
+        """
+        if not self._lock.acquire(timeout=BUSY):
+            return
+        try:
+            with suppress(BlockingIOError):
                 os.read(self._reader, 64)
-            except BlockingIOError:
-                pass
             self._is_set = False
+        finally:
+            self._lock.release()
 
     def set_by_signals(self) -> None:
         """Have every signal set it, also one that comes in the moment before a poll. From the main thread."""
@@ -157,6 +165,11 @@ class Poller:
             if source in each:
                 each.remove(source)
 
+    def close(self) -> None:
+        """Give its own descriptor back. It is not used any more."""
+        if self._gate is not None:
+            self._gate.close()
+
     def poll(self, timeout: int | None = None) -> dict[Any, int]:
         """What is ready, at the latest after so many milliseconds."""
         ready: dict[Any, int] = {}
@@ -174,7 +187,7 @@ class Poller:
             source = self._sources.get(descriptor)
             if source is None:
                 continue  # the gate
-            if events & select.POLLOUT:
+            if events & select.POLLOUT and self._gate is None:  # else others may be sending at this moment
                 source.flush()
             ready[source] = events
         return ready

@@ -1,13 +1,15 @@
 """Who waits for a result does the I/O thread's work meanwhile: beside others, and when it ends before its time."""
 
+import gc
 import os
 import signal
 import sys
 import threading
+import time
 
 import pytest
 
-from ipkernel_ext import RemoteController, launch
+from ipkernel_ext import RemoteController, futures, launch
 from ipkernel_ext.errors import NotConnected, TaskCancelled
 
 SOON = 30.0  # seconds, on a busy machine
@@ -113,6 +115,128 @@ def test_a_handler_of_the_user_s_ends_the_wait(rc, touched):
         signal.signal(signal.SIGALRM, before)
     touch()
     assert future.result(SOON) and rc.submit(abs, -1).result(SOON) == 1
+
+
+@pytest.fixture
+def on_alarm():
+    """Have this run in the main thread soon, in a handler."""
+    before = signal.getsignal(signal.SIGALRM)
+
+    def set_it(handler):
+        signal.signal(signal.SIGALRM, lambda number, frame: handler())
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+
+    yield set_it
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def test_a_handler_may_call_and_wait_meanwhile(rc, touched, on_alarm):
+    future, touch = touched("after the handler")
+    came = []
+
+    def handler():
+        begun = time.monotonic()
+        came.extend([rc.submit(abs, -1).result(SOON), len(rc.queue_status()), time.monotonic() - begun])
+        touch()
+
+    on_alarm(handler)
+    assert future.result(SOON)
+    assert came[:2] == [1, 3] and came[2] < 1.5, "nobody took what came for the handler"
+
+
+def test_a_handler_that_takes_long_holds_nobody_up(rc, touched, on_alarm):
+    future, touch = touched("after the long handler")
+    running, came = threading.Event(), threading.Event()
+
+    def call():
+        running.wait(SOON)
+        rc.submit(abs, -1).result(SOON)
+        came.set()
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    in_time = []
+    on_alarm(lambda: (running.set(), in_time.append(came.wait(1.5)), touch()))
+    assert future.result(SOON)
+    thread.join(SOON)
+    assert in_time == [True]
+
+
+def test_a_handler_that_the_handler_sets_stays(rc, touched, on_alarm):
+    future, touch = touched("after the handler that sets one")
+    on_alarm(lambda: (signal.signal(signal.SIGALRM, signal.SIG_IGN), touch()))
+    assert future.result(SOON)
+    assert signal.getsignal(signal.SIGALRM) is signal.SIG_IGN
+
+
+def test_who_has_the_lock_of_futures_may_wait(rc, touched):
+    """As a handler does that runs where somebody looks at a future."""
+    future, touch = touched("under the lock")
+    done = threading.Event()
+
+    def wait():
+        with futures.lock:
+            if future.result(SOON):
+                done.set()
+
+    def ask():
+        while not done.wait(0.001):
+            rc.queue_status()
+
+    threads = [threading.Thread(target=each, daemon=True) for each in (wait, ask)]
+    for thread in threads:
+        thread.start()
+    threading.Timer(0.1, touch).start()
+    assert done.wait(SOON)
+    for thread in threads:
+        thread.join(SOON)
+
+
+@pytest.fixture
+def attended(rc, touched):
+    """Somebody waits for a result all the time, and never looks up."""
+    future, touch = touched("attended")
+    channel = rc._link.channel
+    thread = threading.Thread(target=channel.attend, args=(future.done, 2 * SOON))
+    thread.start()
+    time.sleep(0.2)  # the I/O thread sleeps
+    yield channel
+    touch()
+    thread.join(SOON)
+
+
+def soon(so):
+    until = time.monotonic() + SOON
+    while not so() and time.monotonic() < until:
+        time.sleep(0.005)
+    return so()
+
+
+def test_what_the_kernel_does_not_take_at_once_leaves_while_somebody_waits(rc, attended, monkeypatch):
+    monkeypatch.setattr(attended, "share", lambda frames: frames)
+    result = rc.submit(len, bytes(20_000_000))
+    assert soon(result.done)
+
+
+def test_results_are_acknowledged_while_somebody_waits(rc, attended):
+    result = rc.submit(eval, "__import__('time').sleep(0.2)")  # and the I/O thread sleeps again
+    assert soon(result.done)
+    assert soon(lambda: not attended._core.sizes()["to acknowledge"])
+
+
+def test_a_client_that_has_left_keeps_no_descriptors(rc):
+    path = rc.cluster.launched.place.connection("client")
+    before = len(os.listdir("/proc/self/fd"))
+    gc.disable()
+    try:
+        for _ in range(5):
+            other = RemoteController(connection_file=path)
+            assert other.submit(abs, -1).result(SOON) == 1
+            other.close()
+        assert soon(lambda: len(os.listdir("/proc/self/fd")) <= before)
+    finally:
+        gc.enable()
 
 
 def test_calls_work_at_whatever_depth_of_the_stack(rc):

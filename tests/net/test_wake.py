@@ -1,6 +1,7 @@
 """Waking a loop of another thread."""
 
 import os
+import select
 import threading
 
 import pytest
@@ -32,6 +33,21 @@ def test_setting_it_while_and_after_it_is_closed_does_nothing():
             pass
         os.close(reader)
         os.close(writer)
+
+
+def test_the_loop_waits_for_nobody_who_sets_it():
+    """A signal's handler that runs in the midst of that may wait for the loop."""
+    wake = Wake()
+    wake.set()
+    with wake._lock:
+        clearing = threading.Thread(target=wake.clear, daemon=True)
+        clearing.start()
+        clearing.join(10)
+        assert not clearing.is_alive()
+    assert select.select([wake.fileno()], [], [], 0)[0], "it is looked at again"
+    wake.clear()
+    assert not select.select([wake.fileno()], [], [], 0)[0]
+    wake.close()
 
 
 def test_a_deadline_is_never_met_early():
