@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, _base
 from concurrent.futures._base import FINISHED, PENDING, RUNNING
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from ipkernel_ext.atomic import Condition, Event
 from ipkernel_ext.net.client_channel import Channel
+
+_TAKERS = frozenset({_base.__file__, __file__, str(Path(__file__).with_name("results.py"))})
 
 lock = threading.RLock()
 """Of all futures. Held for moments; nobody waits for anything else meanwhile.
@@ -34,13 +39,29 @@ def _renew_lock() -> None:
 os.register_at_fork(after_in_child=_renew_lock)
 
 
-def let_go() -> None:
+def let_go(outer: int = 2) -> None:
     """Give the lock back that an interrupt has left with this thread, which is about to wait for something else.
 
-    ``concurrent.futures.wait`` and ``as_completed`` take it once for each future, in Python.
+    ``concurrent.futures.wait`` and ``as_completed`` take it once for each future, in Python. Where a finalizer or a
+    signal's handler calls this, whoever was interrupted may still have it, and keeps it.
+
+    Parameters
+    ----------
+    outer : int
+        How far out in the stack the frames begin that may have it.
     """
-    while is_mine():
-        lock.release()
+    if is_mine() and not _has_takers(sys._getframe(outer)):
+        while is_mine():
+            lock.release()
+
+
+def _has_takers(frame: FrameType | None) -> bool:
+    """Whether a function that takes the lock is under way in the stack."""
+    while frame is not None:
+        if frame.f_code.co_filename in _TAKERS:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def is_mine() -> bool:
@@ -56,7 +77,7 @@ class _Event(Event):
 
     def wait(self, timeout: float | None = None) -> bool:  # seconds
         """As any event's."""
-        let_go()
+        let_go(3)  # the frame before is of the function that waits, and has given back what it had
         return super().wait(timeout)
 
 

@@ -1,12 +1,14 @@
-"""A block of code in which no signal's handler raises, whatever thread runs it.
+"""A block of code in which nothing of the user's runs, neither handlers of signals nor finalizers, in whatever thread.
 
 A handler of the user's, such as that of Ctrl-C, runs between any two steps of the main thread. What must not be left
 half done there runs while handlers are held; what waits in between ends when one is to run. It runs after the block,
-when nothing is held: it may make calls and wait for them, take long, and set other handlers.
+when nothing is held: it may make calls and wait for them, take long, and set other handlers. The garbage collector,
+which calls finalizers, does not run in any thread meanwhile.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import threading
@@ -24,6 +26,7 @@ from signal import (
     SIGUSR1,
     SIGUSR2,
     SIGVTALRM,
+    SIGXCPU,
     raise_signal,
 )
 from types import FrameType
@@ -31,7 +34,9 @@ from typing import Any, TypeVar
 
 V = TypeVar("V")
 
-_NUMBERS = tuple(map(int, (SIGINT, SIGALRM, SIGVTALRM, SIGPROF, SIGUSR1, SIGUSR2, SIGHUP, SIGTERM, SIGQUIT, SIGCHLD)))
+_NUMBERS = tuple(
+    map(int, (SIGINT, SIGALRM, SIGVTALRM, SIGPROF, SIGXCPU, SIGUSR1, SIGUSR2, SIGHUP, SIGTERM, SIGQUIT, SIGCHLD))
+)
 """Of signals that people have handlers for; Ctrl-C first, which may come while the others are dealt with."""
 
 _main = threading.main_thread
@@ -41,12 +46,55 @@ def _raise_again(number: int, frame: FrameType | None) -> None:
     raise_signal(number)
 
 
+class _Tracked:
+    """What the garbage collector counts."""
+
+
+class _Collector:
+    """The garbage collector, off as long as somebody wants it so."""
+
+    def __init__(self) -> None:
+        self._renew()
+        os.register_at_fork(after_in_child=self._forked)
+
+    def _renew(self) -> None:
+        self._lock = threading.RLock()  # it may run here, and a finalizer wants it off too
+        self._pauses = 0
+        self._was_on = False
+
+    def pause(self) -> None:
+        """It does not run until ``go_on`` was called as often as this."""
+        with self._lock:
+            if not self._pauses and gc.isenabled():
+                gc.disable()
+                self._was_on = True
+            self._pauses += 1
+
+    def go_on(self) -> None:
+        """It may run again, and does so here if it was to run meanwhile: an I/O thread is no place for finalizers."""
+        with self._lock:
+            self._pauses -= 1
+            if not self._pauses and self._was_on:
+                self._was_on = False
+                gc.enable()
+        _Tracked()
+
+    def _forked(self) -> None:
+        """Whoever else wanted it off does not exist here."""
+        if self._was_on:
+            gc.enable()
+        self._renew()
+
+
+_collector = _Collector()
+
+
 class _Came(BaseException):
     """A signal whose handler is held, while somebody waits."""
 
 
 class Held:
-    """Handlers of signals run when the block has ended."""
+    """Handlers of signals, and the garbage collector, run when the block has ended."""
 
     def __init__(self) -> None:
         self._handlers: dict[int, Any] = {}
@@ -55,8 +103,9 @@ class Held:
         self._thread: int | None = 0
 
     def __enter__(self) -> Held:
-        if threading.get_ident() != _main().ident:
-            return self  # handlers run in the main thread only
+        if threading.get_ident() != _main().ident:  # where no handlers run
+            _collector.pause()
+            return self
         self._thread = _main().ident
         try:
             for number in _NUMBERS:
@@ -67,9 +116,11 @@ class Held:
         except BaseException:
             self._end()
             raise
+        _collector.pause()
         return self
 
     def __exit__(self, *_: object) -> None:
+        _collector.go_on()
         if self._thread:
             self._end()
 
@@ -112,7 +163,11 @@ class Held:
             raise _Came
 
     def let(self, wait: Callable[..., V], *arguments: Any) -> V | None:
-        """Call something that waits. None, at once, when a signal has come: the block is to end, then handlers run."""
+        """Call something that waits. None, at once, when a signal has come: the block is to end, then handlers run.
+
+        The garbage collector runs in other threads meanwhile; in this one nothing does.
+        """
+        _collector.go_on()
         try:
             try:
                 self._open = True
@@ -121,6 +176,8 @@ class Held:
                 self._open = False
         except _Came:
             return None
+        finally:
+            _collector.pause()
 
 
 def _leave_to_parent() -> None:

@@ -53,6 +53,12 @@ PENDING_AT_FORK = (
 )
 
 
+PENDING_IN_TURN = (
+    "this runs in the midst of taking what has arrived, as a finalizer may, and what it waits for could never come: "
+    "send without waiting (block=False) there"
+)
+
+
 def waiting_time(timeout: Any) -> float | None:
     """Seconds to wait, checked; None: for ever.
 
@@ -218,7 +224,6 @@ class AsyncResult(ClientFuture):
 
     def _until(self, enough: Callable[[], bool], timeout: float | None = None) -> bool:  # seconds
         """Wait until this is so. What tasks ask for meanwhile, the user is asked for. False when the time ran out."""
-        self._check_process()
         until = None if timeout is None else time.monotonic() + timeout
         watch = waiting.Watch(self._channel)
 
@@ -230,6 +235,7 @@ class AsyncResult(ClientFuture):
             return min(turn, threading.TIMEOUT_MAX)
 
         while True:
+            self._check_may_wait()
             with futures.lock:
                 self._attended += 1
             try:
@@ -252,10 +258,12 @@ class AsyncResult(ClientFuture):
         """Tells, while somebody waits for this, what engines do first and whether the controller answers."""
         return waiting.Watch(self._channel, waiting.what_runs, after=1.0, again=3.0)
 
-    def _check_process(self) -> None:
-        """A fork does not hear what comes for the process that made the call."""
+    def _check_may_wait(self) -> None:
+        """Neither a fork hears what comes for the process that made the call, nor who hands over what comes."""
         if self._channel.forked and self._open:
             raise errors.ForkedClientError(PENDING_AT_FORK)
+        if self._channel.turning and self._open:
+            raise RuntimeError(PENDING_IN_TURN)
 
     def _finish(self) -> None:
         self._ended = time.perf_counter()
@@ -481,7 +489,7 @@ class AsyncResult(ClientFuture):
 
         Calling it again goes on where the last one stopped.
         """
-        self._check_process()
+        self._check_may_wait()
         while True:
             with futures.lock:
                 seen = [*self._seen, *[0] * (len(self._pieces) - len(self._seen))]

@@ -241,6 +241,7 @@ class MemoryChannel(Failures):
 
     ended: str | None = None
     forked = False
+    turning = False
 
     def __init__(self, cluster: InProcessCluster, client: str) -> None:
         self.client = client

@@ -1,5 +1,6 @@
 """Handlers of signals that wait for the end of a block."""
 
+import gc
 import os
 import select
 import signal
@@ -260,3 +261,43 @@ def test_what_came_before_it_is_not_lost_whenever_it_comes(number, other):
         assert (number in seen or left) and (other in seen or not begun), f"what came is lost at moment {n}"
         n += 1
     assert n > 10
+
+
+def test_the_garbage_collector_waits_too_but_not_while_the_block_waits():
+    with Held() as outer:
+        assert not gc.isenabled()
+        with Held():
+            assert not gc.isenabled()
+        assert not gc.isenabled()
+        assert outer.let(gc.isenabled)
+        assert not gc.isenabled()
+    assert gc.isenabled()
+
+
+def test_a_garbage_collector_that_is_off_stays_off():
+    gc.disable()
+    try:
+        with Held() as block:
+            assert not block.let(gc.isenabled)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
+def test_a_fork_has_the_garbage_collector_on():
+    inside, forked = threading.Event(), threading.Event()
+
+    def hold():
+        with Held():
+            inside.set()
+            forked.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    inside.wait()
+    pid = os.fork()
+    if not pid:
+        os._exit(0 if gc.isenabled() else 1)
+    forked.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

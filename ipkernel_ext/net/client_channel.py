@@ -161,6 +161,10 @@ class Channel(Protocol):
     def forked(self) -> bool:
         """Whether this process is a fork of the one whose connection it is."""
 
+    @property
+    def turning(self) -> bool:
+        """Whether the calling thread is in the midst of handing over what arrives, and cannot wait for more."""
+
     def wait_roster(self, enough: Callable[[Roster], bool], timeout: float | None) -> bool:
         """Wait until the roster is so. False when the time ran out."""
 
@@ -258,7 +262,7 @@ class ClientChannel(Failures):
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._lock = threading.Lock()  # of all that follows
         self._turning = 0  # the thread that has it
-        self._attending = threading.Lock()  # of whoever waits in the I/O thread's place
+        self._attending = threading.RLock()  # of who waits in the I/O thread's place; a finalizer may wait there too
         self._attended = False
         self._nudge = Wake()  # of that one
         self._happened = False  # in this turn: something that the attendant may wait for
@@ -366,6 +370,8 @@ class ClientChannel(Failures):
 
         Only what arrives may make it so. False when the time ran out, or this thread is to wait in another way.
         """
+        if self._forks != _forks or self.turning:
+            return False
         until = time.monotonic() + timeout
         while (found := self._attend_undisturbed(enough, until)) is None:
             pass  # handlers have run
@@ -376,7 +382,7 @@ class ClientChannel(Failures):
 
         Its handler runs when this has ended, for it may take long, or wait for a result itself.
         """
-        if self._forks != _forks or threading.get_ident() == self._turning or self._is_deep():
+        if self._is_deep():
             return False
         with Held() as held:
             if not self._attending.acquire(blocking=False):
@@ -395,8 +401,10 @@ class ClientChannel(Failures):
             connection = self._edge.socket
             if not self._is_near() or not isinstance(connection, Connection):
                 return False
-            self._poller.hide(connection)
-            self._attended = True
+            nested = self._attended  # by this thread, in which a finalizer runs
+            if not nested:
+                self._poller.hide(connection)
+                self._attended = True
         finally:
             self._lock.release()
         poll = select.poll()
@@ -420,8 +428,9 @@ class ClientChannel(Failures):
             return enough()
         finally:
             self._lock.acquire()
-            self._attended = False
-            self._poller.show()
+            if not nested:
+                self._attended = False
+                self._poller.show()
             self._turned()
 
     def receiver(self, number: int) -> Receiver | None:
@@ -471,7 +480,7 @@ class ClientChannel(Failures):
 
     def call_back(self, callback: Callable[[Any], object], future: Any) -> None:
         """Call a user's callback with the future that is done, in a thread in which it may wait."""
-        if threading.get_ident() == self._turning:
+        if self.turning:
             self._callbacks.put(callback, future)
         else:
             callback(future)
@@ -503,6 +512,11 @@ class ClientChannel(Failures):
     def forked(self) -> bool:
         """Whether this process is a fork of the one whose connection it is."""
         return self._forks != _forks
+
+    @property
+    def turning(self) -> bool:
+        """Whether the calling thread is in the midst of handing over what arrives, and cannot wait for more."""
+        return threading.get_ident() in (self._turning, self._thread.ident)
 
     @property
     def ended(self) -> str | None:

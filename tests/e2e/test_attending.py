@@ -275,3 +275,37 @@ def test_a_fork_has_no_part_in_it(rc, touched):
     touch()
     waited.join(SOON)
     assert future.done() and rc.submit(abs, -1).result(SOON) == 1
+
+
+def test_finalizers_may_wait_whenever_the_garbage_collector_runs(rc):
+    class Proxy:
+        def __init__(self):
+            self.me = self
+
+        def __del__(self):
+            begun.append(True)
+            try:
+                good.append(rc.submit(abs, -2).result(SOON))
+            except RuntimeError:  # in the I/O thread
+                refused.append(True)
+
+    def call():
+        for n in range(200):
+            Proxy()
+            values.append(rc.submit(abs, -n).result(SOON))
+
+    begun, good, refused, values = [], [], [], []
+    thresholds = gc.get_threshold()
+    gc.set_threshold(20)
+    try:
+        other = threading.Thread(target=call)
+        other.start()
+        call()
+        other.join(SOON)
+    finally:
+        gc.set_threshold(*thresholds)
+    gc.collect()  # the rest, while the client is there
+    assert sorted(values) == sorted([*range(200)] * 2)
+    assert len(good) + len(refused) == len(begun)
+    assert len(good) > 20
+    assert gc.isenabled()
