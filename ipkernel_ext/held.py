@@ -165,7 +165,7 @@ class Held:
     def let(self, wait: Callable[..., V], *arguments: Any) -> V | None:
         """Call something that waits. None, at once, when a signal has come: the block is to end, then handlers run.
 
-        The garbage collector runs in other threads meanwhile; in this one nothing does.
+        The garbage collector may run meanwhile, in this thread just before the wait.
         """
         _collector.go_on()
         try:

@@ -194,22 +194,33 @@ def test_other_threads_hold_nothing():
     assert seen == [True]
 
 
+class Moments:
+    """Raises a signal at the n-th moment at which the interpreter looks for signals in what is tested."""
+
+    def __init__(self, number, n):
+        self.number = number
+        self.left = n
+
+    @property
+    def over(self):
+        """Whether there were so many."""
+        return self.left == 0
+
+    def __call__(self, frame, event, argument):
+        if event in ("call", "return", "c_call", "c_return") and frame.f_code.co_filename == FILE:
+            self.left -= 1
+            if self.over:
+                sys.setprofile(None)
+                signal.raise_signal(self.number)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGALRM], ids=["SIGINT", "SIGALRM"])
 def test_handlers_are_back_whenever_it_comes(number):
-    n, left = 1, 0
-    while not left:
-        left = n
-
-        def at_moment(frame, event, argument):
-            nonlocal left
-            if event in ("call", "return", "c_call", "c_return") and frame.f_code.co_filename == FILE:
-                left -= 1
-                if left == 0:
-                    sys.setprofile(None)
-                    signal.raise_signal(number)
-
+    n, came = 1, True
+    while came:
         came = False
-        sys.setprofile(at_moment)
+        moments = Moments(number, n)
+        sys.setprofile(moments)
         try:
             with Held() as block:
                 block.let(abs, -1)
@@ -218,7 +229,7 @@ def test_handlers_are_back_whenever_it_comes(number):
         finally:
             sys.setprofile(None)
         assert are_back(), f"after moment {n}"
-        assert came or left, f"what came at moment {n} is lost"
+        assert came is moments.over, f"what came at moment {n} is lost"
         n += 1
     assert n > 10
 
@@ -229,26 +240,19 @@ def test_handlers_are_back_whenever_it_comes(number):
     ids=["SIGINT", "SIGALRM"],
 )
 def test_what_came_before_it_is_not_lost_whenever_it_comes(number, other):
-    n, left = 1, 0
-    while not left:
-        left, seen = n, []
+    n, over = 1, True
+    while over:
+        seen = []
 
         def handler(number, frame):
             seen.append(number)  # noqa: B023 - called at once
             raise TimeIsUp
 
-        def at_moment(frame, event, argument):
-            nonlocal left
-            if event in ("call", "return", "c_call", "c_return") and frame.f_code.co_filename == FILE:
-                left -= 1
-                if left == 0:
-                    sys.setprofile(None)
-                    signal.raise_signal(number)
-
         signal.signal(number, handler)
         signal.signal(other, handler)
         begun = False
-        sys.setprofile(at_moment)
+        moments = Moments(number, n)
+        sys.setprofile(moments)
         try:
             with Held():
                 begun = True
@@ -258,7 +262,8 @@ def test_what_came_before_it_is_not_lost_whenever_it_comes(number, other):
         finally:
             sys.setprofile(None)
         assert signal.getsignal(number) is signal.getsignal(other) is handler, f"after moment {n}"
-        assert (number in seen or left) and (other in seen or not begun), f"what came is lost at moment {n}"
+        over = moments.over
+        assert (number in seen or not over) and (other in seen or not begun), f"what came is lost at moment {n}"
         n += 1
     assert n > 10
 

@@ -70,8 +70,9 @@ class Wake:
         if not self._lock.acquire(timeout=BUSY):
             return
         try:
-            with suppress(BlockingIOError):
-                os.read(self._reader, 64)
+            if not self._closed:
+                with suppress(BlockingIOError):
+                    os.read(self._reader, 64)
             self._is_set = False
         finally:
             self._lock.release()
@@ -81,11 +82,12 @@ class Wake:
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
 
     def close(self) -> None:
-        """Give both descriptors back; setting it later does nothing."""
+        """Give both descriptors back; to set, clear or close it later does nothing."""
         with self._lock:
-            self._closed = True
-            os.close(self._reader)
-            os.close(self._writer)
+            if not self._closed:
+                self._closed = True
+                os.close(self._reader)
+                os.close(self._writer)
 
 
 Source = zmq.Socket[bytes] | Connection | int

@@ -200,7 +200,7 @@ def attended(rc, touched):
     channel = rc._link.channel
     thread = threading.Thread(target=channel.attend, args=(future.done, 2 * SOON))
     thread.start()
-    time.sleep(0.2)  # the I/O thread sleeps
+    assert soon(lambda: channel._attended and sleeps(channel))
     yield channel
     touch()
     thread.join(SOON)
@@ -213,14 +213,21 @@ def soon(so):
     return so()
 
 
+def sleeps(channel):
+    """Whether the I/O thread has nothing to do."""
+    return channel._sleeps_until > 0
+
+
 def test_what_the_kernel_does_not_take_at_once_leaves_while_somebody_waits(rc, attended, monkeypatch):
     monkeypatch.setattr(attended, "share", lambda frames: frames)
     result = rc.submit(len, bytes(20_000_000))
     assert soon(result.done)
 
 
-def test_results_are_acknowledged_while_somebody_waits(rc, attended):
-    result = rc.submit(eval, "__import__('time').sleep(0.2)")  # and the I/O thread sleeps again
+def test_results_are_acknowledged_while_somebody_waits(attended, touched):
+    result, touch = touched("acknowledged")
+    assert soon(lambda: sleeps(attended))
+    touch()
     assert soon(result.done)
     assert soon(lambda: not attended._core.sizes()["to acknowledge"])
 

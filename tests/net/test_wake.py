@@ -80,3 +80,16 @@ def test_it_is_cleared_when_the_loop_was_woken_by_it() -> None:
     wake.set()
     assert os.read(wake.fileno(), 64)
     wake.close()
+
+
+def test_one_that_is_closed_leaves_descriptors_alone_that_others_have_now():
+    wake = Wake()
+    reader = wake.fileno()
+    wake.set()
+    wake.close()
+    others = [os.open("/dev/null", os.O_RDONLY) for _ in range(2)]
+    assert reader in others, "the system gives the lowest number that is free"
+    wake.clear_if({reader})
+    wake.close()
+    for descriptor in others:
+        os.close(descriptor)
