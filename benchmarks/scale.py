@@ -2,7 +2,8 @@
 
 The real core is driven by hand: engines on hosts of 20 with an agent each, one client, no sockets and no processes.
 Every engine is kept busy; results come in the order in which tasks went out. The cost is processor time of this
-process, without that of the harness, and the middle one of several runs that take turns.
+process, without that of the harness, and the middle one of several runs that take turns. The last lines are of tiny
+tasks on few engines, whose results come one by one, and together.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ipkernel_ext.core import messages as m
+from ipkernel_ext.core.columns import joined
 from ipkernel_ext.core.controller import ControllerCore
 from ipkernel_ext.core.effects import Effect, Send
 from ipkernel_ext.nursery.controller import COLLECT
@@ -25,6 +27,9 @@ SIZES = (100, 1_000, 10_000)
 TASKS = 1_000_000
 AT_ONCE = 256  # calls in a message of the client
 SECONDS = 0.01  # that a task takes, as far as the core is told
+TINY = 1e-5  # that one of a burst does
+FEW = 4  # engines that a burst is for
+TOGETHER = 20  # results that come together then
 CLIENT = "client"
 WORK = m.Apply("digest", name="f")
 FLAT = 1.1
@@ -38,14 +43,22 @@ class Cluster:
     ----------
     clock
         Seconds, for the cost; left out: nothing is measured.
+    seconds : float
+        That a task takes.
+    together : int
+        Results of an engine that come together.
     """
 
-    def __init__(self, engines: int, clock: Callable[[], float] = lambda: 0.0) -> None:
+    def __init__(
+        self, engines: int, clock: Callable[[], float] = lambda: 0.0, seconds: float = SECONDS, together: int = 1
+    ) -> None:
         self.cost = 0.0
         self._engines = engines
+        self._seconds = seconds
+        self._together = together
         self._clock = clock
         self._now = 1.0
-        self._running: deque[tuple[Any, m.Task]] = deque()
+        self._running: deque[tuple[Any, int, int]] = deque()  # on which connection, number, attempt
         self._done: list[int] = []
         self.ended = 0
         self.messages = 0
@@ -71,17 +84,21 @@ class Cluster:
                 numbers = list(range(sent, min(sent + AT_ONCE, begun + tasks)))
                 self._receive(CLIENT, m.Submit(numbers, WORK, each=1), [b"arguments"] * len(numbers))
                 sent = numbers[-1] + 1
-            self._end_one()
+            self._end_some()
         self._acknowledge()
         return self.cost / tasks
 
-    def _end_one(self) -> None:
-        peer, task = self._running.popleft()
-        self._now += SECONDS / self._engines
-        result = m.Result(task.id, task.attempt, 0, seconds=SECONDS)
-        self._receive(peer, result, (b"value",))
-        self._done.append(task.id.number)
-        self.ended += 1
+    def _end_some(self) -> None:
+        results: list[tuple[Any, Any]] = []
+        first = self._running[0][0]
+        while self._running and self._running[0][0] == first and len(results) < self._together:
+            _, number, attempt = self._running.popleft()
+            self._now += self._seconds / self._engines
+            results.append((m.Result(m.TaskId(CLIENT, number), attempt, 0, seconds=self._seconds), (b"value",)))
+            self._done.append(number)
+            self.ended += 1
+        for message, frames in results if self._together == 1 else joined(results):
+            self._receive(first, message, frames)
         if len(self._done) >= AT_ONCE:
             self._acknowledge()
         deadline = self.core.next_deadline()
@@ -103,7 +120,10 @@ class Cluster:
             if type(effect) is Send:
                 self.messages += 1
                 if type(effect.message) is m.Task:
-                    self._running.append((effect.peer, effect.message))
+                    self._running.append((effect.peer, effect.message.id.number, effect.message.attempt))
+                elif type(effect.message) is m.Tasks:
+                    handed = zip(effect.message.numbers, effect.message.attempts, strict=True)
+                    self._running.extend((effect.peer, *task) for task in handed)
 
 
 def main() -> None:
@@ -115,10 +135,14 @@ def main() -> None:
     clusters = {n: Cluster(n, time.process_time) for n in SIZES}
     gc.freeze()
     gc.set_threshold(*COLLECT)
+    bursts = {n: Cluster(FEW, time.process_time, TINY, n) for n in (1, TOGETHER)}
     costs: dict[int, list[float]] = {n: [] for n in SIZES}
+    of_bursts: dict[int, list[float]] = {n: [] for n in bursts}
     for _ in range(options.runs):
         for n, cluster in clusters.items():
             costs[n].append(cluster.run(options.tasks // options.runs, 2 * max(SIZES)))
+        for n, cluster in bursts.items():
+            of_bursts[n].append(cluster.run(options.tasks // options.runs, 2 * AT_ONCE))
     first = statistics.median(costs[SIZES[0]])
     for n in SIZES:
         cost = statistics.median(costs[n])
@@ -128,6 +152,8 @@ def main() -> None:
             f"{n:6,} engines on {hosts:3} hosts, {options.tasks:,} tasks: "
             f"{cost * 1e6:6.1f} µs a task, {cost / first:.2f} × that of {SIZES[0]} engines{verdict}"
         )
+    for n, measured in of_bursts.items():
+        print(f"{FEW} engines, tiny tasks, {n} results together: {statistics.median(measured) * 1e6:.1f} µs a task")
 
 
 if __name__ == "__main__":

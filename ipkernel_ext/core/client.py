@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from ipkernel_ext import errors
 from ipkernel_ext.core import failures
 from ipkernel_ext.core import messages as m
+from ipkernel_ext.core.columns import parted
 from ipkernel_ext.core.effects import (
     Answered,
     AskUser,
@@ -235,6 +236,8 @@ class ClientCore:
             self._told = min(self._told, 0)  # each life numbers its events anew
         self.epoch = epoch
         match message:
+            case m.Results():
+                return self._on_results(message, frames, now)
             case m.Result():
                 return self._on_result(message, frames, now)
             case m.Stream() | m.Display():
@@ -410,7 +413,7 @@ class ClientCore:
         number = result.task.number
         pending = self._pending.get(number)
         if pending is None or result.task.client != self.client:
-            return self._note_acknowledge(number, now)
+            return self._note_acknowledge([number], now)
         if pending.result is not None and result.failure is not None and result.failure.kind == "EngineLost":
             return self._resolve(*pending.result, now)  # its engine died, but had ended the task
         seen = pending.outputs.get(-1, 0) if pending.outputs and pending.attempt == result.attempt else 0
@@ -418,6 +421,22 @@ class ClientCore:
             pending.result = (result, frames)
             return []
         return self._resolve(result, frames, now)
+
+    def _on_results(self, results: m.Results, frames: Sequence[Frame], now: float) -> list[Effect]:
+        """As many results."""
+        effects: list[Effect] = []
+        pending = self._pending if results.client == self.client else {}
+        numbers: list[int] = []
+        for result, own in parted(results, frames):
+            number = result.task.number
+            known = pending.get(number)
+            if known is None or known.outputs is not None or known.result is not None:
+                effects += self._on_result(result, own, now)
+                continue
+            del pending[number]
+            numbers.append(number)
+            effects.append(Resolve(result, own))
+        return [*effects, *self._note_acknowledge(numbers, now)]
 
     def _resolve(self, result: m.Result, frames: Sequence[Frame], now: float) -> list[Effect]:
         number = result.task.number
@@ -435,7 +454,7 @@ class ClientCore:
             frames = ()
         if result.failure is not None:
             self._note_failed(number, result.failure)
-        acknowledge = self._note_acknowledge(number, now)
+        acknowledge = self._note_acknowledge([number], now)
         return [Resolve(result, frames), *(acknowledge or (self._flush_acknowledge() if has_large(frames) else ()))]
 
     def _on_refused(self, refused: m.Refused) -> list[Effect]:
@@ -487,8 +506,8 @@ class ClientCore:
 
     # ------------------------------------------------------------ acknowledgements
 
-    def _note_acknowledge(self, number: int, now: float) -> list[Effect]:
-        self._acknowledge.append(number)
+    def _note_acknowledge(self, numbers: Sequence[int], now: float) -> list[Effect]:
+        self._acknowledge += numbers
         if len(self._acknowledge) >= ACKNOWLEDGE_AT:
             return self._flush_acknowledge()
         if self._acknowledge_at is None:

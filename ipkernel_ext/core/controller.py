@@ -34,6 +34,7 @@ from ipkernel_ext.core import access, failures, status
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.answering import UNANSWERED, Answering
 from ipkernel_ext.core.asking import Asking
+from ipkernel_ext.core.columns import are_whole, parted
 from ipkernel_ext.core.credit import Credit, size_of
 from ipkernel_ext.core.dispatch import Dispatch
 from ipkernel_ext.core.effects import Drop, Effect, Expire, Mailbox, Peer, Stop
@@ -46,7 +47,7 @@ from ipkernel_ext.core.lives import Lives
 from ipkernel_ext.core.looking import Looking
 from ipkernel_ext.core.messages import EngineRecord, Hint, TaskId
 from ipkernel_ext.core.outbox import Outbox
-from ipkernel_ext.core.queues import State, Task
+from ipkernel_ext.core.queues import LATER, Task
 from ipkernel_ext.core.reasons import Reasons
 from ipkernel_ext.core.recent import Recent
 from ipkernel_ext.core.recovery import Recovery
@@ -432,7 +433,7 @@ class ControllerCore:
             known = client.tasks.get(number)
             if known is not None:
                 client.expected.discard(number)
-                if known.state is State.LATER and submit.unmet is not None:
+                if known.state is LATER and submit.unmet is not None:
                     self._ledger.fail(known, submit.unmet)
                 else:
                     self._dispatch.repeat(known, now)
@@ -597,6 +598,8 @@ class ControllerCore:
 
     def _from_engine(self, engine: Engine, message: m.FromEngine, frames: Sequence[Frame], now: float) -> None:
         match message:
+            case m.Results():
+                self._on_results(engine, message, frames, now)
             case m.Result():
                 self._on_result(engine, message, frames, now)
             case m.Stream() | m.Display():
@@ -633,14 +636,33 @@ class ControllerCore:
         else:
             self._ledger.forget(engine, task.id, result.attempt, now)
 
+    def _on_results(self, engine: Engine, results: m.Results, frames: Sequence[Frame], now: float) -> None:
+        """As many results; where there is nothing special about any of them, in one go."""
+        if not are_whole(results, frames):
+            self._refuse_parts(engine, results, now)
+            return
+        client = self._roster.clients.get(results.client)
+        here = client is not None and client.peer is not None
+        watched = self._following.active or self._roster.wanted
+        if client is not None and here and not watched and self._dispatch.results(engine, client, results, frames, now):
+            client.credit.owe_all(results.numbers, map(len, frames), now)
+            self._look_at_credit(client, now)
+            return
+        for result, own in parted(results, frames):
+            self._on_result(engine, result, own, now)
+
     def _owe(self, task: Task, frames: Sequence[Frame], now: float) -> None:
-        """Its client was sent the result; one that does not take what it is sent counts as away."""
+        """Its client was sent the result."""
         client = self._roster.clients.get(task.id.client)
         if client is None or client.peer is None:
             return
         client.credit.owe(task.id.number, task.shown + sum(map(len, frames)), now)
         task.shown = 0
-        if client.credit.exhausted(now):
+        self._look_at_credit(client, now)
+
+    def _look_at_credit(self, client: Client, now: float) -> None:
+        """A client that does not take what it is sent counts as away."""
+        if client.peer is not None and client.credit.exhausted(now):
             self._out.log(f"client {client.id} does not take its results; it counts as away until it does")
             self._out.send(client.peer, m.HelloWanted())  # it meets this when it has read what is on its way
             self._roster.peers.pop(client.peer, None)
@@ -717,6 +739,12 @@ class ControllerCore:
         if now >= self._grumbled + GRUMBLE:
             self._grumbled = now
             self._out.log(text, logging.WARNING)
+
+    def _refuse_parts(self, engine: Engine, results: m.Results, now: float) -> None:
+        text = f"Results of {len(results.numbers)} tasks with another number of attempts, times or frames"
+        self._grumble(text, now)
+        if engine.tasks is not None:
+            self._out.send(engine.tasks, m.Refused(failures.protocol(text)))
 
     def _refuse_submit(self, client: Client, submit: m.Submit, now: float) -> None:
         text = f"Submit of {len(submit.numbers)} tasks with another number of engines, boots, hints or frames"

@@ -7,7 +7,7 @@ engines keep its results, then the store does, and it gets them when it comes ba
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ipkernel_ext.core import messages as m
 
@@ -38,6 +38,14 @@ class Credit:
             self._since = now
         self._bytes += size - self._sizes.get(number, 0)
         self._sizes[number] = size
+
+    def owe_all(self, numbers: Sequence[int], sizes: Iterable[int], now: float) -> None:
+        """Results of so many bytes were sent, of none of which it was sent anything before."""
+        if not self._sizes:
+            self._since = now
+        fresh = dict(zip(numbers, sizes, strict=True))
+        self._bytes += sum(fresh.values())
+        self._sizes.update(fresh)
 
     def settle(self, numbers: Iterable[int], now: float) -> None:
         """The client has taken these."""

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Container, Iterable, Iterator, Mapping
 
 from ipkernel_ext.core.messages import TaskId
-from ipkernel_ext.core.queues import State, Task
+from ipkernel_ext.core.queues import DONE, ENDED, LATER, Task
 
 
 class Dependencies:
@@ -23,7 +23,7 @@ class Dependencies:
 
     def wait(self, task: Task, ids: Iterable[TaskId]) -> None:
         """The task is to come after these."""
-        task.state = State.LATER
+        task.state = LATER
         task.after = set(ids)
         for id in task.after:
             self.waited.setdefault(id, []).append(task)
@@ -31,7 +31,7 @@ class Dependencies:
     def ended(self, id: TaskId, error: str) -> None:
         """A task ended; ``error`` says what went wrong, "" when nothing did."""
         for task in self.waited.pop(id, ()):
-            if task.state is State.LATER:
+            if task.state is LATER:
                 assert task.after is not None
                 task.after.discard(id)
                 if error or not task.after:
@@ -39,7 +39,7 @@ class Dependencies:
 
     def waiting(self) -> Iterator[Task]:
         """The tasks that wait, each once."""
-        return iter({task: None for tasks in self.waited.values() for task in tasks if task.state is State.LATER})
+        return iter({task: None for tasks in self.waited.values() for task in tasks if task.state is LATER})
 
     def unknown(self, tasks: Container[TaskId]) -> list[TaskId]:
         """Those waited for that are not among these."""
@@ -54,7 +54,7 @@ class Dependencies:
             if id == task.id:
                 return True
             known = tasks.get(id)
-            if id not in seen and known is not None and known.state is State.LATER:
+            if id not in seen and known is not None and known.state is LATER:
                 ahead.extend(known.after or ())
             seen.add(id)
         return False
@@ -63,12 +63,12 @@ class Dependencies:
         """Assert that all who wait do so for something that will end."""
         assert not self.settled, "what ended is not dealt with"
         for task in tasks.values():
-            if task.state is State.LATER:
+            if task.state is LATER:
                 assert task.after, f"{task.id} waits for nothing"
                 for id in task.after:
                     assert task in self.waited.get(id, ()), f"{task.id} is not known to wait for {id}"
                     known = tasks.get(id)
-                    ended = known is not None and known.state in (State.DONE, State.ENDED)
+                    ended = known is not None and known.state in (DONE, ENDED)
                     assert not ended, f"{task.id} waits for {id}, which has ended"
 
     def sizes(self) -> dict[str, int]:

@@ -18,10 +18,10 @@ from ipkernel_ext.core.functions import FunctionStore
 from ipkernel_ext.core.ledger import Ledger
 from ipkernel_ext.core.messages import Exit, TaskId
 from ipkernel_ext.core.outbox import Outbox
-from ipkernel_ext.core.queues import BalancedQueue, Queue, State, Task
-from ipkernel_ext.core.roster import Engine, Roster
+from ipkernel_ext.core.queues import DONE, ENDED, HELD, LATER, QUEUED, SENT, WAITING, BalancedQueue, Queue, Task
+from ipkernel_ext.core.roster import Client, Engine, Roster
 from ipkernel_ext.core.scheduling import RECALL_AFTER, WINDOW, Pool, learn
-from ipkernel_ext.core.wire import Frame, has_large
+from ipkernel_ext.core.wire import INLINE, Frame, has_large
 
 
 class Dispatch:
@@ -52,13 +52,13 @@ class Dispatch:
         elif task.engine is not None:
             self._place_addressed(task, task.engine, now, first)
         elif self._functions.missing(task):
-            task.state = State.WAITING
+            task.state = WAITING
             self._functions.wait(task)
             self._ask_function(task)
         elif not self._servable(task.among, now):
             self._ledger.fail(task, failures.no_engines(self._roster.why_none(task.among), task.among))
         else:
-            task.state = State.QUEUED
+            task.state = QUEUED
             queue = self.balanced.queue(task.among)
             if first:
                 queue.appendleft(task)
@@ -82,7 +82,7 @@ class Dispatch:
             death = roster.dead.get(task.boot)
             self._ledger.fail(task, failures.restarted(id, death.exit if death else None))
         else:
-            task.state = State.QUEUED
+            task.state = QUEUED
             if first:
                 engine.queue.appendleft(task)
                 self._refill[engine.boot] = engine  # when all that come first are there
@@ -95,7 +95,7 @@ class Dispatch:
         settled = self._ledger.later.settled
         while settled:
             task, id, error = settled.popleft()
-            if task.state is not State.LATER:
+            if task.state is not LATER:
                 continue
             if error:
                 self._ledger.fail(task, failures.dependency(id, error))
@@ -145,11 +145,12 @@ class Dispatch:
                 sets = [among for among in sets if self._hand_out_one(among, now)]
         else:
             queue = self.balanced.anywhere
-            while queue:
-                engine = self.pool.choose(idle=queue.first.timeout > 0)
-                if engine is None:
-                    break
-                self._hand_out(queue.pop(), engine, now)
+            while queue and (engine := self.pool.choose(idle=queue.first.timeout > 0)) is not None:
+                left = self.pool.turn(engine)
+                while left and queue:
+                    task = queue.pop()
+                    self._hand_out(task, engine, now)
+                    left = 0 if task.timeout else left - 1
                 self.pool.file(engine)
         if not self.pool.lopsided:
             self.rebalance_at = None
@@ -179,10 +180,14 @@ class Dispatch:
             assert function is not None
             self._out.send(engine.tasks, m.Function(task.function), function)
         ahead = task.engine is not None
-        message = m.Task(task.id, task.attempt, task.work, ahead, task.timeout, task.max_result)
-        self._out.send(engine.tasks, message, task.frames)
+        frames = task.frames
+        if not ahead and not task.timeout and len(frames) == 1 and len(frames[0]) <= INLINE:
+            self._out.hand(engine.tasks, task.id, task.attempt, task.work, task.max_result, frames[0])
+        else:
+            message = m.Task(task.id, task.attempt, task.work, ahead, task.timeout, task.max_result)
+            self._out.send(engine.tasks, message, frames)
         self._ledger.note_hint(task, now)
-        self._ledger.tell_story(now, "handed to", task, engine.boot)
+        self._ledger.tell_story(now, "handed to", task.id, engine.boot)
 
     def engine_changed(self, engine: Engine, now: float) -> None:
         """It runs nothing new, so what it has not begun is for others; or it does again."""
@@ -227,7 +232,7 @@ class Dispatch:
         self._unblock(engine)
         for task in reversed(tasks):
             self._ledger.unsent(task, engine)
-            self._ledger.tell_story(now, "given back by", task, engine.boot)
+            self._ledger.tell_story(now, "given back by", task.id, engine.boot)
             if task.cancelled or task.cleared:
                 self._ledger.fail_cancelled(task)
             else:
@@ -269,7 +274,7 @@ class Dispatch:
         begun = self._roster.started(engine.boot, [(task.id, task.attempt) for task in tasks])
         for task, started in zip(tasks, begun, strict=True):
             self._ledger.unsent(task, engine)
-            self._ledger.tell_story(now, "timed out on", task, engine.boot)
+            self._ledger.tell_story(now, "timed out on", task.id, engine.boot)
             if task.cancelled:
                 self._ledger.fail_cancelled(task, started)
             else:
@@ -289,7 +294,7 @@ class Dispatch:
         begun = self._roster.started(engine.boot, [(task.id, task.attempt) for task in tasks])
         for task, started in zip(reversed(tasks), reversed(begun), strict=True):
             self._ledger.unsent(task, engine)
-            self._ledger.tell_story(now, "lost with", task, engine.boot)
+            self._ledger.tell_story(now, "lost with", task.id, engine.boot)
             self.lose(task, engine.id, exit, started, now)
         for task in [task for task in engine.done.values() if task.lacking]:
             self._ledger.fail_lost(task, engine.id, exit, True)  # its client waits for the result again
@@ -303,9 +308,9 @@ class Dispatch:
             if task is None or task.holder is not engine or task.attempt != message.attempt:
                 continue
             if isinstance(message, m.Result):
-                if task.state is State.SENT or task.lacking:
+                if task.state is SENT or task.lacking:
                     self.result(engine, task, message, frames, now)
-            elif task.state is State.SENT:
+            elif task.state is SENT:
                 self._roster.tell_of(task.id, message)
 
     # ------------------------------------------------------------ what clients want
@@ -314,13 +319,13 @@ class Dispatch:
         """These are to end."""
         recalls: dict[str, list[Task]] = {}
         for task in tasks:
-            if task.state is State.DONE or task.state is State.ENDED:
+            if task.state is DONE or task.state is ENDED:
                 continue
             task.cancelled = True
-            if task.state is State.SENT:
+            if task.state is SENT:
                 assert task.holder is not None
                 recalls.setdefault(task.holder.boot, []).append(task)
-            elif task.state is not State.HELD or task.hint is None:
+            elif task.state is not HELD or task.hint is None:
                 self._ledger.fail_cancelled(task)
         for boot, recalled in recalls.items():
             self.recall(self._roster.boots[boot], recalled, interrupt=True)
@@ -345,7 +350,7 @@ class Dispatch:
             waiting = [*self.balanced.clear(), *self._functions.waiting()]
             for task in waiting:
                 self._ledger.fail_cancelled(task)
-            for task in [task for tasks in self._ledger.held.values() for task in tasks if task.state is State.HELD]:
+            for task in [task for tasks in self._ledger.held.values() for task in tasks if task.state is HELD]:
                 if task.hint is None:
                     self._ledger.fail_cancelled(task)
                 else:
@@ -363,17 +368,14 @@ class Dispatch:
 
     def result(self, engine: Engine, task: Task, result: m.Result, frames: Sequence[Frame], now: float) -> None:
         """The engine ended a task that it has."""
-        new = task.state is State.SENT
+        new = task.state is SENT
         if new:
             self._ledger.done(task, engine, result.outputs, result.failure)
             self._ledger.recent.note(task, engine.id, result.seconds, result.failure)
             task.large = has_large(frames)
-            engine.completed += 1
-            engine.progress = now
-            engine.stuck = False
             if task.engine is None:
                 learn(engine, result.seconds)
-            self._ledger.tell_story(now, "done", task, engine.boot)
+            self._ledger.tell_story(now, "done", task.id, engine.boot)
         if self._roster.tell_of(task.id, result, frames):
             if new and task.lacking and task.outputs:
                 self.send_again(engine, [task.id])
@@ -382,19 +384,49 @@ class Dispatch:
             self._ledger.end(task)
             self._ledger.forget(engine, task.id, task.attempt, now)
         if new:
-            if engine.queue:
-                self.fill(engine, now)
-            else:
-                self._file(engine)
-            self.pump(now)
+            self._has_ended(engine, 1, now)
+
+    def results(self, engine: Engine, client: Client, results: m.Results, frames: Sequence[Frame], now: float) -> bool:
+        """The engine ended tasks of a client that is here. False if they are to be looked at one by one."""
+        known = client.tasks
+        tasks: list[Task] = []
+        for number, attempt in zip(results.numbers, results.attempts, strict=True):
+            task = known.get(number)
+            if task is None or task.holder is not engine or task.attempt != attempt:
+                return False
+            if task.state is not SENT or task.lacking:
+                return False
+            tasks.append(task)
+        if len(set(results.numbers)) < len(tasks):
+            return False
+        self._ledger.done_all(tasks, engine)
+        for task, seconds in zip(tasks, results.seconds, strict=True):
+            if task.engine is None:
+                learn(engine, seconds)
+            self._ledger.recent.note(task, engine.id, seconds, None)
+            self._ledger.tell_story(now, "done", task.id, engine.boot)
+        self._roster.tell_owner(client.id, results, frames)
+        self._has_ended(engine, len(tasks), now)
+        return True
+
+    def _has_ended(self, engine: Engine, count: int, now: float) -> None:
+        """The engine has ended so many tasks, and can take others."""
+        engine.completed += count
+        engine.progress = now
+        engine.stuck = False
+        if engine.queue:
+            self.fill(engine, now)
+        else:
+            self._file(engine)
+        self.pump(now)
 
     def repeat(self, task: Task, now: float) -> None:
         """Whoever is to hear of this task has no result of it, and may have missed output."""
-        if task.state is State.ENDED:
+        if task.state is ENDED:
             self._ledger.send_failure(task)
-        elif task.state is State.SENT:
+        elif task.state is SENT:
             task.lacking = True
-        elif task.state is State.DONE:
+        elif task.state is DONE:
             engine = task.holder
             assert engine is not None
             if engine.gone:
@@ -473,20 +505,20 @@ class Dispatch:
         """Assert that queues and engines hold what they should."""
         assert not self._refill, "something returned to a queue and was forgotten"
         for task in self.balanced:
-            assert task.state is State.QUEUED and task.engine is None, f"balanced {task.id} {task.state}"
+            assert task.state is QUEUED and task.engine is None, f"balanced {task.id} {task.state}"
             assert not self._functions.missing(task), f"queued without its function {task.id}"
         for engine in self._roster.engines.values():
             assert engine.balanced == sum(t.engine is None for t in engine.sent.values()), f"balanced on {engine.id}"
             assert engine.timed == sum(t.timeout > 0 for t in engine.sent.values()), f"timed on {engine.id}"
             for task in engine.sent.values():
-                assert task.state is State.SENT and task.holder is engine, f"sent {task.id} {task.state}"
+                assert task.state is SENT and task.holder is engine, f"sent {task.id} {task.state}"
                 assert self._ledger.tasks.get(task.id) is task, f"sent but unknown {task.id}"
             for task in engine.done.values():
-                assert task.state is State.DONE and task.holder is engine, f"done {task.id} {task.state}"
+                assert task.state is DONE and task.holder is engine, f"done {task.id} {task.state}"
             for queue in (engine.queue, *engine.blocked.values()):
                 for task in queue:
                     assert task.queue is queue, f"{task.id} in a wrong queue"
-                    assert task.state is State.QUEUED and task.engine == engine.id, f"{task.id} in a wrong queue"
+                    assert task.state is QUEUED and task.engine == engine.id, f"{task.id} in a wrong queue"
             if engine.queue:
                 assert not engine.present or len(engine.sent) >= WINDOW, f"engine {engine.id} could take a task"
         for among in self.balanced.sets():

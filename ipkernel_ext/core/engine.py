@@ -153,6 +153,8 @@ class EngineCore:
             return []
         self.epoch = epoch
         match message:
+            case m.Tasks():
+                return self._on_tasks(message, frames)
             case m.Task():
                 return self._on_task(message, frames)
             case m.Function():
@@ -204,6 +206,14 @@ class EngineCore:
         if digest is None or digest in self._functions:
             return []
         return self._ask(Channel.CONTROL, digest)
+
+    def _on_tasks(self, tasks: m.Tasks, frames: Sequence[Frame]) -> list[Effect]:
+        """As many tasks."""
+        effects: list[Effect] = []
+        client, work, limit = tasks.client, tasks.work, tasks.max_result
+        for number, attempt, frame in zip(tasks.numbers, tasks.attempts, frames, strict=True):
+            effects += self._on_task(m.Task(TaskId(client, number), attempt, work, max_result=limit), (frame,))
+        return effects
 
     def _on_function(self, digest: str, frames: Sequence[Frame]) -> list[Effect]:
         self._asked.discard(digest)
@@ -264,25 +274,29 @@ class EngineCore:
         if self.stopping:
             return None, effects
         for part in (self._ahead, self._balanced):
+            if not part:
+                continue
             waiting: set[str] = set()  # clients whose addressed task must not be overtaken by a later one
             for id, (task, frames) in part.items():
                 if waiting and id.client in waiting:
                     continue
                 digest = m.function_of(task.work)
-                function = None if digest is None else self._functions.get(digest)
-                if digest is not None and function is None:
-                    effects.extend(self._ask(Channel.TASKS, digest))
-                    if task.ahead:
-                        waiting.add(id.client)
-                    continue
+                function = None
                 if digest is not None:
+                    function = self._functions.get(digest)
+                    if function is None:
+                        effects.extend(self._ask(Channel.TASKS, digest))
+                        if task.ahead:
+                            waiting.add(id.client)
+                        continue
                     self._functions.move_to_end(digest)
                 del part[id]
-                self.running = (id, task.attempt)
+                attempt = task.attempt
+                self.running = (id, attempt)
                 self._outputs = []
                 self._claimed_in = self.generation
                 self._timeout = task.timeout
-                effects.append(Begin(id, task.attempt))
+                effects.append(Begin(id, attempt))
                 return Claim(task, frames, function), effects
         return None, effects
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from ipkernel_ext.core.queues import State, Task
+from ipkernel_ext.core.queues import DONE, ENDED, WAITING, Task
 from ipkernel_ext.core.roster import Engine
 from ipkernel_ext.core.wire import Frame
 
@@ -31,7 +31,7 @@ class FunctionStore:
 
     def waiting(self) -> Iterator[Task]:
         """The tasks that wait for their function."""
-        return (task for tasks in self._waiting.values() for task in tasks if task.state is State.WAITING)
+        return (task for tasks in self._waiting.values() for task in tasks if task.state is WAITING)
 
     def get(self, digest: str) -> Sequence[Frame] | None:
         """The frames, or None."""
@@ -48,16 +48,16 @@ class FunctionStore:
             self._frames[digest] = frames
             if digest not in self._uses:
                 self._retire(digest)
-        return [task for task in self._waiting.pop(digest, ()) if task.state is State.WAITING]
+        return [task for task in self._waiting.pop(digest, ()) if task.state is WAITING]
 
     def use(self, digest: str) -> None:
         """One more unfinished task names it."""
         self._uses[digest] = self._uses.get(digest, 0) + 1
         self._idle_bytes -= self._idle.pop(digest, 0)
 
-    def release(self, digest: str) -> None:
-        """One task less."""
-        uses = self._uses[digest] - 1
+    def release(self, digest: str, count: int = 1) -> None:
+        """So many tasks less."""
+        uses = self._uses[digest] - count
         if uses:
             self._uses[digest] = uses
             return
@@ -121,7 +121,7 @@ class FunctionStore:
         """Assert that the counts are those of the unfinished tasks."""
         uses: dict[str, int] = {}
         for task in tasks:
-            if task.function is not None and task.state is not State.DONE and task.state is not State.ENDED:
+            if task.function is not None and task.state is not DONE and task.state is not ENDED:
                 uses[task.function] = uses.get(task.function, 0) + 1
         assert uses == self._uses, f"uses {self._uses} but tasks {uses}"
         assert not self._idle.keys() & self._uses.keys(), "idle and in use"

@@ -15,7 +15,7 @@ from ipkernel_ext.core.effects import Journal
 from ipkernel_ext.core.functions import FunctionStore
 from ipkernel_ext.core.messages import Failure, Hint, TaskId
 from ipkernel_ext.core.outbox import Outbox
-from ipkernel_ext.core.queues import State, Task
+from ipkernel_ext.core.queues import DONE, ENDED, HELD, LATER, QUEUED, SENT, WAITING, State, Task
 from ipkernel_ext.core.recent import Recent
 from ipkernel_ext.core.roster import Client, Engine, Roster
 
@@ -76,7 +76,7 @@ class Ledger:
                 why = "it ended before, or never was" if known is None else "it is to come after this one"
                 self.fail(task, failures.unknown_dependency(id, why))
                 return True
-            elif known.state is not State.DONE and known.state is not State.ENDED:
+            elif known.state is not DONE and known.state is not ENDED:
                 open.append(id)
             elif known.error:
                 self.fail(task, failures.dependency(id, known.error))
@@ -94,7 +94,7 @@ class Ledger:
 
     def sent(self, task: Task, engine: Engine) -> None:
         """This attempt is at the engine; written down before anything that follows from it."""
-        task.state = State.SENT
+        task.state = SENT
         task.holder = engine
         engine.sent[task.id] = task
         if task.engine is None:
@@ -123,7 +123,7 @@ class Ledger:
 
     def hold(self, task: Task, boot: str, hint: Hint | None, first: bool = False) -> None:
         """Keep it until the engine of this boot is here, or surely will not be."""
-        task.state = State.HELD
+        task.state = HELD
         task.awaited = boot
         task.hint = hint
         held = self.held.setdefault(boot, [])
@@ -131,21 +131,42 @@ class Ledger:
 
     def release(self, boot: str) -> list[Task]:
         """The tasks that were held for this boot, in order."""
-        return [task for task in self.held.pop(boot, ()) if task.state is State.HELD]
+        return [task for task in self.held.pop(boot, ()) if task.state is HELD]
 
     def done(self, task: Task, engine: Engine, outputs: int, failure: Failure | None) -> None:
         """Its engine has sent the result, and keeps it."""
-        self.unsent(task, engine)
-        engine.done[task.id] = task
-        task.state = State.DONE
-        task.holder = engine
-        task.frames = ()
+        self._done(task, engine)
         task.outputs = outputs
         self._tell_later(task, failure)
         if task.function is not None:
             self._functions.release(task.function)
+        self._drop_hints()
+
+    def done_all(self, tasks: Iterable[Task], engine: Engine) -> None:
+        """The same of several, without output or failure."""
+        released: dict[str, int] = {}
+        waited = self.later.waited
+        for task in tasks:
+            self._done(task, engine)
+            if waited:
+                self._tell_later(task, None)
+            if task.function is not None:
+                released[task.function] = released.get(task.function, 0) + 1
+        for digest, count in released.items():
+            self._functions.release(digest, count)
+        self._drop_hints()
+
+    def _done(self, task: Task, engine: Engine) -> None:
+        self.unsent(task, engine)
+        engine.done[task.id] = task
+        task.state = DONE
+        task.holder = engine
+        task.frames = ()
+
+    def _drop_hints(self) -> None:
+        """Of those that are not there any more."""
         hints = self.hints
-        while hints and (hints[0][1].state is not State.SENT or hints[0][1].attempt != hints[0][2]):
+        while hints and (hints[0][1].state is not SENT or hints[0][1].attempt != hints[0][2]):
             hints.popleft()
 
     # ------------------------------------------------------------ how they end
@@ -156,7 +177,7 @@ class Ledger:
         if task.holder is not None:
             task.holder.done.pop(task.id, None)
             task.holder = None
-        task.state = State.ENDED
+        task.state = ENDED
         task.failure = failure
         task.frames = ()
         self.recent.note(task, failure.engine, 0.0, failure)
@@ -232,14 +253,14 @@ class Ledger:
             if task is None:
                 continue
             error = failed.get(number, "") if failed else ""
-            if task.state is State.DONE:
+            if task.state is DONE:
                 holder = task.holder
                 self.end(task)
                 if holder is not None and not holder.gone:
                     self.forget(holder, task.id, task.attempt, now)
                     if task.large:
                         self._send_forget(holder)
-            elif task.state is State.SENT or task.state is State.HELD:
+            elif task.state is SENT or task.state is HELD:
                 task.cancelled = True  # whatever it still does is nobody's
                 self.later.ended(task.id, error)
             else:
@@ -250,9 +271,9 @@ class Ledger:
         self._leave(task)
         if task.holder is not None:
             task.holder.done.pop(task.id, None)
-        if task.state is not State.DONE and task.state is not State.ENDED:
+        if task.state is not DONE and task.state is not ENDED:
             self.later.ended(task.id, error)
-        task.state = State.ENDED
+        task.state = ENDED
         self.tasks.pop(task.id, None)
         if task.written:
             self._out.add(Journal(task.id, None))
@@ -266,14 +287,14 @@ class Ledger:
         """It is in no queue and names no function any more."""
         if task.queue is not None:
             task.queue.discard(task)
-        if task.function is not None and task.state is not State.DONE and task.state is not State.ENDED:
+        if task.function is not None and task.state is not DONE and task.state is not ENDED:
             self._functions.release(task.function)
 
     def leave(self, client: Client) -> None:
         """The client has left: what it has sent still runs, and the store has the results."""
         client.left = True
         for task in list(client.tasks.values()):
-            if task.state in (State.WAITING, State.QUEUED, State.LATER) and self._functions.missing(task):
+            if task.state in (WAITING, QUEUED, LATER) and self._functions.missing(task):
                 self.end(task)  # nobody can send it any more
         self._depart(client)
 
@@ -282,7 +303,7 @@ class Ledger:
         client.expired = client.highest
         client.kept = False
         for task in list(client.tasks.values()):
-            if task.state is State.DONE or task.state is State.ENDED:
+            if task.state is DONE or task.state is ENDED:
                 self.acknowledge(client, (task.id.number,), now)
         self.leave(client)
 
@@ -324,16 +345,16 @@ class Ledger:
         while self.hints and self.hints[0][0] <= now:
             _, task, attempt = self.hints.popleft()
             engine = task.holder
-            if task.state is State.SENT and task.attempt == attempt and engine is not None:
+            if task.state is SENT and task.attempt == attempt and engine is not None:
                 assigned = told.setdefault((task.id.client, engine.boot), m.Assigned([], []))
                 assigned.numbers.append(task.id.number)
                 assigned.hints.append(Hint(engine.id, engine.boot, attempt, task.losses))
         for (owner, _), assigned in told.items():
             self._roster.tell_owner(owner, assigned)
 
-    def tell_story(self, now: float, event: str, task: Task, boot: str) -> None:
+    def tell_story(self, now: float, event: str, task: TaskId, boot: str) -> None:
         """Something happened to a task."""
-        self._stories.append((now, event, task.id, boot))
+        self._stories.append((now, event, task, boot))
 
     def story(self, task: TaskId) -> list[str]:
         """What happened to a task, as far as remembered, one line an event."""

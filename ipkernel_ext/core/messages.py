@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from msgspec import Meta, Struct
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Version of this protocol; peers with another one are refused at their hello."""
 
 Name = Annotated[str, Meta(min_length=1, max_length=16, pattern=r"^[\x21-\x7e]*$")]
@@ -508,6 +508,20 @@ class Result(Record, frozen=True):
     cpu: float = 0.0  # seconds on processors meanwhile, of all threads
 
 
+class Results(Record, frozen=True):
+    """The ends of several tasks of a client, of which there is no more to say; also engine to controller.
+
+    One frame for each: its pickled value. They wrote nothing, and did not fail.
+    """
+
+    client: Name
+    numbers: list[Number]
+    attempts: list[Count]
+    engine: int
+    seconds: list[float]
+    cpu: list[float]
+
+
 class Stream(Record, frozen=True):
     """Text that a task wrote; also engine to controller.
 
@@ -602,6 +616,7 @@ ToClient = (
     | EngineTrouble
     | Assigned
     | Result
+    | Results
     | Stream
     | Display
     | InputWanted
@@ -701,6 +716,7 @@ FromEngine = (
     | PassesOn
     | FrameTaken
     | Result
+    | Results
     | Stream
     | Display
     | InputWanted
@@ -727,6 +743,16 @@ class Task(Record, frozen=True):
     ahead: bool = False
     timeout: float = 0.0  # seconds for each item; 0: none
     max_result: int = 0  # bytes that its client takes; 0: all
+
+
+class Tasks(Record, frozen=True):
+    """Balanced tasks of a client that differ in their one frame alone, in this order."""
+
+    client: Name
+    numbers: list[Number]
+    attempts: list[Count]
+    work: Work
+    max_result: int = 0
 
 
 class Recall(Record, frozen=True):
@@ -812,6 +838,7 @@ class StopEngine(Record, frozen=True):
 ToEngine = (
     WelcomeEngine
     | Task
+    | Tasks
     | Function
     | Recall
     | InterruptRunning

@@ -17,7 +17,7 @@ from ipkernel_ext.core.jobs import Jobs
 from ipkernel_ext.core.ledger import CANCELLED, LOST, TIMED_OUT, Ledger
 from ipkernel_ext.core.messages import Exit, Hint, TaskId
 from ipkernel_ext.core.outbox import Outbox
-from ipkernel_ext.core.queues import State, Task
+from ipkernel_ext.core.queues import HELD, LATER, QUEUED, WAITING, Task
 from ipkernel_ext.core.roster import Client, Engine, Orphan, Roster, Vacancy
 
 NOT_BACK = Exit(detail="it did not come back after the controller restarted")
@@ -183,9 +183,9 @@ class Recovery:
     @staticmethod
     def _is_free(task: Task, attempt: int) -> bool:
         """Whether nobody else has the task, or could come and have a later attempt of it."""
-        if task.state is State.HELD:
+        if task.state is HELD:
             return task.hint is None or attempt >= task.hint.attempt
-        return task.state in (State.QUEUED, State.WAITING, State.LATER)
+        return task.state in (QUEUED, WAITING, LATER)
 
     def _refuse(self, engine: Engine, id: TaskId, attempt: int, finished: bool, now: float) -> None:
         """What it holds is not its any more."""

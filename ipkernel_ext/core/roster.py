@@ -268,12 +268,12 @@ class Roster:
             if client.peer is not None:
                 self._out.send(client.peer, message)
 
-    def tell_owner(self, client: str, message: Any) -> bool:
+    def tell_owner(self, client: str, message: Any, frames: Sequence[Frame] = ()) -> bool:
         """Tell one client, if it is here."""
         owner = self.clients.get(client)
         if owner is None or owner.peer is None:
             return False
-        self._out.send(owner.peer, message)
+        self._out.send(owner.peer, message, frames)
         return True
 
     def tell_of(self, task: TaskId, message: Any, frames: Sequence[Frame] = ()) -> bool:

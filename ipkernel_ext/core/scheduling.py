@@ -85,6 +85,12 @@ class Pool:
         """Engines with unstarted work that have shown no progress for a while."""
         return [engine for engine in self._loaded.values() if now - engine.progress >= RECALL_AFTER]
 
+    def turn(self, engine: Engine) -> int:
+        """How many balanced tasks in a row are for the engine that was chosen: several where no other can take one."""
+        if self._idle or len(self._partial) > 1:
+            return 1
+        return max(1, window(engine) - len(engine.sent))
+
     def choose(self, among: frozenset[int] | None = None, idle: bool = False) -> Engine | None:
         """The engine for the next balanced task: an idle one, else the one that waited longest below its window.
 

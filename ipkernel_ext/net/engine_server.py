@@ -25,6 +25,7 @@ import zmq
 from ipkernel_ext.config.connection import Address
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core import wire
+from ipkernel_ext.core.columns import joined
 from ipkernel_ext.core.effects import (
     Begin,
     Claimable,
@@ -307,7 +308,7 @@ class EngineServer:
         """What has waited leaves now."""
         entries = self._take_results() if self._results else ()
         if entries and self._tasks is not None:
-            self._send(self._tasks, self._edge.encode(self._core.epoch, entries))
+            self._send(self._tasks, self._edge.encode(self._core.epoch, joined(entries)))
 
     @staticmethod
     def _send(tasks: zmq.Socket[bytes] | Connection, parts: Sequence[wire.Frame]) -> None:
@@ -346,10 +347,11 @@ class EngineServer:
     def _do_main(self, effects: Iterable[Effect]) -> None:
         entries: list[wire.Entry] = []
         for effect in effects:
+            if type(effect) is Begin:  # as most are
+                if self._begun is not None:
+                    self._begun.write(effect.task, effect.attempt)
+                continue
             match effect:
-                case Begin(task, attempt):  # first, since each task has one
-                    if self._begun is not None:
-                        self._begun.write(task, attempt)
                 case Send(Channel.TASKS, m.HelloTasks() as message, _):
                     entries.append(self._edge.greeting(message))
                 case Send(Channel.TASKS, message, frames):
@@ -423,7 +425,7 @@ class EngineServer:
         if self._results_at is not None and now >= self._results_at:
             entries = self._take_results()
             if entries:
-                self._edge.send(self._core.epoch, entries)
+                self._edge.send(self._core.epoch, joined(entries))
 
     def _listen(self, poller: Poller) -> None:
         for reader in self._descriptors.readers:

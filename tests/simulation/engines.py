@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core import wire
+from ipkernel_ext.core.columns import joined
 from ipkernel_ext.core.effects import (
     Begin,
     Claimable,
@@ -65,6 +66,7 @@ class SimEngine(Actor):
         self._unread: list[tuple[Connection, Sequence[Any]]] = []
         self._stepping = False
         self._tick_at: float | None = None
+        self._results: list[wire.Entry] = []  # that wait for others
         self._reconnect()
 
     def kill(self) -> None:
@@ -83,6 +85,7 @@ class SimEngine(Actor):
             self.control.cut(self.world.random)
         self.control = connection = self.world.connect(self, self._take_control)
         connection.on_broken.append(lambda: self._notice(connection))
+        self._results.clear()  # the hello tells of them
         effects = self.core.connect()
         self.world.trace(self.name, f"control connection {connection.name}, generation {self.core.generation}")
         self._do(effects)
@@ -133,6 +136,7 @@ class SimEngine(Actor):
                 self.tasks.given_up = True
                 self.tasks.cut(self.world.random)
             self._inbox.clear()
+            self._results.clear()
             self._tasks_generation = self._welcomed
             self.tasks = connection = self.world.connect(self, self._take_tasks)
             connection.on_broken.append(lambda: self._notice(connection))
@@ -154,6 +158,7 @@ class SimEngine(Actor):
         claim, effects = self.core.claim()
         self._do(effects)
         if claim is None:
+            self._send_results()
             if self._inbox or self._tasks_generation != self._welcomed:
                 self._wake()
             return
@@ -259,12 +264,30 @@ class SimEngine(Actor):
                     self.later(0.0, lambda: self.world.engine_stops(self))
                 case _:
                     raise AssertionError(f"not an effect of an engine: {effect}")
-        for channel, connection in ((Channel.CONTROL, self.control), (Channel.TASKS, self.tasks)):
-            if channel is Channel.TASKS and out[channel] and isinstance(out[channel][-1][0], m.Result):
-                self.world.finished.setdefault(self.boot, deque(maxlen=64)).append(out[channel])
-            if out[channel] and connection is not None:
-                connection.up.send(wire.encode(self.core.epoch, out[channel]))
+        if out[Channel.CONTROL] and self.control is not None:
+            self.control.up.send(wire.encode(self.core.epoch, out[Channel.CONTROL]))
+        if out[Channel.TASKS]:
+            self._send_or_wait(out[Channel.TASKS])
         self.check()
+
+    def _send_or_wait(self, entries: Sequence[wire.Entry]) -> None:
+        """What ends a task may wait for what ends the tasks behind it."""
+        is_result = isinstance(entries[-1][0], m.Result)
+        if is_result:
+            self.world.finished.setdefault(self.boot, deque(maxlen=64)).append(entries)
+        if is_result and self.core.busy and not self.core.stopping and self.world.random.random() < 0.7:
+            if not self._results:
+                self.later(0.002, self._send_results)
+            self._results += entries
+            return
+        self._send_results()
+        if self.tasks is not None:
+            self.tasks.up.send(wire.encode(self.core.epoch, entries))
+
+    def _send_results(self) -> None:
+        entries, self._results = self._results, []
+        if entries and self.tasks is not None:
+            self.tasks.up.send(wire.encode(self.core.epoch, joined(entries)))
 
     def _hear_again(self) -> None:
         """The control thread runs again, and reads what has come meanwhile."""
