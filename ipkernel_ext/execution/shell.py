@@ -29,6 +29,7 @@ from traitlets import Type
 from traitlets.config import Config
 
 from ipkernel_ext.execution import child
+from ipkernel_ext.execution.cells import PlainCells
 from ipkernel_ext.execution.output import CaptureStream, OutputBuffer
 from ipkernel_ext.execution.traces import format_traceback
 
@@ -51,6 +52,7 @@ class _Hook(DisplayHook):
     """Sends the last value of a cell into the output buffer and keeps the latest few."""
 
     shell: EngineShell
+    exec_result: Any = None  # no trait, as with those of the shell
 
     def __call__(self, result: Any = None) -> None:
         self.check_for_underscore()
@@ -96,9 +98,15 @@ class _Compiler(CachingCompiler):
     def __init__(self) -> None:
         super().__init__()
         self._names: dict[str, None] = {}  # in order of use
+        self._named = "", 0, ""  # the latest cell that got a name, its number, and the name
 
     def get_code_name(self, raw_code: str, transformed_code: str, number: int) -> str:
-        return self.filename or super().get_code_name(raw_code, transformed_code, number)
+        if self.filename:
+            return self.filename
+        if self._named[:2] != (transformed_code, number):
+            name = super().get_code_name(raw_code, transformed_code, number)
+            self._named = transformed_code, number, name
+        return self._named[2]
 
     def cache(self, *args: Any, **kwargs: Any) -> str:
         name: str = super().cache(*args, **kwargs)
@@ -115,12 +123,21 @@ class _Compiler(CachingCompiler):
 class _History(HistoryManager):
     """Keeps the latest cells in memory and nothing on disk."""
 
-    def store_inputs(self, line_num: int, *args: Any, **kwargs: Any) -> None:
-        super().store_inputs(line_num, *args, **kwargs)
-        self.db_input_cache.clear()
+    _i00 = _i = _ii = _iii = ""  # no traits, as with those of the shell
+
+    def store_inputs(self, line_num: int, source: str, source_raw: str | None = None) -> None:
+        raw = (source if source_raw is None else source_raw).rstrip("\n")
+        if self._exit_re.match(raw.strip()):
+            return
+        self.input_hist_parsed.append(source.rstrip("\n"))
+        self.input_hist_raw.append(raw)
         for lines in (self.input_hist_parsed, self.input_hist_raw):
             if len(lines) > KEPT:
                 lines[-KEPT - 1] = ""
+        self._iii, self._ii, self._i, self._i00 = self._ii, self._i, self._i00, raw
+        names = {"_i": self._i, "_ii": self._ii, "_iii": self._iii, f"_i{line_num}": raw}
+        self.shell.user_ns.update(names)
+        self.shell.user_ns_hidden.update(names)
         self.shell.forget(f"_i{line_num - KEPT}")
 
     def begin(self) -> None:
@@ -163,6 +180,11 @@ class EngineShell(InteractiveShell):
     displayhook_class = Type(_Hook)
     display_pub_class = Type(_Publisher)
 
+    # no traits: to set one is slow, and nobody watches these, which are set for each cell
+    execution_count = 1
+    last_execution_succeeded = True
+    last_execution_result: Any = None
+
     cell = 0
     compile: _Compiler
     history_manager: _History
@@ -186,6 +208,7 @@ class EngineShell(InteractiveShell):
         self.builtin_trap.auto_builtins["input"] = self._input = self._no_input
         self.set_hook("show_in_pager", page.as_hook(_print_page), 90)
         warnings.filterwarnings("ignore", "To exit: use")
+        self._plain = PlainCells(self)
 
     def become_global(self) -> None:
         """Make this the shell of the process, in all its modules and threads.
@@ -240,7 +263,9 @@ class EngineShell(InteractiveShell):
         if filename:
             sys.argv = [filename]
         try:
-            result = self.run_cell(code, store_history=True)
+            result = self._plain.run(code)
+            if result is None:
+                result = self.run_cell(code, store_history=True)
         finally:
             if filename:
                 sys.argv = arguments
