@@ -88,32 +88,46 @@ class OutputBuffer:
         self.through: Through | None = None
         self._whole = True  # the last text that Python code wrote ended its line, or was flushed
         self._wrote_at = 0.0
-        self._max_output = max_output
+        self._half_of_task = max_output // 2
+        self._half_late = min(max_output, MAX_LATE) // 2
         self._lock = threading.RLock()  # a finalizer or signal handler may print while a print holds it
         self._task: TaskId | None = None
         self._attempt = 0
         self._client = ""  # of the latest task
         self._runs_in = 0  # thread of the latest task
         self._outlived: WeakKeyDictionary[threading.Thread, str] = WeakKeyDictionary()  # whose tasks have ended
-        self._threads: list[threading.Thread] = []  # that were there when the latest task ended
+        self._threads: list[threading.Thread] = []  # that were there when tasks of another client began
         self._late: dict[str, _Tail] = {}  # of such threads, by client
         self._earlier: list[Stream | Display] = []  # written between tasks
         self._pending: list[tuple[StreamName, str] | _Rich] = []
-        self._tail = _Tail(0)
-        self._restart()
+        self._restart(self._half_late)
         forked = WeakMethod(self._after_fork)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=lambda: (method := forked()) and method())
 
     def begin(self, task: TaskId, attempt: int = 0) -> None:
         """Output belongs to this task from now on."""
-        with self._lock:
+        self._lock.acquire()  # takes half the time of ``with``, which is for where an interrupt may come
+        try:
             if self._pending or self._late or self._earlier or self._size:
                 self._earlier = self._take()
+            if task.client != self._client:
+                self._know_threads()
+                self._client = task.client
             self._task, self._attempt = task, attempt
-            self._client = task.client
             self._runs_in = threading.get_ident()
-            self._restart()
+            self._restart(self._half_of_task)
+        finally:
+            self._lock.release()
+
+    def _know_threads(self) -> None:
+        """The latest client's tasks have ended: threads that nobody is known to have started are that client's."""
+        threads = threading.enumerate()
+        if self._client and threads != self._threads:
+            self._threads = threads
+            for thread in threads:
+                if thread.ident != self._runs_in:
+                    self._outlived.setdefault(thread, self._client)
 
     def write(self, name: StreamName, text: str) -> None:
         """Text that Python code writes to a stream, after what was written past it before."""
@@ -146,7 +160,7 @@ class OutputBuffer:
             room = self._half - self._size
             self._size += len(text)
             if room < len(text):
-                self._tail.add(name, text[max(room, 0) :])
+                self._excess().add(name, text[max(room, 0) :])
                 text = text[: max(room, 0)]
                 if not text:
                     return
@@ -192,7 +206,7 @@ class OutputBuffer:
                 return
             self._size += size
             if self._size > 2 * self._half:
-                self._tail.dropped += size
+                self._excess().dropped += size
                 return
             self._pending.append(rich)
             first = len(self._pending) == 1
@@ -214,20 +228,15 @@ class OutputBuffer:
 
     def end(self) -> tuple[list[Stream | Display], int]:
         """The task ended: its pieces that wait to be sent, and how many it had in all."""
-        with self._lock:
-            if not self._tail.unused:
-                self._pending += self._tail.pieces()
-            pieces = self._take_task() if self._pending else []
+        self._lock.acquire()
+        try:
+            pieces = self._take_all() if self._pending or self._tail is not None else []
             count = self._sequence
             self._task, self._attempt = None, 0
-            self._restart()
-            threads = threading.enumerate()
-            if threads != self._threads:
-                self._threads = threads
-                for thread in threads:
-                    if thread.ident != self._runs_in:
-                        self._outlived.setdefault(thread, self._client)
+            self._restart(self._half_late)
             return pieces, count
+        finally:
+            self._lock.release()
 
     def _take(self) -> list[Stream | Display]:
         if not (self._pending or self._late or self._earlier or self._task is not None or self._size):
@@ -242,10 +251,14 @@ class OutputBuffer:
             ]
         if self._task is not None:
             return [*earlier, *self._take_task()]
-        self._pending += self._tail.pieces()
-        pieces = self._take_task()
-        self._restart()
+        pieces = self._take_all()
+        self._restart(self._half_late)
         return [*earlier, *pieces]
+
+    def _take_all(self) -> list[Stream | Display]:
+        if self._tail is not None:
+            self._pending += self._tail.pieces()
+        return self._take_task()
 
     def _take_task(self) -> list[Stream | Display]:
         if not self._pending:
@@ -253,14 +266,15 @@ class OutputBuffer:
         waiting, self._pending = self._pending, []
         return self._numbered(waiting)
 
-    def _restart(self) -> None:
-        self._sequence = 0
-        self._size = 0
-        self._half = (self._max_output if self._task else min(self._max_output, MAX_LATE)) // 2
-        if self._tail.unused:
-            self._tail.limit = self._half
-        else:
+    def _restart(self, half: int) -> None:
+        self._sequence = self._size = 0
+        self._half = half
+        self._tail: _Tail | None = None  # of what is beyond this half
+
+    def _excess(self) -> _Tail:
+        if self._tail is None:
             self._tail = _Tail(self._half)
+        return self._tail
 
     def _after_fork(self) -> None:
         self._lock = threading.RLock()  # the thread that may have held it does not exist here
@@ -301,11 +315,6 @@ class _Tail:
         self._name: StreamName = "stdout"
         self._small_size = 0
         self._size = 0
-
-    @property
-    def unused(self) -> bool:
-        """Whether nothing has been added to it."""
-        return not self._size and not self.dropped
 
     def add(self, name: StreamName, text: str) -> None:
         if name != self._name:

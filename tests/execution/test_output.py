@@ -154,6 +154,18 @@ def test_a_thread_that_outlived_its_task_stays_out_of_other_clients_tasks(output
     assert [(p.task, p.client, p.text) for p in late] == [(None, "client", "between"), (None, "client", "latelater")]
 
 
+def test_a_thread_that_was_there_before_any_task_is_the_first_clients(output):
+    worker = Worker(output)
+    output.begin(TASK)
+    worker("as if it were the task's")
+    assert texts(output.end()[0]) == [("stdout", "as if it were the task's")]
+    output.begin(TaskId("other", 1))
+    worker("late")
+    assert output.end()[0] == []
+    worker.end()
+    assert [(p.client, p.text) for p in output.take()] == [("client", "late")]
+
+
 def test_many_small_pieces_are_bounded_too(output):
     output.begin(TASK)
     taken = []
