@@ -60,15 +60,15 @@ class Descriptors:
         self._output = output
         self._lock = threading.RLock()
         self._taking = False
+        self._has_read = False  # since the last finish
         self._before = {number: _high(number) for number in _NAMES}
         self.log, self.out = self._before[2], self._before[1]
         self._own = [stream for stream in (sys.__stdout__, sys.__stderr__) if stream is not None]
         _flush(self._own)
         self._pipes = [_Pipe(1, None), _Pipe(2, words)]
         self.readers = [pipe.reader for pipe in self._pipes]
-        self._poll = select.poll()
-        for reader in self.readers:
-            self._poll.register(reader, select.POLLIN)
+        self._poll = _poll(self.readers)
+        self._poll_at_end = _poll(self.readers)  # one serves only one thread at a time
         for stream in self._own:
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(line_buffering=True)
@@ -85,8 +85,9 @@ class Descriptors:
                 return  # a signal handler or finalizer prints
             self._taking = True
             try:
-                for reader, _ in self._poll.poll(0):
+                for reader, _ in self._poll(0):
                     pipe = self._pipes[self.readers.index(reader)]
+                    self._has_read = True
                     text = pipe.read()
                     if text:
                         self._output.add(pipe.name, text)
@@ -97,11 +98,14 @@ class Descriptors:
         """A task ended: add all that it has written, also what C code and ``sys.__stdout__`` hold back."""
         self._flush_stdio()
         _flush(self._own)
-        self.take()
-        for pipe in self._pipes:
-            rest = pipe.finish()
-            if rest:
-                self._output.add(pipe.name, rest)
+        if self._poll_at_end(0) or self._taking:  # or another thread has read it and not added it yet
+            self.take()
+        if self._has_read:
+            self._has_read = False
+            for pipe in self._pipes:
+                rest = pipe.finish()
+                if rest:
+                    self._output.add(pipe.name, rest)
 
     def close(self) -> None:
         """Let the descriptors lead where they led before, and write there what nobody has taken."""
@@ -137,7 +141,6 @@ class _Pipe:
         for descriptor in (end, writer):
             os.close(descriptor)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._has_read = False  # since the last finish
 
     def read(self) -> str:
         """What it holds."""
@@ -145,14 +148,10 @@ class _Pipe:
             data = os.read(self.reader, self._capacity)
         except BlockingIOError:
             return ""
-        self._has_read = True
         return self._decoder.decode(data)
 
     def finish(self) -> str:
         """What is left of a character whose rest did not come."""
-        if not self._has_read:
-            return ""
-        self._has_read = False
         return self._decoder.decode(b"", final=True)
 
 
@@ -195,6 +194,14 @@ def _high(descriptor: int) -> int:
     """A copy of a descriptor, out of the way of user code."""
     most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, min(HIGH, most // 2))
+
+
+def _poll(readers: list[int]) -> Callable[[int], list[tuple[int, int]]]:
+    """Tells which of these can be read, after at most so many milliseconds."""
+    poll = select.poll()
+    for reader in readers:
+        poll.register(reader, select.POLLIN)
+    return poll.poll
 
 
 def _flush(streams: list[Any]) -> None:

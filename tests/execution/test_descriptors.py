@@ -62,6 +62,32 @@ def test_a_print_in_a_signal_handler_while_it_is_taken():
     assert sorted("".join(text for _, text in said).splitlines()) == ["handler", "x"]
 
 
+def test_the_end_of_a_task_waits_for_what_another_thread_has_read():
+    said, _ = run(
+        "import threading\n"
+        "reading, wanted, add = threading.Event(), threading.Event(), output.add\n"
+        "def slow(name, text):\n"
+        "    reading.set()\n"
+        "    wanted.wait(10)\n"
+        "    add(name, text)\n"
+        "class Wanted:\n"
+        "    def __enter__(self):\n"
+        "        wanted.set()\n"
+        "        lock.acquire()\n"
+        "    def __exit__(self, *_):\n"
+        "        lock.release()\n"
+        "output.begin(TaskId('c', 1))\n"
+        "output.add = slow\n"
+        "os.write(1, b'x')\n"
+        "threading.Thread(target=descriptors.take, daemon=True).start()\n"
+        "reading.wait(10)\n"
+        "lock, descriptors._lock = descriptors._lock, Wanted()\n"
+        "descriptors.finish()\n"
+        "said += [p.text for p in output.end()[0]]"
+    )
+    assert said == ["x"]
+
+
 def test_descriptors_of_ours_are_out_of_the_way():
     said, _ = run("said += [int(n) for n in os.listdir('/proc/self/fd')]")
     assert {0, 1, 2} < set(said)
