@@ -50,6 +50,7 @@ HEAVY = 10 * 2**20
 
 _SEGMENT = 2**20  # bytes; small pieces are joined up to this size
 _IN_BAND = 4096  # bytes; smaller buffers stay in the stream
+_COPIED = 4096  # bytes; a copy of less costs less than a view
 _DEEP = 12  # steps into an object, to find what cannot be pickled
 _CHAIN = 16  # exceptions behind an exception that go with it
 _COUNT = struct.Struct("<I")
@@ -249,6 +250,9 @@ class _Segments:
         return [b"".join(segment) if type(segment) is list else segment for segment in self._segments]
 
 
+_UNCHANGING = (bytes, Blob)
+
+
 def own(frames: Iterable[Frame]) -> list[Frame]:
     """The frames, with a copy of those whose memory somebody else could still change.
 
@@ -257,7 +261,7 @@ def own(frames: Iterable[Frame]) -> list[Frame]:
     """
     owned = []
     for frame in frames:
-        if isinstance(frame, bytes | Blob) or (isinstance(frame, memoryview) and _sole(frame)):
+        if isinstance(frame, _UNCHANGING) or (isinstance(frame, memoryview) and _sole(frame)):
             owned.append(frame)
         else:
             owned.append(bytes(frame))
@@ -366,8 +370,13 @@ def _identify(kind: type) -> None:
         _track(kind, identity)
 
 
-def loads(frames: Sequence[Frame], unpickler: Callable[..., pickle.Unpickler] = Unpickler) -> Any:
+def loads(frames: Sequence[Frame], unpickler: Callable[..., pickle.Unpickler] = Unpickler, *args: Any) -> Any:
     """The object that the frames hold; its arrays are writable.
+
+    Parameters
+    ----------
+    unpickler, *args
+        Makes what rebuilds all but builtin types: of these, the stream, and ``buffers``.
 
     Buffers that arrive read-only are copied; writable ones become the arrays' memory as they are,
     so such frames are good for one object only.
@@ -380,16 +389,17 @@ def loads(frames: Sequence[Frame], unpickler: Callable[..., pickle.Unpickler] = 
         It holds byte code of another Python.
     """
     try:
-        first = memoryview(frames[0])
+        first = frames[0]
+        if first[:4] == _PLAIN:
+            return pickle.loads(first[4:] if len(first) < _COPIED else memoryview(first)[4:])
+        first = memoryview(first)
         (count,) = _COUNT.unpack_from(first)
-        if count == 0:
-            return pickle.loads(first[4:])
         if count == 1:
             stream: Any = io.BytesIO(first[4:])
         else:
             stream = _Reader([first[4:], *(memoryview(frame) for frame in frames[1:count])])
         buffers = [_writable(frame) for frame in frames[count:]]
-        return unpickler(stream, buffers=buffers).load()
+        return unpickler(*args, stream, buffers=buffers).load()
     except (KeyboardInterrupt, NameNotFound, PayloadError, VersionMismatch):
         raise
     except BaseException as error:

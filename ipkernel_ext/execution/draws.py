@@ -39,7 +39,7 @@ class Draws:
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
-        self._runs: dict[str, tuple[int, int]] = {}  # by digest: how many, and the next that is to be looked at
+        self._runs: dict[str, list[int]] = {}  # by digest: how many, and the next that is to be looked at
         self._found: set[str] = set()
         self._paid = -BURST * PAUSE  # until when looks are paid for
 
@@ -47,13 +47,16 @@ class Draws:
         """A function is about to run. None: it is not looked at this time."""
         if digest in self._found:
             return _known
-        runs, due = self._runs.get(digest, (0, 1))
-        runs += 1
-        look = runs >= due and self._may()
-        self._runs[digest] = runs, 2 * runs if look else due
-        if len(self._runs) > KEPT:
-            del self._runs[next(iter(self._runs))]
-        return partial(self._has_drawn, digest, _states()) if look else None
+        runs = self._runs.get(digest)
+        if runs is None:
+            runs = self._runs[digest] = [0, 1]
+            if len(self._runs) > KEPT:
+                del self._runs[next(iter(self._runs))]
+        runs[0] += 1
+        if runs[0] < runs[1] or not self._may():
+            return None
+        runs[1] = 2 * runs[0]
+        return partial(self._has_drawn, digest, _states())
 
     def _may(self) -> bool:
         now = self._clock()

@@ -49,6 +49,7 @@ class FunctionCache:
         self._loaded: OrderedDict[str, Callable[..., Any]] = OrderedDict()
         self._groups: WeakKeyDictionary[types.FunctionType, _Group] = WeakKeyDictionary()
         self._assigning: WeakKeyDictionary[types.FunctionType, _Group] = WeakKeyDictionary()
+        self._assigns = False  # there has been such a function
         self._used: dict[str, Any] = {}  # names of builtins that some group copied, and what they mean here
 
     def function(self, digest: str, frames: Sequence[Any]) -> Callable[..., Any]:
@@ -83,13 +84,13 @@ class FunctionCache:
             There is nothing of such a name; ``named`` raises it.
         """
         groups: list[_Group] = []
-        obj = self._load(frames, (), groups, named)
+        obj = payload.loads(frames, _Unpickler, groups, (), self._namespace, self._builtins, named)
         if not groups:
             return obj
         bare = [i for i, group in enumerate(groups) if group.bare(self._namespace)]
         if bare:
             groups = []
-            obj = self._load(frames, bare, groups, named)
+            obj = payload.loads(frames, _Unpickler, groups, bare, self._namespace, self._builtins, named)
         for group in groups:
             self._adopt(group)
         return obj
@@ -106,7 +107,7 @@ class FunctionCache:
 
     def end(self) -> None:
         """User code has run: what functions assigned to names they did not bring is the engine's."""
-        if not self._assigning:
+        if not self._assigns:
             return
         for group in set(self._assigning.values()):
             for name in group.assigned & group.globals.keys():
@@ -115,12 +116,6 @@ class FunctionCache:
     def clear(self) -> None:
         """Forget all functions."""
         self._loaded.clear()
-
-    def _load(self, frames: Sequence[Any], bare: Collection[int], groups: list[_Group], named: Named | None) -> Any:
-        def unpickler(*args: Any, **kwargs: Any) -> _Unpickler:
-            return _Unpickler(groups, bare, self._namespace, self._builtins, named, *args, **kwargs)
-
-        return payload.loads(frames, unpickler)
 
     def _adopt(self, group: _Group) -> None:
         if group.globals is self._namespace:
@@ -132,6 +127,7 @@ class FunctionCache:
         for function in group.functions:
             self._groups[function] = group
             if group.assigned:
+                self._assigns = True
                 self._assigning[function] = group
 
     def _meaning(self, name: str) -> Any:
