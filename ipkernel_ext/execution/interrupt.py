@@ -15,6 +15,8 @@ from _signal import getsignal  # type: ignore[import-not-found]  # ``signal``'s 
 from collections.abc import Callable, Hashable
 from types import FrameType
 
+_SIGINT = signal.SIGINT
+
 _SPENT = object()
 """Wanted is the interrupt of something that does not run any more."""
 
@@ -30,6 +32,7 @@ class Interrupter:
 
     def __init__(self) -> None:
         self.otherwise: Callable[[], None] = lambda: None
+        self._handler = self._handle  # one object, so that it can be known again quickly
         self._main = threading.main_thread().ident
         self._armed: Hashable = None
         self._wanted: Hashable = None
@@ -37,11 +40,11 @@ class Interrupter:
 
     def install(self) -> None:
         """Take SIGINT over. To be called from the main thread."""
-        signal.signal(signal.SIGINT, self._handle)
+        signal.signal(signal.SIGINT, self._handler)
 
     def arm(self, task: Hashable) -> None:
         """User code of this task begins; from now on it can be interrupted."""
-        if threading.get_ident() == self._main and getsignal(signal.SIGINT) != self._handle:
+        if getsignal(_SIGINT) is not self._handler and threading.get_ident() == self._main:
             self.install()  # user code had replaced it
         self._armed = task
         if self._wanted is not None and self._wanted == task:
@@ -72,7 +75,7 @@ class Interrupter:
 
         A handler that user code has put in the place of ours has got the first one, and gets no other.
         """
-        if self._wanted is None or self._wanted is _SPENT or getsignal(signal.SIGINT) != self._handle:
+        if self._wanted is None or self._wanted is _SPENT or getsignal(_SIGINT) is not self._handler:
             return False
         self._signal()
         return True

@@ -49,6 +49,7 @@ from ipkernel_ext.execution.output import CaptureStream, OutputBuffer
 from ipkernel_ext.execution.seeding import Streams
 from ipkernel_ext.execution.shell import EngineShell
 from ipkernel_ext.execution.traces import MESSAGE, format_traceback, message_of, name_of, shortened
+from ipkernel_ext.execution.usage import Processor
 from ipkernel_ext.units import bytes_text
 
 LARGEST = 16 * 2**20
@@ -57,7 +58,9 @@ LARGEST = 16 * 2**20
 REFUSED = "_refused"
 """Name of the latest value that was too large to be sent."""
 
-_RUN_CODE = (eval, exec)
+_EVAL, _EXEC = eval, exec
+
+_BUILTINS = vars(builtins)
 
 _ANYTHING = BaseException  # under a name that user code cannot delete
 
@@ -76,7 +79,7 @@ class Outcome(msgspec.Struct):
     seconds : float
         In user code, including what its objects do when they are rebuilt and pickled.
     cpu : float
-        Seconds on processors meanwhile, of all threads.
+        Seconds on processors meanwhile, of all threads; to a tenth of a millisecond.
     unseeded : bool
         The function has drawn from the global random generators, and no seed was given.
     """
@@ -142,9 +145,10 @@ class Runner:
         self._interrupter = interrupter
         self._functions = FunctionCache(shell.user_ns)
         self._draws = Draws()
+        self._processor = Processor()
         self._stdout = CaptureStream(output, "stdout")
         self._stderr = CaptureStream(output, "stderr")
-        self._builtins = dict(vars(builtins))
+        self._builtins = dict(_BUILTINS)
         self._task: Hashable = None
         self._timer: Timer | None = None
         self._max_result = 0
@@ -178,44 +182,47 @@ class Runner:
         outcome = Outcome()
         before = sys.stdout, sys.stderr
         sys.stdout, sys.stderr = self._stdout, self._stderr
-        begun, used = time.perf_counter(), time.process_time()
         self._task, self._timer, self._max_result = task, timer, max_result
-        with sources.Asking(self.ask_for_module):
-            raised = self._guarded(task, self._do, work, frames, function or (), outcome)
-            if self._debugger is not None:
-                self._debugger.end()  # before anything else is called from here, which it would take for the user's
-                self._debugger = None
-        outcome.seconds, outcome.cpu = time.perf_counter() - begun, time.process_time() - used
-        self._mend_builtins()
+        begun = time.perf_counter()
+        used = self._processor.at(begun)
+        asked = sources.ask_by(self.ask_for_module)
+        raised = self._do(work, frames, function or (), outcome)
+        if self._debugger is not None:
+            self._debugger.end()  # before anything else is called from here, which it would take for the user's
+            self._debugger = None
+        sources.ask_by(asked)
+        ended = time.perf_counter()
+        outcome.seconds = ended - begun
+        used = self._processor.at(ended) - used
+        outcome.cpu = used if used > 0 else 0.0
+        if _BUILTINS.__len__() < self._builtins.__len__():
+            self._mend_builtins()
         if self._interrupter.struck:
             self._interrupter.struck = False
             half_imports.forget()
         self._functions.end()
-        if raised is not None and not isinstance(work, m.Debug):
-            self._keep(raised)
-        if raised is not None and self._guarded(task, _describe, raised, outcome) is not None:
-            outcome.failure, outcome.frames = _indescribable(raised), ()
+        if raised is not None:
+            if not isinstance(work, m.Debug):
+                self._keep(raised)
+            self._tell_of(raised, task, outcome)
         sys.stdout, sys.stderr = before
         return outcome
 
-    def _guarded(self, task: Hashable, do: Callable[..., None], *args: Any) -> BaseException | None:
-        """Do something that user code takes part in; what it raised."""
+    def _mend_builtins(self) -> None:
+        """Put back the builtins that user code has deleted: this package needs them too."""
+        for name, value in self._builtins.items():
+            _BUILTINS.setdefault(name, value)
+
+    def _tell_of(self, raised: BaseException, task: Hashable, outcome: Outcome) -> None:
+        """A failure from what was raised; user code, which is asked about it, may raise again."""
         try:
             try:
                 self._interrupter.arm(task)
-                do(*args)
+                _describe(raised, outcome)
             finally:
                 self._interrupter.disarm()
-        except _ANYTHING as error:
-            return error
-        return None
-
-    def _mend_builtins(self) -> None:
-        """Put back the builtins that user code has deleted: this package needs them too."""
-        names = builtins.__dict__
-        if names.__len__() < self._builtins.__len__():
-            for name, value in self._builtins.items():
-                names.setdefault(name, value)
+        except _ANYTHING:
+            outcome.failure, outcome.frames = _indescribable(raised), ()
 
     # ------------------------------------------------------------ debugging
 
@@ -253,37 +260,48 @@ class Runner:
 
     # ------------------------------------------------------------ the kinds of work
 
-    def _do(self, work: m.Work, frames: Sequence[Frame], function: Sequence[Frame], outcome: Outcome) -> None:
-        self._functions.begin()
-        match work:
-            case m.Execute():
-                self._execute(work, outcome)
-            case m.Apply():
-                outcome.frames = self._apply(work, frames, function, outcome)
-            case m.Map():
-                outcome.frames = self._map(work, frames, function, outcome)
-            case m.Push():
-                self._push(work.names, self._load(frames))
-            case m.Pull():
-                self._need(work.names)
-                outcome.frames = self._pull(work.names)
-            case m.Delete():
-                self._need(work.names)
-                self._delete(work.names)
-            case m.Keys():
-                outcome.frames = payload.dumps(self._shell.keys())
-            case m.Value():
-                outcome.frames = self._value(work.execution)
-            case m.Seed():
-                Streams(work.seed).begin(self._engine())
-            case m.Debug():
-                self._debug()
-            case m.Reset():
-                self._failed = None
-                self._shell.empty()
-                self._functions.clear()
-            case _:
-                assert_never(work)
+    def _do(
+        self, work: m.Work, frames: Sequence[Frame], function: Sequence[Frame], outcome: Outcome
+    ) -> BaseException | None:
+        """Do the work; what was raised."""
+        try:
+            try:
+                self._interrupter.arm(self._task)
+                self._functions.begin()
+                match work:
+                    case m.Apply():  # first, since it is the quickest
+                        outcome.frames = self._apply(work, frames, function, outcome)
+                    case m.Execute():
+                        self._execute(work, outcome)
+                    case m.Map():
+                        outcome.frames = self._map(work, frames, function, outcome)
+                    case m.Push():
+                        self._push(work.names, self._load(frames))
+                    case m.Pull():
+                        self._need(work.names)
+                        outcome.frames = self._pull(work.names)
+                    case m.Delete():
+                        self._need(work.names)
+                        self._delete(work.names)
+                    case m.Keys():
+                        outcome.frames = payload.dumps(self._shell.keys())
+                    case m.Value():
+                        outcome.frames = self._value(work.execution)
+                    case m.Seed():
+                        Streams(work.seed).begin(self._engine())
+                    case m.Debug():
+                        self._debug()
+                    case m.Reset():
+                        self._failed = None
+                        self._shell.empty()
+                        self._functions.clear()
+                    case _:
+                        assert_never(work)
+            finally:
+                self._interrupter.disarm()
+        except _ANYTHING as error:
+            return error
+        return None
 
     def _execute(self, work: m.Execute, outcome: Outcome) -> None:
         shell = self._shell
@@ -296,17 +314,15 @@ class Runner:
     def _apply(
         self, work: m.Apply, frames: Sequence[Frame], function: Sequence[Frame], outcome: Outcome
     ) -> list[Frame]:
-        args, kwargs = self._load(frames)
-        f = self._function(work.function, function)
-        call = self._in_namespace(f)
+        (args, kwargs), f = self._load_call(work.function, frames, function)
         if work.seed is None:
             look = self._draws.look(work.function)
-            value = call(*args, **kwargs)
+            value = f(*args, **kwargs)
             outcome.unseeded = look is not None and look(f)
         else:
             with Streams(work.seed) as streams:
                 streams.begin(0)
-                value = call(*args, **kwargs)
+                value = f(*args, **kwargs)
         del args, kwargs
         result = _dump(value, "result")
         if self._too_large(result):
@@ -315,9 +331,7 @@ class Runner:
         return self._kept(result)
 
     def _in_namespace(self, f: Callable[..., Any]) -> Callable[..., Any]:
-        """The function; one that runs code in the namespace of its caller does so in the user's, and not in ours."""
-        if f is not _RUN_CODE[0] and f is not _RUN_CODE[1]:
-            return f
+        """A function that runs code in the namespace of its caller; it does so in the user's, and not in ours."""
 
         def run(source: Any, globals: Any = None, *args: Any, **kwargs: Any) -> Any:
             return f(source, self._shell.user_ns if globals is None else globals, *args, **kwargs)
@@ -325,8 +339,7 @@ class Runner:
         return run
 
     def _map(self, work: m.Map, frames: Sequence[Frame], function: Sequence[Frame], outcome: Outcome) -> list[Frame]:
-        columns = self._load(frames)
-        f = self._in_namespace(self._function(work.function, function))
+        columns, f = self._load_call(work.function, frames, function)
         values: list[Any] = []
         call = f if self._timer is None else partial(self._timed, f, self._timer, work.return_exceptions)
         look = self._draws.look(work.function) if work.seed is None else None
@@ -419,11 +432,16 @@ class Runner:
         except (NameNotFound, PayloadError, VersionMismatch) as error:
             raise _Stop(error, ours=True) from None
 
-    def _function(self, digest: str, frames: Sequence[Frame]) -> Callable[..., Any]:
+    def _load_call(
+        self, digest: str, frames: Sequence[Frame], function: Sequence[Frame]
+    ) -> tuple[Any, Callable[..., Any]]:
+        """What a function is called with, and the function."""
         try:
-            return self._functions.function(digest, frames)
-        except (PayloadError, VersionMismatch) as error:
+            given = self._functions.load(frames, self._named)
+            f = self._functions.function(digest, function)
+        except (NameNotFound, PayloadError, VersionMismatch) as error:
             raise _Stop(error, ours=True) from None
+        return given, self._in_namespace(f) if f is _EVAL or f is _EXEC else f
 
     def _named(self, name: str) -> Any:
         """What a ``Ref`` stands for."""

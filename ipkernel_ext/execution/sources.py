@@ -108,20 +108,17 @@ def _by_user_code(frame: types.FrameType | None) -> bool:
     return not file.startswith(_OURS) and not modules.is_installed(file)
 
 
-class Asking:
-    """While a task runs, modules are asked for."""
+Ask = Callable[[str], Typed | None]
 
-    def __init__(self, ask: Callable[[str], Typed | None]) -> None:
-        self._ask = ask
 
-    def __enter__(self) -> None:
+def ask_by(ask: Ask | None) -> Ask | None:
+    """From now on modules are asked for by this; None: no task runs. By what they were asked for before."""
+    before, _asker.ask = _asker.ask, ask
+    if ask is not None:
+        _asker.refused.clear()
         if _asker not in sys.meta_path:
             sys.meta_path.append(_asker)
-        _asker.refused.clear()
-        self._before, _asker.ask = _asker.ask, self._ask
-
-    def __exit__(self, *_: object) -> None:
-        _asker.ask = self._before
+    return before
 
 
 _finder = _Finder()

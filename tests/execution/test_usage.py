@@ -3,9 +3,10 @@
 import os
 
 import psutil
+import pytest
 
 from ipkernel_ext.execution import usage
-from ipkernel_ext.execution.usage import LEAST, Usage
+from ipkernel_ext.execution.usage import FRESH, LEAST, Processor, Usage
 
 
 def test_cpu_is_percent_of_one_core_since_it_was_asked_for_last():
@@ -13,6 +14,14 @@ def test_cpu_is_percent_of_one_core_since_it_was_asked_for_last():
     cpu = iter([1.0, 2.0, 2.04, 4.5, 4.5])
     measured = Usage(lambda: next(wall), lambda: next(cpu))
     assert [measured.cpu() for _ in range(4)] == [50.0, 50.0, 250.0, 0.0]
+
+
+def test_short_differences_of_processor_time_cost_few_readings():
+    readings = iter([1.0, 1.5])
+    processor = Processor(lambda: next(readings))
+    assert processor.at(10.0) == pytest.approx(1.0)
+    assert processor.at(10.0 + FRESH / 2) == pytest.approx(1.0 + FRESH / 2), "busy, as far as is known"
+    assert processor.at(12.0) == pytest.approx(1.5)
 
 
 def test_memory_is_what_the_system_says():
