@@ -67,8 +67,10 @@ class Descriptors:
         _flush(self._own)
         self._pipes = [_Pipe(1, None), _Pipe(2, words)]
         self.readers = [pipe.reader for pipe in self._pipes]
-        self._poll = _poll(self.readers)
-        self._poll_at_end = _poll(self.readers)  # one serves only one thread at a time
+        with select.epoll() as low:
+            self._epoll = select.epoll.fromfd(_high(low.fileno()))  # unlike ``poll``, serves two threads at a time
+        for reader in self.readers:
+            self._epoll.register(reader, select.EPOLLIN)
         for stream in self._own:
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(line_buffering=True)
@@ -85,7 +87,7 @@ class Descriptors:
                 return  # a signal handler or finalizer prints
             self._taking = True
             try:
-                for reader, _ in self._poll(0):
+                for reader, _ in self._epoll.poll(0, 2):
                     pipe = self._pipes[self.readers.index(reader)]
                     self._has_read = True
                     text = pipe.read()
@@ -98,7 +100,7 @@ class Descriptors:
         """A task ended: add all that it has written, also what C code and ``sys.__stdout__`` hold back."""
         self._flush_stdio()
         _flush(self._own)
-        if self._poll_at_end(0) or self._taking:  # or another thread has read it and not added it yet
+        if self._epoll.poll(0, 2) or self._taking:  # or another thread has read it and not added it yet
             self.take()
         if self._has_read:
             self._has_read = False
@@ -119,6 +121,7 @@ class Descriptors:
                 os.write(pipe.number, rest.encode(errors="replace"))
 
     def _after_fork(self) -> None:
+        self._epoll.close()
         for reader in self.readers:
             os.close(reader)
         self._output.through = Through()
@@ -194,14 +197,6 @@ def _high(descriptor: int) -> int:
     """A copy of a descriptor, out of the way of user code."""
     most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, min(HIGH, most // 2))
-
-
-def _poll(readers: list[int]) -> Callable[[int], list[tuple[int, int]]]:
-    """Tells which of these can be read, after at most so many milliseconds."""
-    poll = select.poll()
-    for reader in readers:
-        poll.register(reader, select.POLLIN)
-    return poll.poll
 
 
 def _flush(streams: list[Any]) -> None:
