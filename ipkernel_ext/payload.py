@@ -38,7 +38,7 @@ from ipkernel_ext import classes, modules, versions
 from ipkernel_ext.advice import advise
 from ipkernel_ext.blobs import Blob, Lost
 from ipkernel_ext.errors import NameNotFound, PayloadError, VersionMismatch
-from ipkernel_ext.snapshots import Snapshot, same, snapshot
+from ipkernel_ext.snapshots import Snapshot, snapshot
 
 Frame = Any
 
@@ -55,7 +55,8 @@ _DEEP = 12  # steps into an object, to find what cannot be pickled
 _CHAIN = 16  # exceptions behind an exception that go with it
 _COUNT = struct.Struct("<I")
 _PLAIN = _COUNT.pack(0)
-_SCALARS = frozenset({int, float, complex, bool, str, bytes, type(None)})
+_NUMBERS = frozenset({int, float, complex, bool, type(None)})
+_SCALARS = _NUMBERS | {str, bytes}
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,8 @@ def dumps_call(args: Sequence[Any], kwargs: dict[str, Any]) -> list[Frame]:
     PayloadError
         An argument cannot be pickled.
     """
+    if not kwargs and _NUMBERS.issuperset(map(type, args)):
+        return [_PLAIN + pickle.dumps((args, kwargs), 5)]
     try:
         return dumps((args, kwargs))
     except PayloadError as error:
@@ -160,14 +163,14 @@ def _plain(obj: Any, depth: int) -> bool:
     """Whether plain pickle does, and does it without large pieces."""
     kind = type(obj)
     if kind in _SCALARS:
-        return (kind is not str and kind is not bytes) or len(obj) < LARGE
+        return kind in _NUMBERS or len(obj) < LARGE
     if not depth:
         return False
     if kind is tuple or kind is list:
         if len(obj) > 32:
             return False
-        for item in obj:  # noqa: SIM110 - a generator costs as much as the rest
-            if not _plain(item, depth - 1):
+        for item in obj:  # noqa: SIM110 - a generator, and a call for each number, cost as much as the rest
+            if type(item) not in _NUMBERS and not _plain(item, depth - 1):
                 return False
         return True
     if kind is dict:
@@ -477,6 +480,10 @@ def dumps_function(f: Callable[..., Any]) -> tuple[str, list[Frame]]:
     PayloadError
         It, or something it brings along, cannot be pickled.
     """
+    may_be_known = type(f) is types.FunctionType and not internals._PICKLE_BY_VALUE_MODULES
+    before = _pickled.get(f) if may_be_known else None
+    if before is not None and before[0].holds():
+        return before[1]
     if not callable(f):
         raise TypeError(f"{f!r} is not callable")
     importable = _importable(f) and not modules.is_own(f.__module__)
@@ -484,11 +491,7 @@ def dumps_function(f: Callable[..., Any]) -> tuple[str, list[Frame]]:
         known = _known.get(f)
         if known is not None:
             return known
-    taken = None if importable or internals._PICKLE_BY_VALUE_MODULES else snapshot(f)
-    if taken is not None:
-        before = _pickled.get(f)
-        if before is not None and same(before[0], taken):
-            return before[1]
+    taken = snapshot(f) if may_be_known and not importable else None
     frames = own(dumps(f, name=getattr(f, "__name__", "function")))  # by this digest others will have it for long
     digest = hashlib.blake2b(digest_size=8)
     size = 0

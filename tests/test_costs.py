@@ -6,6 +6,7 @@ Each limit is a little above what was counted when it was written. Who exceeds o
 from __future__ import annotations
 
 import gc
+import pickle
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -111,16 +112,15 @@ def test_many_small_tasks_share_messages_and_wakes(cluster, counts) -> None:
 
 
 def test_a_function_is_pickled_once_and_arguments_once_a_task(cluster, counts, monkeypatch) -> None:
-    pickled: Counter[int] = Counter()
-    dumps = payload.dumps
+    pickled: list[Any] = []
 
-    def counting(obj: Any, name: str = "object") -> Any:
-        pickled[name] += 1
-        return dumps(obj, name)
+    def counting(pickle: Any) -> Any:
+        return lambda obj, *rest: pickled.append(obj) or pickle(obj, *rest)
 
-    monkeypatch.setattr(payload, "dumps", counting)
+    monkeypatch.setattr(pickle, "dumps", counting(pickle.dumps))
+    monkeypatch.setattr(payload, "_dump", counting(payload._dump))
     [future.result() for future in [cluster.submit(abs, i) for i in range(100)]]
-    assert sum(pickled.values()) == 100
+    assert pickled == [((i,), {}) for i in range(100)]
 
 
 def test_large_arguments_leave_as_the_memory_that_they_are_in(cluster, counts) -> None:
