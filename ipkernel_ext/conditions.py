@@ -26,6 +26,8 @@ class Conditions(NamedTuple):
     timeout: float = 0.0  # seconds; 0: none
 
 
+NONE = Conditions()
+
 MOST_RETRIES = 2**31 - 1
 """What a message holds; more are as many."""
 
@@ -38,6 +40,8 @@ def conditions(retries: Any = 0, after: Any = None, timeout: Any = None) -> Cond
     TypeError, ValueError
         One of them makes no sense; names it.
     """
+    if after is None and timeout is None and type(retries) is int and retries == 0:
+        return NONE
     ids, unmet = _dependencies(after)
     often = min(natural("retries", retries), MOST_RETRIES)
     return Conditions(often, ids, unmet, 0.0 if timeout is None else seconds(timeout))

@@ -32,7 +32,7 @@ class Newcomers:
         self._call = call
         self._mine: Versions = {}
         self._hosts = {socket.gethostname(), ""}
-        self._asked: list[tuple[EngineRecord, AsyncResult]] = []
+        self.asked: list[tuple[EngineRecord, AsyncResult]] = []
 
     def look(self, engines: Iterable[EngineRecord]) -> None:
         """These are here now."""
@@ -42,14 +42,14 @@ class Newcomers:
             self._hosts.add(engine.host)
             self._mine = self._mine or environment.imported()
             names = [name for name in self._mine if name != environment.PYTHON]
-            self._asked.append((engine, self._call(environment.versions, (names,), engine.id)))
+            self.asked.append((engine, self._call(environment.versions, (names,), engine.id)))
 
     def news(self) -> list[str]:
         """What was found to differ since this was asked last."""
-        if not self._asked:
+        if not self.asked:
             return []
-        answered = [(engine, result) for engine, result in self._asked if result.done()]
-        self._asked = [(engine, result) for engine, result in self._asked if not result.done()]
+        answered = [(engine, result) for engine, result in self.asked if result.done()]
+        self.asked = [(engine, result) for engine, result in self.asked if not result.done()]
         return [
             told(self._mine, {engine.id: (engine.host, theirs)}) + _MORE
             for engine, result in answered

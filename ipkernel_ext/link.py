@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ipkernel_ext import futures, payload, targets, versions
 from ipkernel_ext.advice import advise
 from ipkernel_ext.chunks import Pace
-from ipkernel_ext.conditions import Conditions, MapOptions
+from ipkernel_ext.conditions import NONE, Conditions, MapOptions
 from ipkernel_ext.config import memory
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.client import Submission
 from ipkernel_ext.core.failures import how
-from ipkernel_ext.core.wire import Frame
+from ipkernel_ext.core.wire import INLINE, Frame
 from ipkernel_ext.environments import Newcomers
 from ipkernel_ext.errors import NoEngines, NotConnected, NothingToDebug
 from ipkernel_ext.executor import PickledCall
@@ -33,8 +33,6 @@ from ipkernel_ext.versions import Versions
 if TYPE_CHECKING:
     from ipkernel_ext.dask_cluster import DaskCluster
     from ipkernel_ext.remote import RemoteController
-
-NO_CONDITIONS = Conditions()
 
 PATIENCE = 3.0
 """Seconds that engines have to say what they run and use."""
@@ -73,7 +71,8 @@ class Link:
         futures.let_go()
         roster = self.channel.roster
         if roster.connected:
-            self._compare(roster)
+            if roster is not self._compared or self._newcomers.asked:
+                self._compare(roster)
             return roster
         self.channel.wait_roster(lambda r: r.connected or r.ended is not None or r.hopeless, self.timeout)
         roster = self.channel.roster
@@ -153,6 +152,8 @@ class Link:
 
     def kept(self, frames: Sequence[Frame], waits: bool) -> Sequence[Frame]:
         """Frames to be sent, which stay as they are although a caller who does not wait may change their objects."""
+        if len(frames) == 1 and type(frames[0]) is bytes and len(frames[0]) <= INLINE:
+            return (frames[0],)  # of which the garbage collector loses sight, unlike a list
         shared = self.channel.share(frames)
         return shared if waits else payload.own(shared)
 
@@ -163,7 +164,7 @@ class Link:
         work: m.Work,
         frames: Sequence[Frame],
         function: Sequence[Frame] | None = None,
-        subject: Conditions = NO_CONDITIONS,
+        subject: Conditions = NONE,
         **options: Any,
     ) -> AsyncResult:
         """Send the same work to each of the engines."""
@@ -199,10 +200,15 @@ class Link:
         subject: Conditions,
     ) -> AsyncResult:
         """Send work to whichever engine is free; ``among`` keeps it to some."""
+        if among is None:
+            hosts = self.roster().hosts
+        else:
+            self.need(among)
+            hosts = self._hosts()
+        channel = self.channel
+        numbers = channel.next_numbers(1)
+        result = self.limited(make(channel, numbers, None, hosts))
         retries, after, unmet, timeout = subject
-        self.workers(among)
-        numbers = self.channel.next_numbers(1)
-        result = self.limited(make(self.channel, numbers, None, self._hosts()))
         submission = Submission(numbers, work, frames, None, None, retries, function, among, after, unmet, timeout)
         self.submit(submission, result)
         return result
@@ -264,9 +270,9 @@ class Link:
 
     def next_seed(self) -> str | None:
         """For the next balanced call, after ``seed``."""
+        if self._seed is None:
+            return None
         with self._lock:
-            if self._seed is None:
-                return None
             self._seeded += 1
             return f"{self._seed}/1/{self._seeded}"
 

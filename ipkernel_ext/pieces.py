@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from msgspec import Struct
+
 from ipkernel_ext import payload
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.wire import Frame
@@ -77,16 +79,13 @@ class Times(NamedTuple):
     cpu: float  # on processors meanwhile
 
 
-class Piece:
+class Piece(Struct, eq=False, gc=False):
     """One task of a call: its output so far, and its result once it came."""
 
-    __slots__ = ("came", "frames", "log", "result")
-
-    def __init__(self) -> None:
-        self.result: m.Result | None = None
-        self.frames: Sequence[Frame] = ()
-        self.log: Sequence[Output] = ()
-        self.came = 0.0  # when the result did; perf_counter
+    result: m.Result | None = None
+    frames: Sequence[Frame] = ()
+    log: Sequence[Output] = ()
+    came: float = 0.0  # when the result did; perf_counter
 
     def write(self, output: Output) -> None:
         """It wrote something."""

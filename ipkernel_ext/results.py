@@ -11,6 +11,8 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, InvalidStateError
+from concurrent.futures._base import RUNNING
+from time import perf_counter
 from types import MappingProxyType
 from typing import Any
 
@@ -104,6 +106,7 @@ class AsyncResult(ClientFuture):
         By task number, what its tasks ask the user for, and wait for.
     """
 
+    _pieces: Sequence[Piece]
     _more = 0  # 1: tasks may be added
     _typed_here = False  # what its tasks ask for is typed here, though this is no terminal
     _ended: float | None = None
@@ -114,6 +117,8 @@ class AsyncResult(ClientFuture):
     _size = 0  # bytes
     asked: Mapping[int, m.InputWanted] = MappingProxyType({})
     _attended = 0  # threads that wait for it
+    _order: Any = ()  # pieces in order of arrival
+    _state = RUNNING
 
     def __init__(
         self,
@@ -123,36 +128,40 @@ class AsyncResult(ClientFuture):
         hosts: dict[int, str] | None = None,
         decode: Decode = decoded,
     ) -> None:
-        super().__init__(channel)
-        self.set_running_or_notify_cancel()
+        self._channel = channel
         self._numbers = numbers
         self._engine_ids = None if engine_ids is None else list(engine_ids)
         self._hosts = hosts or {}
         self._decode = decode
         self._first = numbers[0] if numbers else 0
-        self._pieces = [Piece() for _ in numbers]
-        self._open = len(numbers) + self._more
-        self._begun = time.perf_counter()
-        self._order: Any = [] if self._open > 1 else ()  # pieces in order of arrival
+        self._open = tasks = len(numbers) + self._more
+        if tasks == 1 and not self._more:
+            self._pieces = (Piece(),)  # of which the garbage collector loses sight, unlike a list
+        else:
+            self._pieces, self._order = [Piece() for _ in numbers], []
+        self._begun = perf_counter()
         interruption.note(self)
-        if not self._open:
-            self._finish()
+        if not tasks:
+            self._finish(self._begun)
 
     # ------------------------------------------------------------ from the I/O thread
 
     def on_result(self, result: m.Result, frames: Sequence[Frame]) -> None:
         """One of the tasks ended."""
-        index = result.task.number - self._first
+        number = result.task.number
+        index = number - self._first
         piece = self._pieces[index]
         if self.max_result:
-            self._size += sum(map(len, frames))
+            self._size += len(frames[0]) if len(frames) == 1 else sum(map(len, frames))
             if self._size > self.max_result:
                 result, frames = _dropped(result, self.max_result), ()
-        piece.frames, piece.came = frames, time.perf_counter()
+        piece.frames, piece.came = frames, perf_counter()
         if result.failure is not None and result.engine >= 0:
             self._channel.note_failed(self._first, result.engine)
+        ended = None
         with futures.lock:
-            ended = self._ask_no_more(result.task.number)
+            if self.asked:
+                ended = self._ask_no_more(number)
             piece.result = result
             self._order += (index,)
             self._open -= 1
@@ -163,7 +172,7 @@ class AsyncResult(ClientFuture):
         if ended is not None:
             dialogue.announce_end(ended)
         if last:
-            self._finish()  # tells too: who waits for the whole is not woken twice
+            self._finish(piece.came)  # tells too: who waits for the whole is not woken twice
 
     def _on_piece(self, index: int) -> None:
         """A piece has its result; for subclasses."""
@@ -265,14 +274,17 @@ class AsyncResult(ClientFuture):
         if self._channel.turning and self._open:
             raise RuntimeError(PENDING_IN_TURN)
 
-    def _finish(self) -> None:
-        self._ended = time.perf_counter()
-        if not super().done():
+    def _finish(self, now: float) -> None:
+        self._ended = now
+        if self._state == RUNNING:
             self.settle(NotOpened() if self._has_failed() else None)
 
     def _has_failed(self) -> bool:
         """Whether ``get`` will raise; a standard ``wait`` for the first exception wants to know."""
-        return any(piece.result is not None and piece.result.failure is not None for piece in self._pieces)
+        for piece in self._pieces:  # noqa: SIM110 - a generator costs more than the rest, for each task
+            if piece.result is not None and piece.result.failure is not None:
+                return True
+        return False
 
     # ------------------------------------------------------------ waiting
 
@@ -294,7 +306,7 @@ class AsyncResult(ClientFuture):
         Exception
             What the one engine raised.
         """
-        if not self.wait(timeout):
+        if not (self.done() and timeout is None) and not self.wait(timeout):
             go = "goes" if self._open == 1 else "go"
             raise TimeoutError(
                 f"not done after {timeout:g} s: {self._open} of {count(len(self._pieces), 'task')} {go} on"
@@ -321,7 +333,7 @@ class AsyncResult(ClientFuture):
 
     def result(self, timeout: float | None = None) -> Any:
         """``get(timeout)``, under its name in ``concurrent.futures``; there less than 0 is 0."""
-        if isinstance(timeout, int | float) and timeout < 0:
+        if timeout is not None and isinstance(timeout, int | float) and timeout < 0:
             timeout = 0
         return self.get(timeout)
 
@@ -353,10 +365,11 @@ class AsyncResult(ClientFuture):
         piece = self._pieces[index]
         result = piece.result
         assert result is not None, "the piece is not here yet"
-        error = error_of(piece, self._hosts.get(result.engine, ""))
-        if error is not None:
+        if result.failure is not None:
+            error = error_of(piece, self._hosts.get(result.engine, ""))
+            assert error is not None
             raise error
-        if self._engine_ids is None:
+        if result.unseeded and self._engine_ids is None:
             advise_to_seed(self._channel, result)
         return self._decode(piece)
 
@@ -580,6 +593,10 @@ def _dropped(result: m.Result, limit: int) -> m.Result:
 class SingleResult(AsyncResult):
     """Of a call on one engine, or of one balanced task: its value."""
 
+    def _has_failed(self) -> bool:
+        result = self._pieces[0].result
+        return result is not None and result.failure is not None
+
     def _assemble(self) -> Any:
         return self._value(0)
 
@@ -688,6 +705,7 @@ class MapResult(AsyncResult):
         Learns from the chunks.
     """
 
+    _pieces: list[Piece]
     _more = 1
 
     def __init__(
@@ -732,7 +750,7 @@ class MapResult(AsyncResult):
             last = self._open == 0
             self._condition.notify_all()
         if last:
-            self._finish()
+            self._finish(perf_counter())
 
     def wait_for_room(self, chunks: int) -> None:
         """Wait until fewer chunks than these are under way, or an item has failed."""

@@ -12,6 +12,7 @@ import keyword
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -36,7 +37,7 @@ from ipkernel_ext import (
 from ipkernel_ext.brief import brief
 from ipkernel_ext.checkpoints import Checkpoint
 from ipkernel_ext.chunks import Columns, Rows
-from ipkernel_ext.conditions import Conditions, MapOptions, conditions, natural, results_of, task_id
+from ipkernel_ext.conditions import NONE, Conditions, MapOptions, conditions, natural, results_of, task_id
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.client import Submission
 from ipkernel_ext.core.messages import EngineRecord, TaskId
@@ -45,7 +46,7 @@ from ipkernel_ext.errors import NoEngines, NoSuchEngine, ResultExpired
 from ipkernel_ext.executor import EngineExecutor
 from ipkernel_ext.history import Call
 from ipkernel_ext.interruption import guarded
-from ipkernel_ext.link import NO_CONDITIONS, PATIENCE, Link, trouble
+from ipkernel_ext.link import PATIENCE, Link, trouble
 from ipkernel_ext.mapping import Flight, feed, send_all, stream
 from ipkernel_ext.net.client_channel import Roster
 from ipkernel_ext.pieces import ExecuteResult, Piece, decoded
@@ -259,7 +260,7 @@ class Engines:
         kwargs: dict[str, Any],
         chosen: Chosen,
         block: bool | None,
-        subject: Conditions = NO_CONDITIONS,
+        subject: Conditions = NONE,
         *,
         noted: bool = True,
     ) -> Any:
@@ -514,12 +515,13 @@ class Engines:
         NoEngines
             None of the engines that may run it is here or expected.
         """
+        link = self._link
         among = self._among(targets, on)
         subject = conditions(retries, after)
         digest, function = payload.dumps_function(f)
-        frames = self._link.kept(payload.dumps_call(args, kwargs), waits=False)
-        work = m.Apply(digest, self._link.next_seed(), payload.name_of(f))
-        return self._give(lambda: self._link.balance(SingleResult, work, frames, among, function, subject), block)
+        frames = link.kept(payload.dumps_call(args, kwargs), waits=False)
+        work = m.Apply(digest, link.next_seed(), payload.name_of(f))
+        return self._give(partial(link.balance, SingleResult, work, frames, among, function, subject), block)
 
     def map(
         self,

@@ -143,7 +143,7 @@ def test_a_task_under_way_is_few_objects_for_the_garbage_collector(cluster) -> N
         before = len(gc.get_objects())
         futures = [cluster.submit(abs, i) for i in range(1000)]
         [future.result() for future in futures]
-        assert (len(gc.get_objects()) - before) / 1000 <= 9.5
+        assert (len(gc.get_objects()) - before) / 1000 <= 6.5
     finally:
         gc.enable()
 
