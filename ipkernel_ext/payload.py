@@ -55,7 +55,7 @@ _DEEP = 12  # steps into an object, to find what cannot be pickled
 _CHAIN = 16  # exceptions behind an exception that go with it
 _COUNT = struct.Struct("<I")
 _PLAIN = _COUNT.pack(0)
-_NUMBERS = frozenset({int, float, complex, bool, type(None)})
+_NUMBERS = frozenset({int, float, complex, bool, range, type(None)})
 _SCALARS = _NUMBERS | {str, bytes}
 
 

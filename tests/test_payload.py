@@ -413,3 +413,8 @@ def test_classes_and_functions_of_a_script_go_by_value(tmp_path):
 def test_numpy_is_not_needed():
     code = "import sys; from ipkernel_ext import payload; payload.dumps([object]); assert 'numpy' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, env=HERE)
+
+
+def test_the_items_of_a_range_are_three_numbers():
+    [frame] = payload.dumps_items([range(10, 10**6, 3)], 0)
+    assert len(frame) < 60 and payload.loads([frame]) == [range(10, 10**6, 3)]
