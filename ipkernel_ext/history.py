@@ -44,16 +44,18 @@ class History:
         self._count = 0
         self._lock = threading.Lock()
 
-    def add(self, kind: str, text: str, result: AsyncResult) -> None:
-        """Remember a call."""
+    def add(self, kind: str, text: str, result: AsyncResult) -> AsyncResult | None:
+        """Remember a call. The one that is not among the latest any more is given back: to free it may take a while."""
         engines = tuple(id for id in result.engine_ids if id is not None) if result.addressed else None
         with self._lock:
             self._count += 1
             number = self._count
             self._calls.append((Call(number, kind, text, engines), weakref.ref(result)))
+            oldest = self._latest[0] if len(self._latest) == LATEST else None
             self._latest.append(result)
             self._uncollected[number] = result
         result.when_collected = lambda: self._uncollected.pop(number, None)
+        return oldest
 
     @property
     def calls(self) -> list[Call]:

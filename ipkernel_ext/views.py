@@ -577,10 +577,11 @@ class Engines:
         link = self._link
         now = link.workers(among) if len(columns) else 0
         send_chunk = link.sender(options, among, waits=self._blocks(block))
+        forgotten: list[AsyncResult | None] = []
 
         def make() -> MapResult:
             result = link.map(options, len(columns), ordered)
-            link.history.add("map", payload.name_of(f), result)
+            forgotten.append(link.history.add("map", payload.name_of(f), result))
             return result
 
         def send() -> MapResult:
@@ -594,6 +595,7 @@ class Engines:
         def fed(result: MapResult, bar: Any = None) -> Any:
             show = (lambda done: None) if bar is None else (lambda done: bar.update(done - bar.n))
             feed(result, columns, options.size, engines, send_chunk, show)
+            forgotten.clear()  # while engines are at work
             if bar is not None:
                 result.show_progress(bar)
             return result.get()
