@@ -293,6 +293,10 @@ class AsyncResult(ClientFuture):
         timeout = waiting_time(timeout)
         return super().done() or self._until(super().done, timeout)
 
+    def _wait_to_get(self, timeout: float | None) -> bool:  # seconds
+        """``wait``; for subclasses that have something to do meanwhile."""
+        return self.wait(timeout)
+
     @briefly
     def get(self, timeout: float | None = None) -> Any:  # seconds
         """What the blocking call gives.
@@ -306,7 +310,7 @@ class AsyncResult(ClientFuture):
         Exception
             What the one engine raised.
         """
-        if not (self.done() and timeout is None) and not self.wait(timeout):
+        if not (self.done() and timeout is None) and not self._wait_to_get(timeout):
             go = "goes" if self._open == 1 else "go"
             raise TimeoutError(
                 f"not done after {timeout:g} s: {self._open} of {count(len(self._pieces), 'task')} {go} on"
@@ -724,6 +728,7 @@ class MapResult(AsyncResult):
         self._ordered = ordered
         self._return_exceptions = return_exceptions
         self._values_of: dict[int, list[Any]] = {}
+        self._unpickled = 0  # of those that have arrived
         self.pace = pace
         self.failing = False
         """Whether an item has failed, so that those after it are not wanted."""
@@ -754,7 +759,32 @@ class MapResult(AsyncResult):
 
     def wait_for_room(self, chunks: int) -> None:
         """Wait until fewer chunks than these are under way, or an item has failed."""
-        self._until(lambda: self.failing or self._open - self._more < chunks)
+        self._unpickle_until(lambda: self.failing or self._open - self._more < chunks)
+
+    def _wait_to_get(self, timeout: float | None) -> bool:  # seconds
+        return self._unpickle_until(self.done, waiting_time(timeout))
+
+    def _unpickle_until(self, enough: Callable[[], bool], timeout: float | None = None) -> bool:  # seconds
+        """Wait until this is so, and unpickle meanwhile what has arrived. False when the time ran out."""
+        until = None if timeout is None else time.monotonic() + timeout
+        while not enough():
+            place = self._unpickled
+            if place < len(self._order):
+                self._unpickled = place + 1
+                self._unpickle(self._order[place])
+                continue
+            left = None if until is None else until - time.monotonic()
+            if not self._until(lambda: enough() or self._unpickled < len(self._order), left):
+                return False
+        return True
+
+    def _unpickle(self, index: int) -> None:
+        """Unpickle a piece that is here. What is to be said or raised of it is left to whoever asks for its value."""
+        piece = self._pieces[index]
+        assert piece.result is not None
+        if piece.result.failure is None and not piece.result.unseeded and index not in self._values_of:
+            with contextlib.suppress(Exception):
+                self._values_of.setdefault(index, self._decode(piece))
 
     def _on_piece(self, index: int) -> None:
         """What comes after a failed item is not wanted any more; what comes before may fail too, and would count."""
@@ -775,8 +805,9 @@ class MapResult(AsyncResult):
         try:
             return super()._value(index)
         except Exception as error:
-            failure = self._failure(index)
-            if failure.item is None and failure.kind != "TaskCancelled":
+            result = self._pieces[index].result
+            failure = None if result is None else result.failure  # None: its values cannot be rebuilt here
+            if failure is None or (failure.item is None and failure.kind != "TaskCancelled"):
                 with contextlib.suppress(Exception):  # a class of the user's may not like it
                     error.add_note(at_items(sum(self._sizes[:index]), self._sizes[index]))
             raise
