@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _UNUSUAL = re.compile(r"await|async|\.\.\.|\bIn \[|\\|^\s")
 """What IPython may take for something else in Python that is valid; what Python may warn of, which is to do so once."""
 
+_SETTINGS = ["ast_transformers", "input_transformers_post", "autocall", "ast_node_interactivity"]
+
 _new_info: Any = ExecutionInfo
 _new_result: Any = ExecutionResult
 
@@ -40,7 +42,19 @@ class PlainCells:
 
     def __init__(self, shell: EngineShell) -> None:
         self._shell: Any = shell  # as IPython's classes are: without types
+        self._events = self._shell.events
+        self._traps = self._shell.builtin_trap, self._shell.display_trap
+        self._inputs: Any = self._shell.input_transformer_manager
+        self._lines: Any = self._shell.prefilter_manager
         self._usual = [list(registered) for registered in self._registered()]
+        self._shell.observe(self._look, _SETTINGS)
+        self._look()
+
+    def _look(self, _: Any = None) -> None:
+        """What is set that changes what is done with cells: told of, since it is slow to ask for."""
+        transformers, inputs, calls, shows = (getattr(self._shell, name) for name in _SETTINGS)
+        self._more = transformers, inputs
+        self._set = calls != 0 or shows != "last_expr"
 
     def run(self, code: str) -> ExecutionResult | None:
         """Run a cell; None: it was not run, since it is IPython's."""
@@ -59,7 +73,7 @@ class PlainCells:
 
     def _registered(self) -> list[Any]:
         """What changes cells, in IPython's lists of it."""
-        inputs, lines = self._shell.input_transformer_manager, self._shell.prefilter_manager
+        inputs, lines = self._inputs, self._lines
         return [
             inputs.cleanup_transforms,
             inputs.line_transforms,
@@ -69,13 +83,12 @@ class PlainCells:
         ]
 
     def _is_usual(self) -> bool:
-        """Whether nothing was registered that changes cells, and nothing set that changes what is done with them."""
+        """Whether nothing was registered or set that changes cells, or what is done with them."""
         shell = self._shell
         return (
             self._registered() == self._usual
-            and not (shell.ast_transformers or shell.input_transformers_post or shell.custom_exceptions)
-            and not (shell.autocall or shell.logger.log_active)
-            and shell.ast_node_interactivity == "last_expr"
+            and not (self._set or any(self._more) or shell.custom_exceptions)
+            and not shell.logger.log_active
         )
 
     def _may_be_more(self, line: str) -> bool:
@@ -91,15 +104,17 @@ class PlainCells:
         return not assigns and self._shell.find_magic(word) is not None
 
     def _run(self, code: str, text: str, statements: list[ast.stmt]) -> ExecutionResult:
-        shell, events = self._shell, self._shell.events
+        shell, events = self._shell, self._events
+        builtins, display = self._traps
         result: ExecutionResult = _new_result(_new_info(code, True, False, True, None, None, text))
         result.execution_count = number = shell.execution_count
         shell.execution_count = number + 1
         try:
             events.trigger("pre_execute")
-            events.trigger("pre_run_cell", result.info)
+            if events.callbacks["pre_run_cell"]:
+                events.trigger("pre_run_cell", result.info)
             shell.history_manager.store_inputs(number, text, code)
-            with shell.builtin_trap, shell.display_trap:
+            with builtins, display:
                 name = shell.compile.cache(text, number, raw_code=code)
                 shell.displayhook.exec_result = result
                 self._execute(statements, name, result)
@@ -108,7 +123,8 @@ class PlainCells:
         shell.last_execution_succeeded = result.success
         shell.last_execution_result = result
         events.trigger("post_execute")
-        events.trigger("post_run_cell", result)
+        if events.callbacks["post_run_cell"]:
+            events.trigger("post_run_cell", result)
         return result
 
     def _execute(self, statements: list[ast.stmt], name: str, result: ExecutionResult) -> None:

@@ -129,16 +129,16 @@ class _History(HistoryManager):
         raw = (source if source_raw is None else source_raw).rstrip("\n")
         if self._exit_re.match(raw.strip()):
             return
-        self.input_hist_parsed.append(source.rstrip("\n"))
-        self.input_hist_raw.append(raw)
-        for lines in (self.input_hist_parsed, self.input_hist_raw):
+        shell = self.shell
+        for lines, cell in ((self.input_hist_parsed, source.rstrip("\n")), (self.input_hist_raw, raw)):
+            lines.append(cell)
             if len(lines) > KEPT:
                 lines[-KEPT - 1] = ""
         self._iii, self._ii, self._i, self._i00 = self._ii, self._i, self._i00, raw
         names = {"_i": self._i, "_ii": self._ii, "_iii": self._iii, f"_i{line_num}": raw}
-        self.shell.user_ns.update(names)
-        self.shell.user_ns_hidden.update(names)
-        self.shell.forget(f"_i{line_num - KEPT}")
+        shell.user_ns.update(names)
+        shell.user_ns_hidden.update(names)
+        shell.forget(f"_i{line_num - KEPT}")
 
     def begin(self) -> None:
         """Nothing has been typed yet."""
