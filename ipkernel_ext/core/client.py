@@ -32,7 +32,7 @@ from ipkernel_ext.core.messages import Failure, Hint, TaskId
 from ipkernel_ext.core.wire import Frame, has_large
 
 ACKNOWLEDGE_AFTER = 0.05  # seconds an acknowledgement may wait for company
-ACKNOWLEDGE_AT = 64
+ACKNOWLEDGE_AT = 256
 TOGETHER = 256  # calls in one message, at most
 FUNCTIONS = 4096  # functions believed to be at the controller
 FAILED = 4096  # failed tasks remembered, for those that are to come after them

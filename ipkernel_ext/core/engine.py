@@ -68,9 +68,8 @@ class _Finished(msgspec.Struct, frozen=True, gc=False):
 
     def effects(self, channel: Channel, outputs: Sequence[Any]) -> list[Effect]:
         """Some of its output, then the result."""
-        effects: list[Effect] = [Send(channel, output) for output in outputs]
-        effects.append(Send(channel, self.result, self.frames))
-        return effects
+        result = Send(channel, self.result, self.frames)
+        return [*(Send(channel, output) for output in outputs), result] if outputs else [result]
 
 
 class EngineCore:

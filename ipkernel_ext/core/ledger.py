@@ -21,7 +21,7 @@ from ipkernel_ext.core.roster import Client, Engine, Roster
 
 HINT_AFTER = 0.05  # seconds with an engine, after which the client is told where a task is
 FORGET_AFTER = 0.2  # seconds an acknowledgement may wait for company on its way to the engine
-FORGET_AT = 64  # acknowledgements that travel at once
+FORGET_AT = 256  # acknowledgements that travel at once
 
 CANCELLED = "cancelled"
 LOST = "lost"

@@ -15,7 +15,7 @@ from collections import OrderedDict
 from ipkernel_ext.core.roster import Engine
 
 AHEAD = 0.005  # seconds of work an engine holds
-WINDOW = 64  # tasks at most, of either kind
+WINDOW = 128  # tasks at most, of either kind
 RECALL_AFTER = 0.01  # seconds without progress, after which unstarted work is taken back for an idle engine
 LONG = 0.1  # seconds; beside such a task the way to the next one is nothing
 SMOOTHING = 0.2

@@ -27,7 +27,7 @@ _SLOT = struct.Struct("<16sQII")  # client, number, attempt, whether it is valid
 KEPT = 256  # files of engines that are gone
 SLOTS = 256
 """More than an engine ever holds, so that none that matters is overwritten."""
-_RESULT = struct.Struct("<II")  # bytes, checksum
+_RESULT = struct.Struct("<III")  # bytes, checksum, parts
 RESULTS = 64
 LARGEST = 2048 - _RESULT.size  # bytes of a result that is kept
 _BEGUN_SIZE = SLOTS * _SLOT.size
@@ -51,23 +51,32 @@ class BegunFile:
             path.unlink(missing_ok=True)  # an empty one would say that nothing has begun
             raise
         self._next = self._next_result = 0
+        self._client = "", b""  # of the latest task, and how it is written
 
     def write(self, task: TaskId, attempt: int) -> None:
         """User code of this attempt begins now."""
-        _SLOT.pack_into(self._map, self._next * _SLOT.size, task.client.encode(), task.number, attempt, 1)
+        client, number = task
+        if self._client[0] != client:
+            self._client = client, client.encode()
+        _SLOT.pack_into(self._map, self._next * _SLOT.size, self._client[1], number, attempt, 1)
         self._next = (self._next + 1) % SLOTS
 
     def keep(self, parts: Sequence[Frame]) -> bool:
         """A result, which is about to be sent; False if it is too large to be kept."""
-        if sum(map(len, parts)) > LARGEST:
+        if len(parts) == 1:
+            [data] = parts
+        elif sum(map(len, parts)) > LARGEST:
             return False
-        data = msgspec.msgpack.encode(parts)
-        if len(data) > LARGEST:
+        else:
+            data = msgspec.msgpack.encode(parts)
+        size = len(data)
+        if size > LARGEST:
             return False
         begin = _BEGUN_SIZE + self._next_result * (_RESULT.size + LARGEST)
         self._next_result = (self._next_result + 1) % RESULTS
-        self._map[begin + _RESULT.size : begin + _RESULT.size + len(data)] = data
-        _RESULT.pack_into(self._map, begin, len(data), zlib.crc32(data))
+        content = begin + _RESULT.size
+        self._map[content : content + size] = data
+        _RESULT.pack_into(self._map, begin, size, zlib.crc32(data), len(parts))
         return True
 
     def leave(self) -> None:
@@ -102,10 +111,10 @@ def read_results(path: Path) -> list[list[bytes]]:
         return []
     results = []
     for begin in range(_BEGUN_SIZE, len(content) - _RESULT.size, _RESULT.size + LARGEST):
-        size, checksum = _RESULT.unpack_from(content, begin)
+        size, checksum, parts = _RESULT.unpack_from(content, begin)
         data = content[begin + _RESULT.size : begin + _RESULT.size + size]
         if size and zlib.crc32(data) == checksum:  # else the engine was killed as it wrote it
-            results.append(_decode(data))
+            results.append([data] if parts == 1 else _decode(data))
     return results
 
 

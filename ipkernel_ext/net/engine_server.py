@@ -62,7 +62,7 @@ INSIST_AFTER = 0.02, 1.0  # seconds after which an interrupt without effect is s
 WARM = 0.5  # of the shared memory that a client keeps warm
 GRACE = 3.0  # seconds that user code has to end after it was told to
 SMALL = 0.0005  # seconds; results of tasks that take less may wait for those of the tasks behind them
-TOGETHER = 32  # results that leave together, at most; fewer than a begun file keeps
+TOGETHER = 60  # results that leave together, at most; fewer than a begun file keeps
 WAIT = 0.002  # seconds after which they leave, whatever runs by then
 LOOK = 0.0005  # seconds between two looks at what has come, while there are tasks to run
 

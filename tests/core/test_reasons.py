@@ -7,6 +7,7 @@ import pytest
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.answering import UNANSWERED
 from ipkernel_ext.core.messages import TaskId
+from ipkernel_ext.core.scheduling import WINDOW
 from tests.core.cluster import Controller, ann
 
 IDLE = m.Measured(None, 0.0, 0.0, 1)
@@ -143,10 +144,13 @@ def test_a_task_that_runs_and_those_behind_it(two: Controller) -> None:
 
 
 def test_a_task_in_a_full_engines_queue(one: Controller) -> None:
-    for number in range(70):
+    for number in range(WINDOW + 6):
         one.submit(number, engines=[0])
-    text = reason(one, tasks=[ann(66)], running={"b0": (ann(0), 3.0)})
-    assert text.startswith("task ann:66 (1) waits behind 66 tasks of engine 0: engine 0 has been running task ann:0")
+    place = WINDOW + 2
+    text = reason(one, tasks=[ann(place)], running={"b0": (ann(0), 3.0)})
+    assert text.startswith(
+        f"task ann:{place} (1) waits behind {place} tasks of engine 0: engine 0 has been running task ann:0"
+    )
 
 
 def test_a_balanced_task_in_the_queue(two: Controller) -> None:
