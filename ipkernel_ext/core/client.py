@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from ipkernel_ext import errors
@@ -44,51 +45,21 @@ CONTROLLER = "controller"
 """The one peer of a client, in its effects."""
 
 
-class Submission:
-    """Tasks that share their work, until the last of them is resolved."""
+class Submission(Struct, eq=False, gc=False):
+    """Tasks that share their work, until the last of them is resolved. It can be part of no cycle."""
 
-    __slots__ = (
-        "after",
-        "among",
-        "boots",
-        "engines",
-        "frames",
-        "function",
-        "max_result",
-        "numbers",
-        "retries",
-        "timeout",
-        "unmet",
-        "work",
-    )
-
-    def __init__(
-        self,
-        numbers: Sequence[int],
-        work: m.Work | m.Fetch,
-        frames: Sequence[Frame],
-        engines: Sequence[int] | None = None,
-        boots: Sequence[str] | None = None,
-        retries: int = 0,
-        function: Sequence[Frame] | None = None,
-        among: Sequence[int] | None = None,
-        after: Sequence[TaskId] = (),
-        unmet: Failure | None = None,
-        timeout: float = 0.0,
-        max_result: int = 0,
-    ) -> None:
-        self.numbers = numbers
-        self.work = work
-        self.frames = frames
-        self.engines = engines
-        self.boots = boots
-        self.retries = retries
-        self.function = function  # frames of the function that the work names
-        self.among = among  # engines that may run it, if balanced
-        self.after = after
-        self.unmet = unmet  # one of those has failed
-        self.timeout = timeout  # seconds for each item; 0: none
-        self.max_result = max_result  # bytes of each task's value; 0: any
+    numbers: Sequence[int]
+    work: m.Work | m.Fetch
+    frames: Sequence[Frame]
+    engines: Sequence[int] | None = None
+    boots: Sequence[str] | None = None
+    retries: int = 0
+    function: Sequence[Frame] | None = None  # frames of the function that the work names
+    among: Sequence[int] | None = None  # engines that may run it, if balanced
+    after: Sequence[TaskId] = ()
+    unmet: Failure | None = None  # one of those has failed
+    timeout: float = 0.0  # seconds for each item; 0: none
+    max_result: int = 0  # bytes of each task's value; 0: any
 
     @property
     def is_one_call(self) -> bool:
@@ -107,20 +78,17 @@ class Submission:
         )
 
 
-class _Pending:
+class _Pending(Struct, eq=False, gc=False):
     """One task that has no result yet."""
 
-    __slots__ = ("attempt", "cancelled", "hint", "index", "outputs", "result", "submission", "typed")
-
-    def __init__(self, submission: Submission, index: int) -> None:
-        self.submission = submission
-        self.index = index
-        self.attempt = 0  # whose output is being collected
-        self.outputs: dict[int, Any] | None = None  # that came too early, by sequence; -1: how far it came
-        self.hint: Hint | None = None
-        self.result: tuple[m.Result, Sequence[Frame]] | None = None  # waits for its output
-        self.cancelled = False
-        self.typed: m.Input | None = None  # the last line that it was given
+    submission: Submission
+    index: int
+    attempt: int = 0  # whose output is being collected
+    outputs: dict[int, Any] | None = None  # that came too early, by sequence; -1: how far it came
+    hint: Hint | None = None
+    result: tuple[m.Result, Sequence[Frame]] | None = None  # waits for its output
+    cancelled: bool = False
+    typed: m.Input | None = None  # the last line that it was given
 
 
 class ClientCore:
