@@ -8,6 +8,7 @@ which are looked for here. Whatever is unusual, in the cell or in what was regis
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 import sys
 from types import CodeType
@@ -25,8 +26,25 @@ _UNUSUAL = re.compile(r"await|async|\.\.\.|\bIn \[|\\|^\s")
 
 _SETTINGS = ["ast_transformers", "input_transformers_post", "autocall", "ast_node_interactivity"]
 
-_new_info: Any = ExecutionInfo
 _new_result: Any = ExecutionResult
+_INFO = inspect.signature(ExecutionInfo).parameters
+"""What this IPython tells of a cell."""
+
+
+def _info(code: str, text: str) -> Any:
+    """What IPython tells those who listen to its events."""
+    new: Any = ExecutionInfo
+    told = {
+        "raw_cell": code,
+        "store_history": True,
+        "silent": False,
+        "shell_futures": True,
+        "cell_id": None,
+        "cell_meta": None,
+        "transformed_cell": text,
+    }
+    return new(**{name: told[name] for name in _INFO})
+
 
 _WORD = re.compile(r"[^\W\d]\w*")
 
@@ -47,6 +65,7 @@ class PlainCells:
         self._inputs: Any = self._shell.input_transformer_manager
         self._lines: Any = self._shell.prefilter_manager
         self._usual = [list(registered) for registered in self._registered()]
+        self._counts_first = self._shell.displayhook.prompt_count < self._shell.execution_count
         self._shell.observe(self._look, _SETTINGS)
         self._look()
 
@@ -106,12 +125,13 @@ class PlainCells:
     def _run(self, code: str, text: str, statements: list[ast.stmt]) -> ExecutionResult:
         shell, events = self._shell, self._events
         builtins, display = self._traps
-        result: ExecutionResult = _new_result(_new_info(code, True, False, True, None, None, text))
+        result: ExecutionResult = _new_result(None)
         result.execution_count = number = shell.execution_count
-        shell.execution_count = number + 1
+        shell.execution_count = number + self._counts_first
         try:
             events.trigger("pre_execute")
             if events.callbacks["pre_run_cell"]:
+                result.info = _info(code, text)
                 events.trigger("pre_run_cell", result.info)
             shell.history_manager.store_inputs(number, text, code)
             with builtins, display:
@@ -120,10 +140,12 @@ class PlainCells:
                 self._execute(statements, name, result)
         except BaseException as error:
             result.error_in_exec = error
+        shell.execution_count = number + 1
         shell.last_execution_succeeded = result.success
         shell.last_execution_result = result
         events.trigger("post_execute")
         if events.callbacks["post_run_cell"]:
+            result.info = result.info or _info(code, text)
             events.trigger("post_run_cell", result)
         return result
 

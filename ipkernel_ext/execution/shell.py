@@ -140,6 +140,11 @@ class _History(HistoryManager):
         shell.user_ns_hidden.update(names)
         shell.forget(f"_i{line_num - KEPT}")
 
+    def forget_exceptions(self) -> None:
+        """Not every IPython keeps them."""
+        if hasattr(self, "exceptions"):
+            self.exceptions.clear()
+
     def begin(self) -> None:
         """Nothing has been typed yet."""
         self.reset()
@@ -271,7 +276,7 @@ class EngineShell(InteractiveShell):
                 sys.argv = arguments
             self.compile.filename = ""
             self._untransformed = self.last_execution_result = self.displayhook.exec_result = None
-            self.history_manager.exceptions.clear()
+            self.history_manager.forget_exceptions()
         error: BaseException | None = result.error_before_exec or result.error_in_exec
         if error is not None and not self.problem_text:
             self.problem_text = format_traceback(error)

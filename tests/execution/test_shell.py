@@ -160,9 +160,10 @@ def test_sources_of_old_cells_are_forgotten(shell, run, monkeypatch):
 
 def test_output_is_not_kept_twice(shell, run):
     run("print('x' * 100)")
-    assert not shell.history_manager.outputs
     shell.run("1/0")
-    assert not shell.history_manager.exceptions
+    kept = shell.history_manager  # some IPythons keep neither
+    assert not getattr(kept, "outputs", None)
+    assert not getattr(kept, "exceptions", None)
 
 
 def test_shell_commands(shell, run):
