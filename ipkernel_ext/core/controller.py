@@ -245,7 +245,7 @@ class ControllerCore:
         self._looking.tick(now)
         self._look_after_absent(now)
         self._recovery.expire(now)
-        self._keeping.settle()
+        self._keeping.tick(now)
         if self._roster.recovery_until and now >= self._roster.recovery_until:
             self._recovery.end(now)
             self._jobs.end_recovery()
@@ -284,6 +284,7 @@ class ControllerCore:
             self._ledger.hints[0][0] if self._ledger.hints else None,
             self._ledger.forget_at,
             self._dispatch.rebalance_at,
+            self._keeping.due,
         )
         due: float | None = None
         for deadline in deadlines:

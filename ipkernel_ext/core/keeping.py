@@ -21,6 +21,9 @@ from ipkernel_ext.core.roster import Client, Engine, Roster
 
 KEEP_AFTER = 10.0  # seconds for which a client may be away before its results go into the store
 
+LOOKS = 2
+"""How often all connections are read before a result is said to be unknown: the first time may have begun already."""
+
 
 class Keeping:
     """What is in the store, and who waits for it."""
@@ -32,6 +35,8 @@ class Keeping:
         self._dispatch = dispatch
         self._recovery = recovery
         self._asked: dict[TaskId, Engine] = {}  # who was asked to send again what is wanted
+        self.due: float | None = None  # when it is to be looked again for what is not known
+        self._looks = 0  # until those who want it are told that it is not here
         for client, numbers in ledger.kept.items():
             for number in numbers:
                 out.add(Journal(TaskId(client, number), None))
@@ -84,10 +89,12 @@ class Keeping:
             return
         task = self._ledger.tasks.get(wanted)
         engine = None if task is not None else self._recovery.holder(wanted)
-        if task is None and engine is None and not (self._roster.recovery_until and wanted != alias):
+        if task is None and engine is None and wanted == alias:
             self._tell(alias, failures.unknown_result(wanted))
             return
         self._roster.wanted.setdefault(wanted, {})[alias] = None
+        if task is None and engine is None:
+            self.due, self._looks = now, LOOKS
         if task is not None:
             if task.holder is not None:
                 self._asked[wanted] = task.holder
@@ -123,9 +130,16 @@ class Keeping:
             del self._asked[wanted]
         self.settle()
 
+    def tick(self, now: float) -> None:
+        """What a client had sent may be unread yet when another one, whom it has told of it, is read already."""
+        if self.due is not None and now >= self.due:
+            self._looks -= 1
+            self.due = now if self._looks else None
+        self.settle()
+
     def settle(self) -> None:
         """Those who wait for what nobody has any more are told so."""
-        if self._roster.recovery_until or not self._roster.wanted:
+        if self._roster.recovery_until or self._looks or not self._roster.wanted:
             return
         for wanted in [id for id in self._roster.wanted if id not in self._ledger.tasks]:
             asked = self._asked.get(wanted)

@@ -154,8 +154,21 @@ def test_what_was_collected_is_said_to_be_so(one: Controller) -> None:
     one.result(0)
     one.receive("ann", m.Acknowledge([0]))
     fetch(one)
+    one.wait(0)
     assert one.failure(7, "bob").kind == "ResultExpired"
     assert "ann:0" in one.failure(7, "bob").message
+
+
+def test_what_its_client_had_sent_before_may_be_read_later(one: Controller) -> None:
+    fetch(one)
+    one.take(one.core.tick(one.now))
+    assert one.to("bob") == [], "connections may have been read before the question came"
+    one.submit(0)
+    one.wait(0)
+    one.result(0)
+    one.settle()
+    assert one.results("bob") == {7: None}
+    assert one.core.sizes()["results wanted"] == 0
 
 
 def test_a_task_that_fails_without_an_engine_is_told_to_all(one: Controller) -> None:
