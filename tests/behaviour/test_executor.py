@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 import threading
+import time
 
 import pytest
 
@@ -38,6 +39,18 @@ def test_errors_are_the_functions_own(rc):
         assert unpicklable.exception() is not None
         with pytest.raises(ZeroDivisionError):
             list(executor.map(divmod, [1, 1], [1, 0], chunksize=2))
+
+
+@pytest.mark.parametrize("rc", ["forked"], indirect=True)
+def test_who_waits_for_so_long_only_gets_what_there_is(rc):
+    with rc.executor() as executor:
+        quick, long = executor.submit(abs, -1), executor.submit(time.sleep, 2)
+        results = executor.map(time.sleep, [0, 2], timeout=0.1)
+        quick.result()
+        assert concurrent.futures.wait([quick, long], timeout=0.1) == ({quick}, {long})
+        with pytest.raises(TimeoutError):
+            list(results)
+        assert long.result() is None
 
 
 @pytest.mark.parametrize("workers", [0, -1])

@@ -63,11 +63,12 @@ class Engines:
 
 
 class TestExecutor(Engines, cpythons("ExecutorTest"), unittest.TestCase):
-    pass
+    # waits for 5 s, as the next does; tests/behaviour/test_executor.py has both, in less
+    test_map_timeout = pytest.mark.slow(cpythons("ExecutorTest").test_map_timeout)
 
 
 class TestWait(Engines, cpythons("WaitTests"), unittest.TestCase):
-    pass
+    test_timeout = pytest.mark.slow(cpythons("WaitTests").test_timeout)
 
 
 class TestAsCompleted(Engines, cpythons("AsCompletedTests"), unittest.TestCase):
