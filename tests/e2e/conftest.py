@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import textwrap
 from contextlib import contextmanager
 
 import pytest
@@ -15,6 +16,24 @@ def cluster():
     """A private cluster of two engines, which the test may mistreat."""
     with launch(n=2) as rc:
         yield rc
+
+
+@pytest.fixture
+def shortened(tmp_path, monkeypatch):
+    """Have each controller that starts from now on wait for less long; a function."""
+
+    def shorten(module, name, seconds):
+        text = f"""
+            import sys
+            if "ipkernel_ext.nursery.controller" in sys.orig_argv:
+                import {module}
+                assert isinstance({module}.{name}, float)
+                {module}.{name} = {seconds}
+        """
+        (tmp_path / "sitecustomize.py").write_text(textwrap.dedent(text))
+        monkeypatch.syspath_prepend(tmp_path)
+
+    return shorten
 
 
 @pytest.fixture

@@ -167,9 +167,17 @@ rc.debug(0)
 """
 
 
+@pytest.fixture
+def forgetful(shortened):
+    """A cluster whose controller does not wait long for a client that is away."""
+    shortened("ipkernel_ext.core.controller", "KEEP_AFTER", 0.5)
+    with launch(n=2, input_timeout=60.0) as rc:
+        yield rc
+
+
 @pytest.mark.fault("a client is killed while it debugs an engine")
-def test_the_client_dies_while_it_debugs(rc):
-    url = rc.status()["controller"]["address"]
+def test_the_client_dies_while_it_debugs(forgetful):
+    url = forgetful.status()["controller"]["address"]
     client = subprocess.Popen(
         [sys.executable, "-c", CLIENT, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -183,7 +191,7 @@ def test_the_client_dies_while_it_debugs(rc):
     client.stdin.close()
     client.stdout.close()
     begun = time.monotonic()
-    assert rc[0].pull("kept") == 1, "the engine goes on"
+    assert forgetful[0].pull("kept") == 1, "the engine goes on"
     assert time.monotonic() - begun < 20
 
 
