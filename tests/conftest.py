@@ -1,5 +1,6 @@
 """What every test gets: an IPython directory of its own, and a failure when it leaves anything behind."""
 
+import gc
 import os
 import signal
 import tempfile
@@ -8,6 +9,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+
+
+def pytest_collection_finish():
+    """No collection goes over all that was imported; engines in this process collect at each of their resets."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -44,10 +51,22 @@ def _content(path):
         return b""
 
 
+def _children():
+    """Processes that this one has started: of which Linux has a list, or else found among all there are."""
+    try:
+        lists = [path.read_text() for path in Path("/proc/self/task").glob("*/children")]
+        if lists:
+            return [psutil.Process(int(pid)) for pid in " ".join(lists).split()]
+    except (OSError, psutil.NoSuchProcess):  # a thread or a process has just ended
+        pass
+    return psutil.Process().children()
+
+
 def _left():
-    children = {f"process {p.pid} {' '.join(p.cmdline()[-3:])}" for p in psutil.Process().children() if _is_alive(p)}
-    threads = {f"thread {t.name}" for t in threading.enumerate() if not t.daemon}
-    return children | threads | {f"directory {path}" for path in _runtime_directories() | _shared_memory()}
+    """What there is, and how it is called."""
+    children = {p.pid: f"process {p.pid} {' '.join(p.cmdline()[-3:])}" for p in _children() if _is_alive(p)}
+    threads = {t.name: f"thread {t.name}" for t in threading.enumerate() if not t.daemon}
+    return children | threads | {path: f"directory {path}" for path in _runtime_directories() | _shared_memory()}
 
 
 def _is_alive(process):
@@ -69,4 +88,4 @@ def leaves_nothing(ipython_dir):
     """A test that leaves a process, thread or runtime directory behind fails."""
     before = _left()
     yield
-    assert not _left() - before
+    assert not [name for thing, name in _left().items() if thing not in before]
