@@ -1,5 +1,7 @@
 """The same behaviour over in-process wires and over real processes."""
 
+import gc
+
 import pytest
 
 from ipkernel_ext import launch
@@ -21,4 +23,5 @@ def rc(request, clusters):
         return
     yield clusters[request.param]
     clusters[request.param].reset()
+    clusters[request.param].apply(gc.freeze)  # what is left, modules above all, no later reset goes over again
     assert clusters[request.param].queue_status()["unassigned"] == 0
