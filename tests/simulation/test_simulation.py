@@ -14,7 +14,7 @@ import pytest
 
 from tests.simulation.running import BUNCH, Bunch, bunches, live, tell
 
-SEEDS = int(os.environ.get("SEEDS", "1000"))
+SEEDS = int(os.environ.get("SEEDS", "500"))
 START = int(os.environ.get("START", "0"))
 FAILED_ONCE = (
     8451,
