@@ -772,24 +772,24 @@ def test_a_session_whose_cluster_was_ended_from_elsewhere_says_so(own):
     assert "has ended" not in own("%px 1")
 
 
-@pytest.mark.parametrize(
-    ("line", "error"),
-    [
-        ("%cluster connect /typo.json", "NotConnected"),
-        ("%cluster connect --profile nobody", "NotConnected"),
-        ("%cluster connect --profile we/ird", "ValueError"),
-        ("%cluster start --profile we/ird", "ValueError"),
-        ("%cluster connect", None),
-        ("%cluster connect --profile default", None),
-    ],
-)
-def test_connecting_ends_no_cluster_that_is_still_needed(own, line, error):
+CONNECTING = {
+    "%cluster connect": None,
+    "%cluster connect --profile default": None,
+    "%cluster connect /typo.json": "NotConnected",
+    "%cluster connect --profile nobody": "NotConnected",
+    "%cluster connect --profile we/ird": "ValueError",
+    "%cluster start --profile we/ird": "ValueError",
+}
+
+
+def test_connecting_ends_no_cluster_that_is_still_needed(own):
     own("%px keepme = 1")
-    own(line)
-    assert own.error == error, own.out + own.err
-    assert own("%px keepme") == "Out[0:2]: 1\nOut[1:2]: 1\n"
-    own("%cluster status")
-    assert own.error is None
+    for number, (line, error) in enumerate(CONNECTING.items(), 2):
+        own(line)
+        assert own.error == error, own.out + own.err
+        assert own("%px keepme") == f"Out[0:{number}]: 1\nOut[1:{number}]: 1\n"
+        own("%cluster status")
+        assert own.error is None
     assert "the cluster has ended" in own("%cluster stop")
 
 
