@@ -88,4 +88,7 @@ def leaves_nothing(ipython_dir):
     """A test that leaves a process, thread or runtime directory behind fails."""
     before = _left()
     yield
+    for thread in threading.enumerate():
+        if not thread.daemon and thread.name not in before:
+            thread.join(0.1)  # it may be about to end
     assert not [name for thing, name in _left().items() if thing not in before]
