@@ -69,7 +69,7 @@ def no_recovery_window(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Recovery, "_recover", recover)
 
 
-@bug(12)
+@bug(123)
 def attempts_are_reused(patch: pytest.MonkeyPatch) -> None:
     unsent = Ledger.unsent
 
@@ -99,7 +99,7 @@ def a_forget_is_lost(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Ledger, "_send_forget", send)
 
 
-@bug(46)
+@bug(111)
 def silence_counts_as_a_certain_death(patch: pytest.MonkeyPatch) -> None:
     lost = Lives.lost
 
@@ -237,7 +237,7 @@ def an_engine_stays_unresponsive(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Answering, "answered", answered)
 
 
-@bug(56)
+@bug(120)
 def whoever_counts_as_away_is_not_told(patch: pytest.MonkeyPatch) -> None:
     def owe(self: Any, task: Any, frames: Any, now: float) -> None:
         client = self._roster.clients.get(task.id.client)
