@@ -124,6 +124,10 @@ class InProcessCluster:
                 for message, frames in self._decode(parts)[1]:
                     self._do(self.controller.receive(peer, message, frames, self.now))
             busy = any([engine.run_one() for engine in list(self._engines.values())]) or bool(self._wires)
+            due = self.controller.next_deadline()
+            if not busy and due is not None and due <= self.now:
+                self._do(self.controller.tick(self.now))
+                busy = True
 
     def _do(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
