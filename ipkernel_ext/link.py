@@ -19,7 +19,7 @@ from ipkernel_ext.config import memory
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.client import Submission
 from ipkernel_ext.core.failures import how
-from ipkernel_ext.core.wire import INLINE, Frame
+from ipkernel_ext.core.wire import Frame, is_one_small
 from ipkernel_ext.environments import Newcomers
 from ipkernel_ext.errors import NoEngines, NotConnected, NothingToDebug
 from ipkernel_ext.executor import PickledCall
@@ -152,7 +152,7 @@ class Link:
 
     def kept(self, frames: Sequence[Frame], waits: bool) -> Sequence[Frame]:
         """Frames to be sent, which stay as they are although a caller who does not wait may change their objects."""
-        if len(frames) == 1 and type(frames[0]) is bytes and len(frames[0]) <= INLINE:
+        if is_one_small(frames) and type(frames[0]) is bytes:
             return (frames[0],)  # of which the garbage collector loses sight, unlike a list
         shared = self.channel.share(frames)
         return shared if waits else payload.own(shared)

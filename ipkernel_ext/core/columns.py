@@ -10,18 +10,13 @@ from collections.abc import Iterator, Sequence
 
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.messages import TaskId
-from ipkernel_ext.core.wire import INLINE, Entry, Frame
+from ipkernel_ext.core.wire import Entry, Frame, is_one_small
 
 
 def is_plain(result: m.Result, frames: Sequence[Frame]) -> bool:
     """Whether ``Results`` says all that there is to say of a result."""
-    return (
-        len(frames) == 1
-        and result.failure is None
-        and not (result.outputs or result.unseeded)
-        and result.execution is None
-        and len(frames[0]) <= INLINE
-    )
+    says_more = result.failure is not None or result.outputs or result.unseeded or result.execution is not None
+    return not says_more and is_one_small(frames)
 
 
 def joined(entries: Sequence[Entry]) -> list[Entry]:

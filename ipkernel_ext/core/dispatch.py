@@ -21,7 +21,7 @@ from ipkernel_ext.core.outbox import Outbox
 from ipkernel_ext.core.queues import DONE, ENDED, HELD, LATER, QUEUED, SENT, WAITING, BalancedQueue, Queue, Task
 from ipkernel_ext.core.roster import Client, Engine, Roster
 from ipkernel_ext.core.scheduling import RECALL_AFTER, WINDOW, Pool, learn
-from ipkernel_ext.core.wire import INLINE, Frame, has_large
+from ipkernel_ext.core.wire import Frame, has_large, is_one_small
 
 
 class Dispatch:
@@ -181,7 +181,7 @@ class Dispatch:
             self._out.send(engine.tasks, m.Function(task.function), function)
         ahead = task.engine is not None
         frames = task.frames
-        if not ahead and not task.timeout and len(frames) == 1 and len(frames[0]) <= INLINE:
+        if not ahead and not task.timeout and is_one_small(frames):
             self._out.hand(engine.tasks, task.id, task.attempt, task.work, task.max_result, frames[0])
         else:
             message = m.Task(task.id, task.attempt, task.work, ahead, task.timeout, task.max_result)

@@ -98,6 +98,11 @@ def _large(part: Frame | None, find: Callable[[Frame], Frame] | None) -> Frame |
     return find(part)
 
 
+def is_one_small(frames: Sequence[Frame]) -> bool:
+    """Whether it is one frame, which travels inside the header."""
+    return len(frames) == 1 and len(frames[0]) <= INLINE
+
+
 def has_large(frames: Sequence[Frame]) -> bool:
     """Whether one of the frames is large."""
     for frame in frames:  # noqa: SIM110 - a generator costs more than the rest, for each task

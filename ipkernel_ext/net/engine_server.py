@@ -308,7 +308,7 @@ class EngineServer:
         """What has waited leaves now."""
         entries = self._take_results() if self._results else ()
         if entries and self._tasks is not None:
-            self._send(self._tasks, self._edge.encode(self._core.epoch, joined(entries)))
+            self._send(self._tasks, self._edge.encode(self._core.epoch, entries))
 
     @staticmethod
     def _send(tasks: zmq.Socket[bytes] | Connection, parts: Sequence[wire.Frame]) -> None:
@@ -321,7 +321,7 @@ class EngineServer:
         with self._lock:
             entries, self._results = self._results, []
             self._results_at = None
-        return entries
+        return joined(entries)
 
     def _ask(self, prompt: str, timeout: float, module: str = "") -> Typed | None:
         """Ask the running task's client for a line, or a module, and wait for it. None: it has not come in time."""
@@ -425,7 +425,7 @@ class EngineServer:
         if self._results_at is not None and now >= self._results_at:
             entries = self._take_results()
             if entries:
-                self._edge.send(self._core.epoch, joined(entries))
+                self._edge.send(self._core.epoch, entries)
 
     def _listen(self, poller: Poller) -> None:
         for reader in self._descriptors.readers:

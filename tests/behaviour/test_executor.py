@@ -2,8 +2,8 @@
 
 import asyncio
 import concurrent.futures
+import os
 import threading
-import time
 
 import pytest
 
@@ -41,16 +41,26 @@ def test_errors_are_the_functions_own(rc):
             list(executor.map(divmod, [1, 1], [1, 0], chunksize=2))
 
 
+def one_byte(path):
+    """The next byte that somebody writes to a pipe."""
+    with open(path, "rb", buffering=0) as pipe:
+        return pipe.read(1)
+
+
 @pytest.mark.parametrize("rc", ["forked"], indirect=True)
-def test_who_waits_for_so_long_only_gets_what_there_is(rc):
+def test_who_waits_for_so_long_only_gets_what_there_is(rc, tmp_path):
+    os.mkfifo(gate := tmp_path / "gate")
     with rc.executor() as executor:
-        quick, long = executor.submit(abs, -1), executor.submit(time.sleep, 2)
-        results = executor.map(time.sleep, [0, 2], timeout=0.1)
+        quick, long = executor.submit(abs, -1), executor.submit(one_byte, gate)
+        results = executor.map(one_byte, [gate], timeout=0.1)
         quick.result()
         assert concurrent.futures.wait([quick, long], timeout=0.1) == ({quick}, {long})
         with pytest.raises(TimeoutError):
             list(results)
-        assert long.result() is None
+        with open(gate, "r+b", buffering=0) as pipe:
+            pipe.write(b"..")
+            assert long.result() == b"."
+            executor.shutdown()
 
 
 @pytest.mark.parametrize("workers", [0, -1])

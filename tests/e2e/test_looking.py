@@ -103,13 +103,17 @@ def test_one_that_is_stopped_says_so_in_time(rc, hasty):
     assert rc[1].peek("a") == 1
 
 
-def test_one_in_c_code_that_keeps_the_lock_says_so_in_time(rc, hasty):
-    result = rc[1].execute("import ctypes; ctypes.PyDLL(None).sleep(4)", block=False)
+def test_one_in_c_code_that_keeps_the_lock_says_so_in_time(rc, hasty, tmp_path):
+    os.mkfifo(gate := tmp_path / "gate")
+    opens = f"import ctypes, os; gate = os.open({str(gate)!r}, os.O_RDWR)"
+    reads = f"{opens}; ctypes.PyDLL(None).read(gate, ctypes.create_string_buffer(1), 1)"
+    result = rc[1].execute(reads, block=False)
     until = time.monotonic() + 20
     while not (note := rc[1].stacks().note) and time.monotonic() < until:
         pass
     assert "C code keeps Python's lock" in note
     assert rc[0].stacks().text == "no user code runs"
+    gate.write_text(".")
     assert result.wait(20)
 
 

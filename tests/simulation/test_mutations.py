@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from ipkernel_ext.core import messages as m
 from ipkernel_ext.core.answering import Answering
@@ -173,6 +174,21 @@ def nothing_is_sent_again(patch: pytest.MonkeyPatch) -> None:
 
 
 @bug(0)
+def results_together_are_taken_for_done(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Dispatch, "results", lambda *_: True)
+
+
+@bug(2)
+def of_tasks_together_only_the_first_is_taken(patch: pytest.MonkeyPatch) -> None:
+    take = EngineCore._on_tasks
+
+    def first(self: Any, tasks: Any, frames: Any) -> Any:
+        return take(self, replace(tasks, numbers=tasks.numbers[:1], attempts=tasks.attempts[:1]), frames[:1])
+
+    patch.setattr(EngineCore, "_on_tasks", first)
+
+
+@bug(0)
 def results_do_not_wait_for_output(patch: pytest.MonkeyPatch) -> None:
     def on_result(self: Any, result: Any, frames: Any, now: float) -> Any:
         if result.task.number not in self._pending:
@@ -182,7 +198,7 @@ def results_do_not_wait_for_output(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ClientCore, "_on_result", on_result)
 
 
-@bug(17)
+@bug(11)
 def what_is_taken_back_goes_to_the_end(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Queue, "appendleft", Queue.append)
 
